@@ -1,0 +1,431 @@
+//! The desk: requests come in, bundles go out, and whoever waits gets an answer when his bundle is durable.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openprod_domain::command::Request;
+use openprod_domain::view::{Layer, ReadFailure};
+use openprod_messages::commands::{Answer, CommandError, CommandsMsg, Outcome};
+use openprod_messages::log::Receipt;
+use openprod_messages::oplog::{Append, AppendError, OplogMsg};
+use openprod_messages::snapshot::Snapshot;
+use openprod_model::bundle::{Bundle, BundleKind, Draft, Source};
+use openprod_model::clock::Hlc;
+use openprod_model::codec;
+use openprod_model::identity::Keys;
+use openprod_model::ids::{ActorId, CommandId, Digest, OpRef, Position, SessionId};
+use openprod_model::operation::Operation;
+use openprod_model::refusal::{Reason, Refusal};
+use openprod_model::value::Text;
+use ractor::{ActorRef, RpcReplyPort};
+
+use crate::actor::CommandsArgs;
+use crate::planning::{self, Picture, Planned};
+
+/// Requests of more commands than this are planned on another thread, so that the actor's thread stays free.
+const LONG_REQUEST: usize = 256;
+/// How long a request waits for the state to reach the log after a restart before its client is told to come back.
+const CATCH_UP_DEADLINE: Duration = Duration::from_secs(10);
+
+type Reply = RpcReplyPort<Result<Outcome, CommandError>>;
+
+/// An own bundle that the state has not folded yet, as far as this room knows.
+struct Pending {
+    bundle: Bundle,
+    session: Option<SessionId>,
+    position: Option<Position>,
+}
+
+/// Callers of one command, waiting for its bundle to be durable.
+struct Waiting {
+    command: CommandId,
+    payload: [u8; 32],
+    actor: ActorId,
+    answer: Answer,
+    replies: Vec<Reply>,
+}
+
+/// What the room remembers. All of it can be had again from the log.
+pub struct Desk {
+    args: CommandsArgs,
+    myself: ActorRef<CommandsMsg>,
+    /// Counts the times that the pending bundles were given up.
+    epoch: u64,
+    /// Whether the end of the log must be asked for before anything is planned.
+    lost: bool,
+    pending: Vec<Pending>,
+    waiting: HashMap<Digest, Waiting>,
+    /// The snapshot that the layer is folded on, with what follows from both.
+    picture: Option<Picture>,
+    clock: Hlc,
+    closing: Option<RpcReplyPort<()>>,
+    closed: bool,
+}
+
+impl Desk {
+    pub(crate) fn new(args: CommandsArgs, myself: ActorRef<CommandsMsg>) -> Self {
+        Self {
+            args,
+            myself,
+            epoch: 0,
+            lost: true,
+            pending: Vec::new(),
+            waiting: HashMap::new(),
+            picture: None,
+            clock: Hlc::ZERO,
+            closing: None,
+            closed: false,
+        }
+    }
+
+    pub(crate) async fn execute(&mut self, request: Request, actor: Option<ActorId>, reply: Reply) {
+        match self.begin(request, actor, reply).await {
+            Ok(()) => {}
+            Err((reply, answer)) => send(reply, answer),
+        }
+    }
+
+    /// Plans and hands over a request, or gives its answer at once.
+    async fn begin(
+        &mut self,
+        request: Request,
+        actor: Option<ActorId>,
+        reply: Reply,
+    ) -> Result<(), (Reply, Result<Outcome, CommandError>)> {
+        let keys = match self.keys(actor) {
+            Ok(keys) => keys,
+            Err(error) => return Err((reply, Err(error))),
+        };
+        let payload = *blake3::hash(&codec::encode(&request)).as_bytes();
+        let reply = match self.repeated(request.command_id, payload, keys.actor(), reply) {
+            Ok(reply) => reply,
+            Err(Repeated::Joined) => return Ok(()),
+            Err(Repeated::Answered(reply, answer)) => return Err((reply, answer)),
+        };
+        let planned = match self.plan(&request, &keys).await {
+            Ok(planned) => planned,
+            Err(error) => return Err((reply, Err(error))),
+        };
+        fail::fail_point!("commands-after-plan");
+        let waiting = Waiting {
+            command: request.command_id,
+            payload,
+            actor: keys.actor(),
+            answer: planned.answer.clone(),
+            replies: vec![reply],
+        };
+        self.hand_over(planned, request.session, waiting);
+        Ok(())
+    }
+
+    fn keys(&self, actor: Option<ActorId>) -> Result<Keys, CommandError> {
+        if self.closed {
+            return Err(CommandError::Unavailable("The workspace is closing.".to_owned()));
+        }
+        self.args.keyring.keys(actor).ok_or_else(|| {
+            let who = actor.map_or_else(|| "any actor".to_owned(), |actor| format!("actor {}", actor.short()));
+            let refusal = Refusal::new(Reason::UnknownActor, format!("This node does not hold the keys of {who}."));
+            refusal.at("actor").next("Create or import the identity first.").into()
+        })
+    }
+
+    /// Finds a command that was given before: in flight, or answered and in the log (I-6).
+    fn repeated(
+        &mut self,
+        command: CommandId,
+        payload: [u8; 32],
+        actor: ActorId,
+        reply: Reply,
+    ) -> Result<Reply, Repeated> {
+        if let Some(waiting) = self.waiting.values_mut().find(|waiting| waiting.command == command) {
+            if waiting.payload == payload && waiting.actor == actor {
+                waiting.replies.push(reply);
+                return Err(Repeated::Joined);
+            }
+            return Err(Repeated::Answered(reply, Err(reused(command))));
+        }
+        match self.args.log.receipt(command) {
+            Ok(None) => Ok(reply),
+            Ok(Some((_, receipt))) if receipt.payload != payload || receipt.actor != actor => {
+                Err(Repeated::Answered(reply, Err(reused(command))))
+            }
+            Ok(Some((revision, receipt))) => Err(Repeated::Answered(reply, replayed(revision, &receipt))),
+            Err(failure) => Err(Repeated::Answered(reply, Err(unreadable(&failure)))),
+        }
+    }
+
+    async fn plan(&mut self, request: &Request, keys: &Keys) -> Result<Planned, CommandError> {
+        let picture = self.picture(keys.actor()).await?;
+        if request.commands.len() <= LONG_REQUEST {
+            return picture.plan(request, keys);
+        }
+        let (request, keys) = (request.clone(), keys.clone());
+        let planned = self.args.env.offload(move || picture.plan(&request, &keys)).await;
+        planned.unwrap_or_else(|| Err(CommandError::Unavailable("Planning broke off; try again.".to_owned())))
+    }
+
+    /// The newest snapshot with all pending bundles on top, as `actor` writes on it.
+    async fn picture(&mut self, actor: ActorId) -> Result<Picture, CommandError> {
+        if self.lost {
+            self.find_the_end().await?;
+        }
+        let folded = self.args.snapshots.folded().borrow().position;
+        if self.picture.as_ref().is_none_or(|picture| picture.snapshot.position() < folded) {
+            self.refresh().map_err(|failure| unreadable(&failure))?;
+        }
+        let prev = match self.pending.iter().rev().find(|pending| pending.bundle.header().actor == actor) {
+            Some(pending) => Some(pending.bundle.digest()),
+            None => self.args.log.prev_of(actor).map_err(|failure| unreadable(&failure))?,
+        };
+        let picture = self.picture.clone().ok_or_else(|| CommandError::Unavailable("No snapshot.".to_owned()))?;
+        Ok(Picture { prev, clock: self.clock, ..picture })
+    }
+
+    /// After a start or a failure: waits behind what an earlier incarnation queued, and until the state has folded it.
+    async fn find_the_end(&mut self) -> Result<(), CommandError> {
+        let unavailable = |what: String| CommandError::Unavailable(what);
+        let tail = self.args.oplog.call(|reply| OplogMsg::Tail { reply }).await;
+        let tail = tail.map_err(|none| unavailable(none.to_string()))?.map_err(|error| append_error(&error))?;
+        let mut folded = self.args.snapshots.folded();
+        let reached = folded.wait_for(|folded| folded.position >= tail.position);
+        if !matches!(tokio::time::timeout(CATCH_UP_DEADLINE, reached).await, Ok(Ok(_))) {
+            let at = self.args.snapshots.folded().borrow().position;
+            let end = tail.position;
+            return Err(unavailable(format!("The workspace is still being read: {at} of {end} bundles. Try again soon.")));
+        }
+        self.clock = self.clock.max(tail.hlc);
+        self.picture = None;
+        self.lost = false;
+        Ok(())
+    }
+
+    /// Takes a new snapshot, drops pending bundles that it holds, and folds the others on top.
+    fn refresh(&mut self) -> Result<(), ReadFailure> {
+        let snapshot = self.args.snapshots.snapshot()?;
+        let at = snapshot.position();
+        self.pending.retain(|pending| pending.position.is_none_or(|position| position > at));
+        self.clock = self.clock.max(self.args.log.tail()?.hlc);
+        let mut picture = self.empty_picture(snapshot)?;
+        let (mut layer, mut sessions) = (Layer::default(), HashMap::new());
+        for pending in &self.pending {
+            for op in pending.bundle.ops() {
+                layer.fold(picture.snapshot.view(), op, None)?;
+            }
+            note(&mut picture.heads, &mut sessions, pending);
+        }
+        (picture.layer, picture.pending) = (Arc::new(layer), Arc::new(sessions));
+        self.picture = Some(picture);
+        Ok(())
+    }
+
+    fn empty_picture(&self, snapshot: Arc<dyn Snapshot>) -> Result<Picture, ReadFailure> {
+        Ok(Picture {
+            workspace: self.args.workspace,
+            heads: snapshot.heads()?,
+            snapshot,
+            layer: Arc::default(),
+            pending: Arc::default(),
+            prev: None,
+            clock: self.clock,
+            log: Arc::clone(&self.args.log),
+            env: self.args.env.clone(),
+        })
+    }
+
+    /// Gives a bundle to the oplog and keeps it pending until the state has it.
+    fn hand_over(&mut self, planned: Planned, session: Option<SessionId>, waiting: Waiting) {
+        let Planned { bundle, layer, answer } = planned;
+        let digest = bundle.digest();
+        let receipt = Receipt {
+            command: waiting.command,
+            payload: waiting.payload,
+            actor: waiting.actor,
+            answer: codec::encode(&answer),
+        };
+        self.clock = self.clock.max(bundle.last_hlc());
+        self.waiting.insert(digest, waiting);
+        let pending = Pending { bundle: bundle.clone(), session, position: None };
+        if let Some(picture) = &mut self.picture {
+            Arc::make_mut(&mut picture.layer).absorb(layer);
+            note(&mut picture.heads, Arc::make_mut(&mut picture.pending), &pending);
+        }
+        self.pending.push(pending);
+        self.append(Append { bundle, receipt, session }, digest);
+    }
+
+    /// Sends the bundle now, in order, and brings the answer back as a message.
+    fn append(&self, append: Append, digest: Digest) {
+        let (oplog, myself, epoch) = (self.args.oplog.clone(), self.myself.clone(), self.epoch);
+        let (port, answer) = ractor::concurrency::oneshot();
+        // Where nobody takes the message, its port is dropped with it, and the wait below ends at once.
+        let _ = oplog.cast(OplogMsg::Append { append: Box::new(append), reply: port.into() });
+        tokio::spawn(async move {
+            let result = tokio::time::timeout(openprod_messages::address::CALL_DEADLINE, answer).await;
+            let result = result.ok().and_then(Result::ok);
+            // If this room has died meanwhile, its callers were told by their dropped ports.
+            let _ = myself.cast(CommandsMsg::Settled { epoch, digest, result });
+        });
+    }
+
+    pub(crate) fn settled(
+        &mut self,
+        epoch: u64,
+        digest: Digest,
+        result: Option<Result<Position, AppendError>>,
+    ) {
+        let answer = match result {
+            Some(Ok(position)) => {
+                let mut pending = self.pending.iter_mut();
+                if let Some(pending) = pending.find(|pending| pending.bundle.digest() == digest) {
+                    pending.position = Some(position);
+                }
+                Ok(position)
+            }
+            Some(Err(error)) => Err(append_error(&error)),
+            None => Err(CommandError::Unavailable(
+                "The log did not answer. Whether the change was made is unknown; the same command tells.".to_owned(),
+            )),
+        };
+        if answer.is_err() && epoch == self.epoch {
+            self.give_up_pending();
+        }
+        if let Some(waiting) = self.waiting.remove(&digest) {
+            waiting.answer_all(&answer);
+        }
+        self.close_if_done();
+    }
+
+    /// A bundle did not make it, so what was planned on it will not either.
+    fn give_up_pending(&mut self) {
+        self.epoch += 1;
+        self.lost = true;
+        self.pending.clear();
+        self.picture = None;
+    }
+
+    pub(crate) async fn found(&mut self, name: Text, founder: ActorId, founder_name: Text, reply: Reply) {
+        match self.foundation(name, founder, founder_name).await {
+            Ok(planned) => {
+                let waiting = Waiting {
+                    command: self.args.env.command(),
+                    payload: [0; 32],
+                    actor: founder,
+                    answer: planned.answer.clone(),
+                    replies: vec![reply],
+                };
+                self.hand_over(planned, None, waiting);
+            }
+            Err(error) => send(reply, Err(error)),
+        }
+    }
+
+    /// The first bundle: it has no past, and admits its own author.
+    async fn foundation(&mut self, name: Text, founder: ActorId, founder_name: Text) -> Result<Planned, CommandError> {
+        let keys = self.keys(Some(founder))?;
+        let picture = self.picture(founder).await?;
+        if picture.snapshot.position() > Position::ZERO || !self.pending.is_empty() {
+            let message = "This workspace was founded already.";
+            return Err(Refusal::new(Reason::AlreadyExists, message).into());
+        }
+        let label = Text::new(&format!("Found {name}")).map_err(Refusal::from)?;
+        let operation = Operation::Bootstrap { name, founder, founder_name, recovery: None };
+        let stamp = picture.stamp(founder, 1);
+        let mut layer = Layer::default();
+        layer
+            .fold(picture.snapshot.view(), &stamp.op(0, operation.clone()), None)
+            .map_err(|failure| unreadable(&failure))?;
+        let draft = Draft {
+            stamp,
+            id: self.args.env.bundle(),
+            wall_ms: self.args.env.clock.wall_ms(),
+            parents: Vec::new(),
+            prev: None,
+            kind: BundleKind::BOOTSTRAP,
+            label,
+            source: Source::default(),
+            undoes: Vec::new(),
+            ops: vec![operation.to_raw()],
+        };
+        let bundle = draft.seal(&keys).map_err(|malformed| planning::refusal_of(&malformed))?;
+        let answer =
+            Answer { bundle: bundle.header().id, digest: bundle.digest(), created: Vec::new(), opened: Vec::new() };
+        Ok(Planned { bundle, layer, answer })
+    }
+
+    pub(crate) fn close(&mut self, reply: RpcReplyPort<()>) {
+        self.closed = true;
+        self.closing = Some(reply);
+        self.close_if_done();
+    }
+
+    fn close_if_done(&mut self) {
+        if self.waiting.is_empty()
+            && let Some(reply) = self.closing.take()
+        {
+            // Whoever asked has given up waiting if this fails; closing goes on without him.
+            let _ = reply.send(());
+        }
+    }
+}
+
+enum Repeated {
+    Joined,
+    Answered(Reply, Result<Outcome, CommandError>),
+}
+
+impl Waiting {
+    fn answer_all(self, result: &Result<Position, CommandError>) {
+        for (index, reply) in self.replies.into_iter().enumerate() {
+            let outcome = result.clone().map(|revision| Outcome {
+                revision,
+                answer: self.answer.clone(),
+                replayed: index > 0,
+            });
+            send(reply, outcome);
+        }
+    }
+}
+
+/// Answers a caller; one who has hung up meanwhile can ask again with the same id.
+fn send(reply: Reply, answer: Result<Outcome, CommandError>) {
+    let _ = reply.send(answer);
+}
+
+fn note(heads: &mut Vec<Digest>, sessions: &mut HashMap<OpRef, SessionId>, pending: &Pending) {
+    let ancestors: Vec<Digest> = pending.bundle.ancestors().collect();
+    heads.retain(|head| !ancestors.contains(head));
+    heads.push(pending.bundle.digest());
+    if let Some(session) = pending.session {
+        sessions.extend(pending.bundle.ops().iter().map(|op| (op.reference, session)));
+    }
+}
+
+fn replayed(revision: Position, receipt: &Receipt) -> Result<Outcome, CommandError> {
+    let answer = codec::decode(&receipt.answer);
+    let answer = answer.map_err(|error| CommandError::Unavailable(format!("The stored answer is damaged: {error}.")))?;
+    Ok(Outcome { revision, answer, replayed: true })
+}
+
+fn reused(command: CommandId) -> CommandError {
+    let message = format!("Command id {command} was used before, for something else.");
+    Refusal::new(Reason::CommandIdReused, message).at("command_id").next("Make a fresh id for each command.").into()
+}
+
+fn unreadable(failure: &ReadFailure) -> CommandError {
+    CommandError::Unavailable(failure.to_string())
+}
+
+fn append_error(error: &AppendError) -> CommandError {
+    match error {
+        AppendError::Refused(refusal) => CommandError::Refused(refusal.clone()),
+        AppendError::Stale => CommandError::Unavailable("The workspace was busy; try again.".to_owned()),
+        AppendError::Disk { reason, full: true } => {
+            let message = format!("The disk is full, so nothing can be written: {reason}.");
+            Refusal::new(Reason::DiskFull, message).next("Free some space, then try again; nothing is lost.").into()
+        }
+        AppendError::Disk { reason, full: false } => {
+            CommandError::Unavailable(format!("The disk did not take the change: {reason}. The same command tells."))
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Planning: a request becomes a signed bundle and the answer that will be given for it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use openprod_domain::cell::{Cell, Tip};
+use openprod_domain::command::Request;
+use openprod_domain::decide::{self, FreshIds, Plan, Problem};
+use openprod_domain::describe;
+use openprod_domain::read;
+use openprod_domain::view::{Layer, Read, View};
+use openprod_messages::commands::{Answer, CommandError, OpenedConflict};
+use openprod_messages::environment::Environment;
+use openprod_messages::log::LogReader;
+use openprod_messages::snapshot::Snapshot;
+use openprod_model::bundle::{Bundle, Draft, MAX_OPS, Malformed, Stamp};
+use openprod_model::clock::Hlc;
+use openprod_model::identity::Keys;
+use openprod_model::ids::{ActorId, Digest, EdgeId, EntityId, OpRef, Position, SessionId, WorkspaceId};
+use openprod_model::refusal::{Reason, Refusal};
+
+use crate::seen::SeenAtBase;
+
+/// Everything that planning reads: one consistent picture, owned, so that a long plan can run on another thread.
+#[derive(Clone)]
+pub(crate) struct Picture {
+    pub(crate) workspace: WorkspaceId,
+    pub(crate) snapshot: Arc<dyn Snapshot>,
+    /// Own bundles above the snapshot, folded.
+    pub(crate) layer: Arc<Layer>,
+    /// The sessions that those came from.
+    pub(crate) pending: Arc<HashMap<OpRef, SessionId>>,
+    /// The heads of snapshot and pending bundles together.
+    pub(crate) heads: Vec<Digest>,
+    /// The author's last bundle.
+    pub(crate) prev: Option<Digest>,
+    /// The greatest clock seen or used.
+    pub(crate) clock: Hlc,
+    pub(crate) log: Arc<dyn LogReader>,
+    pub(crate) env: Environment,
+}
+
+/// A planned and signed request.
+pub(crate) struct Planned {
+    pub(crate) bundle: Bundle,
+    pub(crate) layer: Layer,
+    pub(crate) answer: Answer,
+}
+
+struct Ids<'a>(&'a Environment);
+
+impl FreshIds for Ids<'_> {
+    fn entity(&mut self) -> EntityId {
+        self.0.entity()
+    }
+    fn edge(&mut self) -> EdgeId {
+        self.0.edge()
+    }
+}
+
+impl Picture {
+    /// Plans and signs.
+    pub(crate) fn plan(&self, request: &Request, keys: &Keys) -> Result<Planned, CommandError> {
+        self.check_base(request.base)?;
+        let stamp = self.stamp(keys.actor(), request.commands.len());
+        let view = self.layer.over(self.snapshot.view());
+        let seen = SeenAtBase {
+            snapshot: &self.snapshot,
+            layer: &self.layer,
+            log: &*self.log,
+            base: request.base,
+            session: request.session,
+            pending: &self.pending,
+        };
+        let plan = decide::plan(&view, &seen, &mut Ids(&self.env), stamp, request).map_err(command_error)?;
+        let upper = plan.layer.over(&view);
+        let opened = plan.opened.iter().map(|(cell, tips)| self.opened(&upper, cell, tips, keys.actor()));
+        let opened = opened.collect::<Read<Vec<_>>>().map_err(|failure| command_error(failure.into()))?;
+        self.seal(plan, request, stamp, keys, opened)
+    }
+
+    /// A base must be a revision that this log has, or had shown to somebody.
+    fn check_base(&self, base: Option<Position>) -> Result<(), Refusal> {
+        match base {
+            Some(base) if base > self.snapshot.position() => {
+                let message = format!("Revision {base} is ahead of this workspace, which is at {}.", self.snapshot.position());
+                let next = "Read again: the workspace may have been restored from a backup.";
+                Err(Refusal::new(Reason::UnknownBase, message).at("base").next(next))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Who, when and where: with room for as many ops as the commands could come to.
+    pub(crate) fn stamp(&self, actor: ActorId, commands: usize) -> Stamp {
+        const OPS_PER_COMMAND: usize = 64;
+        let room = u32::try_from(commands.saturating_mul(OPS_PER_COMMAND).min(MAX_OPS)).unwrap_or(u32::MAX);
+        let hlc = Hlc::tick(self.env.clock.wall_ms(), self.clock, room);
+        Stamp { workspace: self.workspace, actor, hlc, op_base: self.env.op_base() }
+    }
+
+    fn seal(
+        &self,
+        plan: Plan,
+        request: &Request,
+        stamp: Stamp,
+        keys: &Keys,
+        opened: Vec<OpenedConflict>,
+    ) -> Result<Planned, CommandError> {
+        let draft = Draft {
+            stamp,
+            id: self.env.bundle(),
+            wall_ms: self.env.clock.wall_ms(),
+            parents: self.heads.clone(),
+            prev: self.prev,
+            kind: plan.kind,
+            label: plan.label,
+            source: request.source.clone(),
+            undoes: Vec::new(),
+            ops: plan.ops,
+        };
+        let bundle = draft.seal(keys).map_err(|malformed| refusal_of(&malformed))?;
+        let answer =
+            Answer { bundle: bundle.header().id, digest: bundle.digest(), created: plan.created, opened };
+        Ok(Planned { bundle, layer: plan.layer, answer })
+    }
+
+    fn opened(&self, view: &dyn View, cell: &Cell, tips: &[Tip], author: ActorId) -> Read<OpenedConflict> {
+        let mut candidates = Vec::new();
+        for tip in tips {
+            let actor = match tip.position {
+                Some(position) => self.log.entry(position)?.map_or(author, |entry| entry.actor),
+                None => author,
+            };
+            let name = read::actor_name(view, actor)?.map_or_else(|| actor.short(), |name| name.to_string());
+            candidates.push((name, tip.content.clone()));
+        }
+        let subject = describe::cell_on(view, cell)?;
+        Ok(OpenedConflict { cell: cell.key(), sentence: describe::conflict(&subject, &candidates) })
+    }
+}
+
+pub(crate) fn refusal_of(malformed: &Malformed) -> Refusal {
+    let next = "Split it into several requests.";
+    Refusal::new(Reason::TooLarge, format!("This cannot be one bundle: {malformed}.")).next(next)
+}
+
+pub(crate) fn command_error(problem: Problem) -> CommandError {
+    match problem {
+        Problem::Refused(refusal) => CommandError::Refused(refusal),
+        Problem::Read(failure) => CommandError::Unavailable(failure.to_string()),
+    }
+}

@@ -1,0 +1,60 @@
+//! What the author of a request had seen of a cell: the tips at his base, and his own session's later writes (I-5).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use openprod_domain::cell::Cell;
+use openprod_domain::decide::Seen;
+use openprod_domain::view::{Layer, Moment, Read, View};
+use openprod_messages::log::LogReader;
+use openprod_messages::snapshot::Snapshot;
+use openprod_model::ids::{OpRef, Position, SessionId};
+
+/// The eyes of one request's author.
+pub(crate) struct SeenAtBase<'a> {
+    pub(crate) snapshot: &'a Arc<dyn Snapshot>,
+    pub(crate) layer: &'a Layer,
+    pub(crate) log: &'a dyn LogReader,
+    pub(crate) base: Option<Position>,
+    pub(crate) session: Option<SessionId>,
+    /// The sessions that pending ops came from.
+    pub(crate) pending: &'a HashMap<OpRef, SessionId>,
+}
+
+impl Seen for SeenAtBase<'_> {
+    fn seen(&self, cell: &Cell) -> Read<Option<Vec<OpRef>>> {
+        let Some(base) = self.base else { return Ok(None) };
+        let at_base = self.snapshot.tips_at(cell, &Moment::Revision(base))?;
+        let mut seen: Vec<OpRef> = at_base.into_iter().map(|tip| tip.op).collect();
+        if self.session.is_some() {
+            self.add_own(cell, base, &mut seen)?;
+        }
+        Ok(Some(seen))
+    }
+}
+
+impl SeenAtBase<'_> {
+    /// Adds what this session wrote after its base, and takes away what it wrote over.
+    fn add_own(&self, cell: &Cell, base: Position, seen: &mut Vec<OpRef>) -> Read<()> {
+        for row in self.snapshot.written(cell)? {
+            if row.position > base && self.is_own(row.position)? {
+                seen.push(row.op);
+            }
+            let superseded_by_own = match row.superseded_at.filter(|at| *at > base) {
+                Some(at) => self.is_own(at)?,
+                None => false,
+            };
+            if superseded_by_own {
+                seen.retain(|op| *op != row.op);
+            }
+        }
+        let standing = self.layer.over(self.snapshot.view()).tips(cell)?;
+        let pending = standing.iter().filter(|tip| self.pending.get(&tip.op).copied() == self.session);
+        seen.extend(pending.map(|tip| tip.op));
+        Ok(())
+    }
+
+    fn is_own(&self, position: Position) -> Read<bool> {
+        Ok(self.log.entry(position)?.is_some_and(|entry| entry.session.is_some() && entry.session == self.session))
+    }
+}

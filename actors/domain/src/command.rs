@@ -1,0 +1,292 @@
+//! Commands: what a client may ask for, already parsed into types that cannot be malformed.
+
+use openprod_model::bundle::{BundleKind, Source};
+use openprod_model::ids::{ActorId, CommandId, EdgeId, EntityId, Position, SessionId};
+use openprod_model::value::{FieldType, Name, Text, Value};
+use serde::{Deserialize, Serialize};
+
+/// Most commands in one request; each makes at least one op.
+pub const MAX_COMMANDS: usize = openprod_model::bundle::MAX_OPS;
+/// Most columns of a table: more than any spreadsheet that people read.
+pub const MAX_COLUMNS: usize = 4_096;
+
+/// A list of commands that happen together or not at all: one bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct Request {
+    /// Made by the client; the same id acts once (I-6).
+    pub command_id: CommandId,
+    /// The client's session: its own later writes count as seen.
+    pub session: Option<SessionId>,
+    /// The last revision that the client had been shown when the edit was made. None for a one-shot command line.
+    pub base: Option<Position>,
+    /// What to do where the client does not know the present values.
+    pub stance: Stance,
+    /// What makes it: an edit or an import.
+    pub kind: BundleKind,
+    /// A short sentence in the imperative; made up from the commands if none is given.
+    pub label: Option<Text>,
+    /// Where the changes come from.
+    pub source: Source,
+    /// What to do, in order.
+    pub commands: Vec<Command>,
+}
+
+/// What a write does where it meets values that its author may not know.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
+pub enum Stance {
+    /// Stands beside what the author had not seen: a conflict that people resolve.
+    #[default]
+    Beside,
+    /// Refuses the whole request if a cell it writes changed since `base`.
+    IfUnchanged,
+    /// Decides open conflicts: supersedes everything that stands.
+    Decide,
+}
+
+/// One change that a client asks for. Tables and columns are named by their names or keys.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub enum Command {
+    /// Makes a table.
+    CreateTable {
+        /// Its name, and its key for ever.
+        name: Name,
+        /// What it is for; may be empty.
+        description: Text,
+        /// Its first columns, in order.
+        columns: Vec<NewColumn>,
+    },
+    /// Changes a table and its columns.
+    AlterTable {
+        /// The table.
+        table: Name,
+        /// The changes, in order.
+        changes: Vec<TableChange>,
+    },
+    /// Hides a table; its records and values are kept.
+    DropTable {
+        /// The table.
+        table: Name,
+    },
+    /// Makes a new record, or brings a removed one back into this table.
+    CreateRecord {
+        /// Its id, if the client made one (to refer to it in later commands); else a fresh one.
+        record: Option<EntityId>,
+        /// The table.
+        table: Name,
+        /// Its first values, by column.
+        values: Vec<(Name, Value)>,
+    },
+    /// Makes an existing record a record of one more table.
+    AddToTable {
+        /// The record.
+        record: EntityId,
+        /// The table.
+        table: Name,
+        /// Values in that table, by column.
+        values: Vec<(Name, Value)>,
+    },
+    /// Takes a record out of a table; hides its values there, and deletes none.
+    RemoveFromTable {
+        /// The record.
+        record: EntityId,
+        /// The table.
+        table: Name,
+    },
+    /// Takes a record out of all its tables.
+    DeleteRecord {
+        /// The record.
+        record: EntityId,
+    },
+    /// Sets and clears fields of a record.
+    SetFields {
+        /// The record.
+        record: EntityId,
+        /// The table.
+        table: Name,
+        /// The new value of each column; none clears it.
+        values: Vec<(Name, Option<Value>)>,
+    },
+    /// Joins two records.
+    CreateEdge {
+        /// Its id, if the client made one; else a fresh one.
+        edge: Option<EdgeId>,
+        /// The kind of relationship.
+        edge_type: Name,
+        /// Where it starts.
+        source: EntityId,
+        /// Where it leads.
+        target: EntityId,
+        /// Its properties.
+        properties: Vec<(Name, Value)>,
+        /// Its place among the sources of the target, for an ordered edge.
+        place: Option<Place>,
+    },
+    /// Moves an ordered edge.
+    MoveEdge {
+        /// The edge.
+        edge: EdgeId,
+        /// Where to.
+        place: Place,
+    },
+    /// Removes an edge.
+    DeleteEdge {
+        /// The edge.
+        edge: EdgeId,
+    },
+    /// Sets and clears properties of an edge.
+    SetEdgeProperties {
+        /// The edge.
+        edge: EdgeId,
+        /// The new value of each property; none clears it.
+        values: Vec<(Name, Option<Value>)>,
+    },
+    /// Changes a setting of the workspace.
+    PutSetting {
+        /// Its name.
+        setting: Name,
+        /// Its value; none for the default.
+        value: Option<Value>,
+    },
+    /// Admits a member.
+    AdmitMember {
+        /// Who.
+        member: ActorId,
+        /// What people call him, if he is not named yet.
+        name: Option<Text>,
+    },
+    /// Removes a member.
+    RemoveMember {
+        /// Who.
+        member: ActorId,
+        /// Why; may be empty.
+        why: Text,
+    },
+    /// Gives an actor a display name.
+    NameActor {
+        /// Who.
+        actor: ActorId,
+        /// The name.
+        name: Text,
+    },
+}
+
+impl Command {
+    /// Its word, as the API spells it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::CreateTable { .. } => "create_table",
+            Self::AlterTable { .. } => "alter_table",
+            Self::DropTable { .. } => "drop_table",
+            Self::CreateRecord { .. } => "create_record",
+            Self::AddToTable { .. } => "add_to_table",
+            Self::RemoveFromTable { .. } => "remove_from_table",
+            Self::DeleteRecord { .. } => "delete_record",
+            Self::SetFields { .. } => "set_fields",
+            Self::CreateEdge { .. } => "create_edge",
+            Self::MoveEdge { .. } => "move_edge",
+            Self::DeleteEdge { .. } => "delete_edge",
+            Self::SetEdgeProperties { .. } => "set_edge_properties",
+            Self::PutSetting { .. } => "put_setting",
+            Self::AdmitMember { .. } => "admit_member",
+            Self::RemoveMember { .. } => "remove_member",
+            Self::NameActor { .. } => "name_actor",
+        }
+    }
+}
+
+/// A column to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct NewColumn {
+    /// Its name, and its key for ever.
+    pub name: Name,
+    /// The type of its fields.
+    pub field_type: FieldType,
+    /// Whether its fields must have values.
+    pub required: bool,
+    /// What a new record gets where nothing was given.
+    pub default: Option<Value>,
+}
+
+/// One change of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub enum TableChange {
+    /// Another name; the key stays.
+    Rename {
+        /// The new name.
+        name: Name,
+    },
+    /// Another description.
+    Describe {
+        /// The new description.
+        description: Text,
+    },
+    /// One more column, at the end.
+    AddColumn(NewColumn),
+    /// Another name for a column; the key stays.
+    RenameColumn {
+        /// The column.
+        column: Name,
+        /// The new name.
+        name: Name,
+    },
+    /// Another place for a column.
+    MoveColumn {
+        /// The column.
+        column: Name,
+        /// The column before which it goes; none for the end.
+        before: Option<Name>,
+    },
+    /// Leaves a column out where all columns are shown.
+    HideColumn {
+        /// The column.
+        column: Name,
+    },
+    /// Shows a hidden column again.
+    ShowColumn {
+        /// The column.
+        column: Name,
+    },
+    /// Adds values to an enum.
+    WidenEnum {
+        /// The column.
+        column: Name,
+        /// The values to add, in order.
+        values: Vec<Name>,
+    },
+    /// Says whether a column's fields must have values.
+    Require {
+        /// The column.
+        column: Name,
+        /// Whether they must.
+        required: bool,
+    },
+    /// What new records get where nothing was given.
+    SetDefault {
+        /// The column.
+        column: Name,
+        /// The default; none for no value.
+        default: Option<Value>,
+    },
+}
+
+/// A place among the sources of an ordered edge's target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+pub enum Place {
+    /// Before all others.
+    First,
+    /// Behind all others.
+    Last,
+    /// Right before an edge.
+    Before(EdgeId),
+    /// Right behind an edge.
+    After(EdgeId),
+}
+
+/// What a request made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Created {
+    /// A record.
+    Record(EntityId),
+    /// An edge.
+    Edge(EdgeId),
+}

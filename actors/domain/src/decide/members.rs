@@ -1,0 +1,58 @@
+//! Members, names and settings.
+
+use openprod_model::ids::ActorId;
+use openprod_model::operation::Operation;
+use openprod_model::refusal::{Reason, Refusal};
+use openprod_model::value::{Name, Text, Value};
+
+use super::{Decision, Planner};
+use crate::cell::Cell;
+use crate::fold::workspace_name_setting;
+use crate::read::{self, Membership};
+
+impl Planner<'_> {
+    pub(super) fn put_setting(&mut self, setting: &Name, value: Option<&Value>) -> Decision<()> {
+        if *setting == workspace_name_setting() && !matches!(value, Some(Value::Text(_))) {
+            let refusal = Refusal::new(Reason::WrongType, "The workspace's name is text.");
+            return Err(refusal.at("value").into());
+        }
+        let basis = self.basis(&Cell::Setting { setting: setting.clone() })?;
+        self.push(Operation::PutSetting { setting: setting.clone(), value: value.cloned(), basis })
+    }
+
+    pub(super) fn admit_member(&mut self, member: ActorId, name: Option<&Text>) -> Decision<()> {
+        if read::membership(&self.view(), member)? == Membership::Admitted {
+            let message = format!("Actor {} is a member already.", member.short());
+            return Err(Refusal::new(Reason::AlreadyExists, message).at("member").into());
+        }
+        let basis = self.basis(&Cell::Member { member })?;
+        self.push(Operation::AdmitMember { member, basis })?;
+        match name {
+            Some(name) if read::actor_name(&self.view(), member)?.is_none() => self.name_actor(member, name),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn remove_member(&mut self, member: ActorId, why: &Text) -> Decision<()> {
+        if read::membership(&self.view(), member)? != Membership::Admitted {
+            let message = format!("Actor {} is not a member.", member.short());
+            return Err(Refusal::new(Reason::NotAMember, message).at("member").into());
+        }
+        let admitted = read::members(&self.view())?.into_iter().filter(|(_, is)| *is == Membership::Admitted).count();
+        if admitted == 1 {
+            let message = "The last member cannot be removed: nobody could write here any more.";
+            return Err(Refusal::new(Reason::InvalidRequest, message).at("member").into());
+        }
+        let basis = self.basis(&Cell::Member { member })?;
+        self.push(Operation::RemoveMember { member, why: why.clone(), basis })
+    }
+
+    pub(super) fn name_actor(&mut self, actor: ActorId, name: &Text) -> Decision<()> {
+        if name.as_str().trim().is_empty() || name.as_str().chars().any(char::is_control) {
+            let message = "A display name needs letters and may not hold control characters.";
+            return Err(Refusal::new(Reason::InvalidValue, message).at("name").into());
+        }
+        let basis = self.basis(&Cell::ActorName { actor })?;
+        self.push(Operation::NameActor { actor, name: name.clone(), basis })
+    }
+}

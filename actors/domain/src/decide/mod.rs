@@ -1,0 +1,302 @@
+//! Deciding: what a request means on a view, as ops or as a refusal. Nothing happens here.
+//!
+//! [`plan`] goes through the commands in order. Each op that a command makes is folded into a layer at once, so that
+//! later commands of the same request see it. One file for each kind of thing that commands change.
+
+mod edges;
+mod members;
+mod records;
+mod tables;
+
+use std::collections::HashSet;
+
+use openprod_model::bundle::{BundleKind, MAX_OPS, Op, Stamp};
+use openprod_model::ids::{ActorId, EdgeId, EntityId, OpRef};
+use openprod_model::operation::{Basis, Operation, RawOp};
+use openprod_model::refusal::{Reason, Refusal};
+use openprod_model::value::{Name, Text};
+
+use crate::cell::{Cell, Tip};
+use crate::command::{Command, Created, MAX_COMMANDS, Request, Stance};
+use crate::read::{self, Membership, Table};
+use crate::view::{Layer, Layered, Read, ReadFailure, View};
+use crate::{describe, fold, register};
+
+/// Why a request was not planned.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Problem {
+    /// The caller's fault.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The state could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadFailure),
+}
+
+impl From<openprod_model::value::InvalidValue> for Problem {
+    fn from(invalid: openprod_model::value::InvalidValue) -> Self {
+        Self::Refused(invalid.into())
+    }
+}
+
+/// What a plan gives.
+pub type Decision<T> = Result<T, Problem>;
+
+/// What the author of a request had seen.
+pub trait Seen {
+    /// The writes of a cell that stood at the author's base, and his session's own later ones.
+    /// None if the request has no base.
+    fn seen(&self, cell: &Cell) -> Read<Option<Vec<OpRef>>>;
+}
+
+/// Nothing is known of what the author had seen: a one-shot command line.
+pub struct NoBase;
+
+impl Seen for NoBase {
+    fn seen(&self, _: &Cell) -> Read<Option<Vec<OpRef>>> {
+        Ok(None)
+    }
+}
+
+/// Makes fresh ids.
+pub trait FreshIds {
+    /// A record's.
+    fn entity(&mut self) -> EntityId;
+    /// An edge's.
+    fn edge(&mut self) -> EdgeId;
+}
+
+/// What a request comes to.
+#[derive(Debug)]
+pub struct Plan {
+    /// The ops, as they will be sealed.
+    pub ops: Vec<RawOp>,
+    /// The same folded, to be read on top of the view that was planned on.
+    pub layer: Layer,
+    /// What is made, with the index of the command that makes it.
+    pub created: Vec<(u32, Created)>,
+    /// Cells whose standing writes disagree because of this request.
+    pub opened: Vec<(Cell, Vec<Tip>)>,
+    /// What makes the bundle.
+    pub kind: BundleKind,
+    /// The sentence for the undo menu.
+    pub label: Text,
+}
+
+/// Plans `request` on `view` for the author and clock of `stamp`.
+pub fn plan(
+    view: &dyn View,
+    seen: &dyn Seen,
+    ids: &mut dyn FreshIds,
+    stamp: Stamp,
+    request: &Request,
+) -> Decision<Plan> {
+    check(view, stamp.actor, request)?;
+    let planner = Planner {
+        base: view,
+        seen,
+        ids,
+        stamp,
+        stance: request.stance,
+        automatic: request.kind == BundleKind::IMPORT,
+        layer: Layer::default(),
+        ops: Vec::new(),
+        planned: HashSet::new(),
+        created: Vec::new(),
+        touched: Vec::new(),
+        command: 0,
+        tables: Vec::new(),
+    };
+    planner.all(request)
+}
+
+fn check(view: &dyn View, actor: ActorId, request: &Request) -> Decision<()> {
+    if request.commands.is_empty() {
+        return Err(Refusal::new(Reason::InvalidRequest, "The request holds no commands.").at("commands").into());
+    }
+    if request.commands.len() > MAX_COMMANDS {
+        let message = format!("{} commands are more than the {MAX_COMMANDS} of one request.", request.commands.len());
+        return Err(Refusal::new(Reason::TooLarge, message).at("commands").next("Send them in several requests.").into());
+    }
+    if request.stance == Stance::IfUnchanged && request.base.is_none() {
+        let message = "\"if unchanged\" needs the revision since which nothing may have changed.";
+        return Err(Refusal::new(Reason::InvalidRequest, message).at("base").into());
+    }
+    if read::membership(view, actor)? != Membership::Admitted {
+        let message = format!("Actor {} is not a member of this workspace.", actor.short());
+        return Err(Refusal::new(Reason::NotAMember, message).next("Ask a member to admit it.").into());
+    }
+    Ok(())
+}
+
+/// A plan in the making.
+struct Planner<'a> {
+    base: &'a dyn View,
+    seen: &'a dyn Seen,
+    ids: &'a mut dyn FreshIds,
+    stamp: Stamp,
+    stance: Stance,
+    /// Whether no person made these very writes: they never close a conflict and never open one on a clean field.
+    automatic: bool,
+    layer: Layer,
+    ops: Vec<RawOp>,
+    /// What refers to the ops of this very request: their author has seen them.
+    planned: HashSet<OpRef>,
+    created: Vec<(u32, Created)>,
+    touched: Vec<Cell>,
+    command: u32,
+    /// Tables already looked up, under the names used for them.
+    tables: Vec<(Name, Table)>,
+}
+
+impl Planner<'_> {
+    fn all(mut self, request: &Request) -> Decision<Plan> {
+        for (index, command) in request.commands.iter().enumerate() {
+            self.command = u32::try_from(index).unwrap_or(u32::MAX);
+            self.one(command).map_err(|problem| match problem {
+                Problem::Refused(refusal) => {
+                    Problem::Refused(refusal.within(&format!("commands[{index}].{}", command.word())))
+                }
+                failure @ Problem::Read(_) => failure,
+            })?;
+        }
+        let label = match &request.label {
+            Some(label) => label.clone(),
+            None => describe::label(&self.view(), &request.commands)?,
+        };
+        let kind = if request.kind == BundleKind::EDIT { kind_of(&request.commands) } else { request.kind };
+        let opened = self.opened()?;
+        Ok(Plan { ops: self.ops, layer: self.layer, created: self.created, opened, kind, label })
+    }
+
+    fn one(&mut self, command: &Command) -> Decision<()> {
+        match command {
+            Command::CreateTable { name, description, columns } => self.create_table(name, description, columns),
+            Command::AlterTable { table, changes } => self.alter_table(table, changes),
+            Command::DropTable { table } => self.drop_table(table),
+            Command::CreateRecord { record, table, values } => self.create_record(*record, table, values),
+            Command::AddToTable { record, table, values } => self.add_to_table(*record, table, values),
+            Command::RemoveFromTable { record, table } => self.remove_from_table(*record, table),
+            Command::DeleteRecord { record } => self.delete_record(*record),
+            Command::SetFields { record, table, values } => self.set_fields(*record, table, values),
+            Command::CreateEdge { edge, edge_type, source, target, properties, place } => {
+                let ends = edges::ends(edge_type, *source, *target);
+                self.create_edge(*edge, ends, properties, *place)
+            }
+            Command::MoveEdge { edge, place } => self.move_edge(*edge, *place),
+            Command::DeleteEdge { edge } => self.delete_edge(*edge),
+            Command::SetEdgeProperties { edge, values } => self.set_edge_properties(*edge, values),
+            Command::PutSetting { setting, value } => self.put_setting(setting, value.as_ref()),
+            Command::AdmitMember { member, name } => self.admit_member(*member, name.as_ref()),
+            Command::RemoveMember { member, why } => self.remove_member(*member, why),
+            Command::NameActor { actor, name } => self.name_actor(*actor, name),
+        }
+    }
+
+    /// The view that was planned on, with what was planned so far.
+    fn view(&self) -> Layered<'_> {
+        self.layer.over(self.base)
+    }
+
+    /// Adds an op and folds it.
+    fn push(&mut self, operation: Operation) -> Decision<()> {
+        if self.ops.len() >= MAX_OPS {
+            let message = format!("This comes to more than the {MAX_OPS} operations that one bundle may hold.");
+            return Err(Refusal::new(Reason::TooLarge, message).next("Split it into several requests.").into());
+        }
+        let op: Op = self.stamp.op(self.ops.len(), operation);
+        self.layer.fold(self.base, &op, None)?;
+        self.planned.insert(op.reference);
+        if let Some(operation) = &op.operation {
+            self.touched.extend(fold::writes(operation).into_iter().map(|write| write.cell));
+            self.ops.push(operation.to_raw());
+        }
+        Ok(())
+    }
+
+    /// What this write says that its author knew of `cell` (I-5).
+    fn basis(&self, cell: &Cell) -> Decision<Basis> {
+        let standing = self.view().tips(cell)?;
+        let own = standing.iter().map(|tip| tip.op).filter(|op| self.planned.contains(op));
+        let own: Vec<OpRef> = own.collect();
+        let Some(mut seen) = self.seen.seen(cell)? else {
+            return Ok(self.basis_without_base(cell, &standing));
+        };
+        if self.stance == Stance::IfUnchanged {
+            refuse_changed(cell, &standing, &seen, &own)?;
+        }
+        let known: Vec<Tip> =
+            standing.iter().filter(|tip| seen.contains(&tip.op) || own.contains(&tip.op)).cloned().collect();
+        let conflicting = register::in_conflict(cell, &known);
+        if self.automatic {
+            let equal = register::equal_to_shown(cell, &standing);
+            seen.retain(|op| equal.contains(op));
+        }
+        seen.extend(own);
+        seen.sort_unstable();
+        seen.dedup();
+        Ok(Basis { preds: seen, restores: None, decision: conflicting && !self.automatic })
+    }
+
+    fn basis_without_base(&self, cell: &Cell, standing: &[Tip]) -> Basis {
+        let conflicting = register::in_conflict(cell, standing);
+        if self.stance == Stance::Decide && !self.automatic {
+            let preds = standing.iter().map(|tip| tip.op).collect();
+            return Basis { preds, restores: None, decision: conflicting };
+        }
+        Basis { preds: register::equal_to_shown(cell, standing), restores: None, decision: false }
+    }
+
+    fn opened(&mut self) -> Decision<Vec<(Cell, Vec<Tip>)>> {
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.sort_unstable();
+        touched.dedup();
+        let mut opened = Vec::new();
+        for cell in touched {
+            let tips = self.view().tips(&cell)?;
+            if register::in_conflict(&cell, &tips) {
+                opened.push((cell, tips));
+            }
+        }
+        Ok(opened)
+    }
+
+    fn table(&mut self, name: &Name) -> Decision<Table> {
+        if let Some((_, table)) = self.tables.iter().find(|(used, _)| used == name) {
+            return Ok(table.clone());
+        }
+        let Some(table) = read::table(&self.view(), name)? else {
+            let known = read::tables(&self.view())?;
+            let known = known.iter().map(|table| table.spec.name.as_str());
+            let refusal = Refusal::new(Reason::UnknownTable, format!("There is no table \"{name}\".")).at("table");
+            return Err(refusal.next(describe::suggestion(name.as_str(), known, "table")).into());
+        };
+        self.tables.push((name.clone(), table.clone()));
+        Ok(table)
+    }
+}
+
+fn refuse_changed(cell: &Cell, standing: &[Tip], seen: &[OpRef], own: &[OpRef]) -> Decision<()> {
+    if standing.iter().all(|tip| seen.contains(&tip.op) || own.contains(&tip.op)) {
+        return Ok(());
+    }
+    let message = format!("{} changed since the revision that this edit was made on.", describe::cell(cell));
+    Err(Refusal::new(Reason::Changed, message).next("Read it again and decide.").into())
+}
+
+/// A request that only changes tables or only members is named after that in history.
+fn kind_of(commands: &[Command]) -> BundleKind {
+    let schema = |command: &Command| {
+        matches!(command, Command::CreateTable { .. } | Command::AlterTable { .. } | Command::DropTable { .. })
+    };
+    let member = |command: &Command| {
+        matches!(command, Command::AdmitMember { .. } | Command::RemoveMember { .. } | Command::NameActor { .. })
+    };
+    if commands.iter().all(schema) {
+        BundleKind::SCHEMA
+    } else if commands.iter().all(member) {
+        BundleKind::MEMBER
+    } else {
+        BundleKind::EDIT
+    }
+}

@@ -1,0 +1,205 @@
+//! Views: what reading needs, and a layer of staged writes on top of another view.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use openprod_model::bundle::Op;
+use openprod_model::ids::Position;
+
+use crate::cell::{Cell, KeyRange, Tip};
+use crate::{fold, index, register};
+
+/// The store behind a view could not be read. This is never the reader's fault.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the state could not be read: {0}")]
+pub struct ReadFailure(pub String);
+
+/// What a read gives.
+pub type Read<T> = Result<T, ReadFailure>;
+
+/// Items read one by one.
+pub type Reading<'a, T> = Box<dyn Iterator<Item = Read<T>> + 'a>;
+
+/// A consistent picture of all cells: a snapshot of the state, a past one, or either with staged writes on top.
+pub trait View {
+    /// The standing writes of a cell, in canonical order.
+    fn tips(&self, cell: &Cell) -> Read<Vec<Tip>>;
+
+    /// The cells within a range of keys that have standing writes, in key order.
+    fn cells(&self, range: &KeyRange) -> Reading<'_, (Cell, Vec<Tip>)>;
+
+    /// The index entries within a range of keys, in key order: candidates, to be checked against the cells.
+    /// None if this view keeps no index; the caller then scans.
+    fn entries(&self, range: &KeyRange) -> Option<Reading<'_, Vec<u8>>>;
+}
+
+impl<V: View + ?Sized> View for &V {
+    fn tips(&self, cell: &Cell) -> Read<Vec<Tip>> {
+        (**self).tips(cell)
+    }
+    fn cells(&self, range: &KeyRange) -> Reading<'_, (Cell, Vec<Tip>)> {
+        (**self).cells(range)
+    }
+    fn entries(&self, range: &KeyRange) -> Option<Reading<'_, Vec<u8>>> {
+        (**self).entries(range)
+    }
+}
+
+/// Writes folded in memory, to be read on top of a [`View`].
+#[derive(Debug, Clone, Default)]
+pub struct Layer {
+    cells: BTreeMap<Vec<u8>, Vec<Tip>>,
+    entries: BTreeSet<Vec<u8>>,
+}
+
+impl Layer {
+    /// Folds an op on top of `base` and what the layer holds already.
+    pub fn fold(&mut self, base: &dyn View, op: &Op, position: Option<Position>) -> Read<()> {
+        let Some(operation) = &op.operation else { return Ok(()) };
+        for write in fold::writes(operation) {
+            let key = write.cell.key();
+            let mut tips = match self.cells.remove(&key) {
+                Some(tips) => tips,
+                None => base.tips(&write.cell)?,
+            };
+            self.entries.extend(index::entries(&write.cell, &write.content));
+            register::apply(&mut tips, write.tip(op, position), &write.basis.preds);
+            self.cells.insert(key, tips);
+        }
+        Ok(())
+    }
+
+    /// Takes in a layer that was folded on top of this one.
+    pub fn absorb(&mut self, upper: Self) {
+        self.cells.extend(upper.cells);
+        self.entries.extend(upper.entries);
+    }
+
+    /// Whether nothing was folded.
+    pub fn is_empty(&self) -> bool {
+        self.cells.is_empty()
+    }
+
+    /// `base` with this layer on top.
+    pub fn over<'a>(&'a self, base: &'a dyn View) -> Layered<'a> {
+        Layered { base, layer: self }
+    }
+}
+
+/// A view with a [`Layer`] on top.
+pub struct Layered<'a> {
+    base: &'a dyn View,
+    layer: &'a Layer,
+}
+
+impl View for Layered<'_> {
+    fn tips(&self, cell: &Cell) -> Read<Vec<Tip>> {
+        match self.layer.cells.get(&cell.key()) {
+            Some(tips) => Ok(tips.clone()),
+            None => self.base.tips(cell),
+        }
+    }
+
+    fn cells(&self, range: &KeyRange) -> Reading<'_, (Cell, Vec<Tip>)> {
+        let staged = self.layer.cells.range(range.from.clone()..range.to.clone());
+        let staged = staged.filter_map(|(key, tips)| Some((Cell::from_key(key)?, tips.clone())));
+        let base = self.base.cells(range).filter(|item| match item {
+            Ok((cell, _)) => !self.layer.cells.contains_key(&cell.key()),
+            Err(_) => true,
+        });
+        merged(base, staged, |(cell, _)| cell.key())
+    }
+
+    fn entries(&self, range: &KeyRange) -> Option<Reading<'_, Vec<u8>>> {
+        let staged = self.layer.entries.range(range.from.clone()..range.to.clone()).cloned();
+        let base = self.base.entries(range)?.filter(|item| match item {
+            Ok(entry) => !self.layer.entries.contains(entry),
+            Err(_) => true,
+        });
+        Some(merged(base, staged, Vec::clone))
+    }
+}
+
+/// Merges two sorted sequences by key.
+fn merged<'a, T: 'a>(
+    base: impl Iterator<Item = Read<T>> + 'a,
+    staged: impl Iterator<Item = T> + 'a,
+    key: impl Fn(&T) -> Vec<u8> + 'a,
+) -> Reading<'a, T> {
+    let (mut base, mut staged) = (base.peekable(), staged.peekable());
+    Box::new(std::iter::from_fn(move || match (base.peek(), staged.peek()) {
+        (Some(Ok(left)), Some(right)) if key(right) < key(left) => staged.next().map(Ok),
+        (None, Some(_)) => staged.next().map(Ok),
+        _ => base.next(),
+    }))
+}
+
+/// A view of nothing, to build on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Empty;
+
+impl View for Empty {
+    fn tips(&self, _: &Cell) -> Read<Vec<Tip>> {
+        Ok(Vec::new())
+    }
+    fn cells(&self, _: &KeyRange) -> Reading<'_, (Cell, Vec<Tip>)> {
+        Box::new(std::iter::empty())
+    }
+    fn entries(&self, _: &KeyRange) -> Option<Reading<'_, Vec<u8>>> {
+        Some(Box::new(std::iter::empty()))
+    }
+}
+
+/// A moment in a log's past.
+#[derive(Debug, Clone)]
+pub enum Moment {
+    /// Everything up to and including a position.
+    Revision(Position),
+    /// Exactly these positions: the ancestors of a bundle, or what was written before a time, with its ancestors.
+    Bundles(std::sync::Arc<BTreeSet<Position>>),
+}
+
+impl Moment {
+    /// Whether the bundle at `position` had happened.
+    pub fn includes(&self, position: Position) -> bool {
+        match self {
+            Self::Revision(last) => position <= *last,
+            Self::Bundles(positions) => positions.contains(&position),
+        }
+    }
+}
+
+/// A view that remembers.
+pub trait History: View {
+    /// The writes of a cell that stood at a moment, in canonical order.
+    fn tips_at(&self, cell: &Cell, moment: &Moment) -> Read<Vec<Tip>>;
+}
+
+/// The past of a view, itself a view. It keeps no index: queries scan.
+pub struct AsOf<'a> {
+    /// What remembers.
+    pub now: &'a dyn History,
+    /// When.
+    pub moment: Moment,
+}
+
+impl View for AsOf<'_> {
+    fn tips(&self, cell: &Cell) -> Read<Vec<Tip>> {
+        self.now.tips_at(cell, &self.moment)
+    }
+
+    fn cells(&self, range: &KeyRange) -> Reading<'_, (Cell, Vec<Tip>)> {
+        // A cell that was ever written has standing writes for ever, so today's cells include those of the past.
+        Box::new(self.now.cells(range).filter_map(|item| match item {
+            Ok((cell, _)) => match self.tips(&cell) {
+                Ok(tips) if tips.is_empty() => None,
+                Ok(tips) => Some(Ok((cell, tips))),
+                Err(failure) => Some(Err(failure)),
+            },
+            Err(failure) => Some(Err(failure)),
+        }))
+    }
+
+    fn entries(&self, _: &KeyRange) -> Option<Reading<'_, Vec<u8>>> {
+        None
+    }
+}

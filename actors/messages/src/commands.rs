@@ -1,0 +1,104 @@
+//! What is said to the commands room: the one door for writes.
+
+use std::sync::Arc;
+
+use openprod_domain::command::{Created, Request};
+use openprod_model::identity::Keys;
+use openprod_model::ids::{ActorId, BundleId, Digest, Position};
+use openprod_model::refusal::Refusal;
+use openprod_model::value::Text;
+use ractor::RpcReplyPort;
+use serde::{Deserialize, Serialize};
+
+use crate::oplog::AppendError;
+
+/// A conflict that a command opened, or made wider.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenedConflict {
+    /// The cell's key.
+    pub cell: Vec<u8>,
+    /// What happened, for people.
+    pub sentence: String,
+}
+
+/// The answer to a command, as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The bundle's id.
+    pub bundle: BundleId,
+    /// The bundle's digest.
+    pub digest: Digest,
+    /// What was made, with the index of the command that made it.
+    pub created: Vec<(u32, Created)>,
+    /// Conflicts opened.
+    pub opened: Vec<OpenedConflict>,
+}
+
+/// A command's outcome: durable (I-1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The revision at which it stands.
+    pub revision: Position,
+    /// The answer.
+    pub answer: Answer,
+    /// Whether this is the first answer again, to a retry.
+    pub replayed: bool,
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// The caller's fault. Nothing was changed.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// It is not known whether it was carried out: a retry with the same id tells.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// The key pairs that this node holds.
+pub trait Keyring: Send + Sync {
+    /// The keys of an actor, or of the default one.
+    fn keys(&self, actor: Option<ActorId>) -> Option<Keys>;
+}
+
+/// The node's keys, shared by its workspaces.
+pub type SharedKeyring = Arc<dyn Keyring>;
+
+/// Messages to the commands room.
+pub enum CommandsMsg {
+    /// Carry out a request as one bundle.
+    Execute {
+        /// What to do.
+        request: Box<Request>,
+        /// As whom; the node's default actor if none.
+        actor: Option<ActorId>,
+        /// What came of it.
+        reply: RpcReplyPort<Result<Outcome, CommandError>>,
+    },
+    /// Make the first bundle of a workspace.
+    Found {
+        /// What to call the workspace.
+        name: Text,
+        /// Its founder, one of this node's actors.
+        founder: ActorId,
+        /// What people call the founder.
+        founder_name: Text,
+        /// What came of it.
+        reply: RpcReplyPort<Result<Outcome, CommandError>>,
+    },
+    /// The oplog answered for a bundle, or never will. Said by this room's own tasks only.
+    Settled {
+        /// Which incarnation of the pending layer it belongs to.
+        epoch: u64,
+        /// Which bundle.
+        digest: Digest,
+        /// Where it stands now; none if the oplog did not answer.
+        result: Option<Result<Position, AppendError>>,
+    },
+    /// Take no more requests; answer when the last one is settled.
+    Close {
+        /// When that is done.
+        reply: RpcReplyPort<()>,
+    },
+}

@@ -1,0 +1,119 @@
+//! Reading the log: what any room may look up without asking the oplog's actor.
+
+use openprod_domain::view::Read;
+use openprod_model::bundle::{Bundle, BundleKind};
+use openprod_model::clock::Hlc;
+use openprod_model::ids::{ActorId, BundleId, CommandId, Digest, Position, SessionId};
+use serde::{Deserialize, Serialize};
+
+/// What the log keeps beside each bundle, so that most questions need not read it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The bundle's identity.
+    pub digest: Digest,
+    /// BLAKE3 of the chain up to here: (chain before, digest). Equal chains are equal logs in equal order.
+    pub chain: Digest,
+    /// Its id.
+    pub id: BundleId,
+    /// Its author.
+    pub actor: ActorId,
+    /// Its clock.
+    pub hlc: Hlc,
+    /// Its author's wall clock.
+    pub wall_ms: u64,
+    /// What made it.
+    pub kind: BundleKind,
+    /// The number of its ops.
+    pub ops: u32,
+    /// The client session that asked for it, if it was made on this node. Local; never leaves.
+    pub session: Option<SessionId>,
+    /// This node's clock when it was appended.
+    pub appended_ms: u64,
+}
+
+/// A bundle as it lies in the log.
+#[derive(Debug, Clone)]
+pub enum Stored {
+    /// Whole.
+    Whole(Box<Bundle>),
+    /// Its bytes no longer stand up to their checksums.
+    Damaged {
+        /// The bytes as they are.
+        bytes: Vec<u8>,
+        /// What is wrong with them.
+        reason: String,
+    },
+}
+
+/// The answer to a command, kept with its bundle so that a retry gets it again (I-6).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The command.
+    pub command: CommandId,
+    /// BLAKE3 of what it asked for.
+    pub payload: [u8; 32],
+    /// Who asked.
+    pub actor: ActorId,
+    /// The encoded answer, without its revision.
+    pub answer: Vec<u8>,
+}
+
+/// The end of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tail {
+    /// The position of the last bundle.
+    pub position: Position,
+    /// The chain there.
+    pub chain: Digest,
+    /// The bundles that no other has as a parent.
+    pub heads: Vec<Digest>,
+    /// The greatest clock in the log, or used for it.
+    pub hlc: Hlc,
+}
+
+/// A bundle that was not let into the log, or is no longer whole there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantined {
+    /// Its number among the quarantined.
+    pub number: u64,
+    /// Its bytes as they came.
+    pub bytes: Vec<u8>,
+    /// Its digest, if it could be read, or was known.
+    pub digest: Option<Digest>,
+    /// Where it came from: "log position 12", a file's name, later a peer.
+    pub source: String,
+    /// Why it is here, for people.
+    pub reason: String,
+    /// This node's clock when it was put here.
+    pub since_ms: u64,
+    /// Whether a person silenced its alarm.
+    pub skipped: bool,
+}
+
+/// Reads the log. Each call sees one consistent state of it, at least as new as every acknowledged append.
+pub trait LogReader: Send + Sync {
+    /// The end.
+    fn tail(&self) -> Read<Tail>;
+    /// The entry at a position.
+    fn entry(&self, at: Position) -> Read<Option<Entry>>;
+    /// The entries from `from` on, at most `limit`.
+    fn entries(&self, from: Position, limit: usize) -> Read<Vec<(Position, Entry)>>;
+    /// The bundle at a position.
+    fn bundle(&self, at: Position) -> Read<Option<Stored>>;
+    /// The bundles from `from` on, at most `limit` of them or about `bytes` bytes, but at least one if there is one.
+    fn bundles(&self, from: Position, limit: usize, bytes: usize) -> Read<Vec<(Position, Entry, Stored)>>;
+    /// Where the bundle of that digest lies.
+    fn position_of(&self, digest: Digest) -> Read<Option<Position>>;
+    /// Where the bundle of that id lies; the first, should several claim it.
+    fn position_of_id(&self, id: BundleId) -> Read<Option<Position>>;
+    /// An actor's last bundle: the greatest tip of its chain.
+    fn prev_of(&self, actor: ActorId) -> Read<Option<Digest>>;
+    /// The answer that was given to a command, and its revision.
+    fn receipt(&self, command: CommandId) -> Read<Option<(Position, Receipt)>>;
+    /// The quarantined bundles numbered from `from` on, at most `limit`.
+    fn quarantined(&self, from: u64, limit: usize) -> Read<Vec<Quarantined>>;
+    /// How many quarantined bundles nobody has skipped.
+    fn quarantine_alarms(&self) -> Read<u64>;
+    /// The bytes that the log takes on disk, as far as known.
+    fn bytes_on_disk(&self) -> u64;
+}

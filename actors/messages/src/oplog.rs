@@ -1,0 +1,115 @@
+//! What is said to the oplog: the only writer of history.
+
+use openprod_model::bundle::Bundle;
+use openprod_model::ids::{Position, SessionId};
+use openprod_model::refusal::Refusal;
+use ractor::RpcReplyPort;
+
+use crate::log::{Receipt, Tail};
+
+/// An own bundle to be appended, with the answer to the command that made it.
+#[derive(Debug)]
+pub struct Append {
+    /// The signed bundle.
+    pub bundle: Bundle,
+    /// The answer, stored in the same transaction.
+    pub receipt: Receipt,
+    /// The client session that asked.
+    pub session: Option<SessionId>,
+}
+
+/// Why a bundle was not appended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// It was planned on a log that is no longer the end of this one: plan again.
+    #[error("the bundle was planned on an older log")]
+    Stale,
+    /// It does not stand up to the checks: its author's past does not admit him, say.
+    #[error(transparent)]
+    Refused(Refusal),
+    /// The disk did not take it. Nothing was acknowledged; whether it was written is unknown until a retry.
+    #[error("the disk did not take it: {reason}")]
+    Disk {
+        /// What the system said.
+        reason: String,
+        /// Whether it said that there is no space.
+        full: bool,
+    },
+}
+
+/// What became of bundles from elsewhere.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Admitted {
+    /// Appended now.
+    pub appended: u64,
+    /// Already there.
+    pub known: u64,
+    /// Quarantined, with their numbers.
+    pub quarantined: Vec<u64>,
+    /// Waiting for parents that are not here: refused for now, nothing is kept.
+    pub waiting: u64,
+    /// The end of the log afterwards.
+    pub through: Position,
+}
+
+/// Messages to the oplog.
+pub enum OplogMsg {
+    /// Append an own bundle. The reply comes after the durable commit (I-1).
+    Append {
+        /// What to append.
+        append: Box<Append>,
+        /// Its position.
+        reply: RpcReplyPort<Result<Position, AppendError>>,
+    },
+    /// Admit bundles from elsewhere (a workspace file, later a peer), parents first.
+    Admit {
+        /// Their bytes.
+        bundles: Vec<Vec<u8>>,
+        /// Where they come from, for the quarantine.
+        source: String,
+        /// What became of them.
+        reply: RpcReplyPort<Result<Admitted, AppendError>>,
+    },
+    /// The end of the log, behind everything queued before.
+    Tail {
+        /// The end.
+        reply: RpcReplyPort<Result<Tail, AppendError>>,
+    },
+    /// A reader found that a stored bundle is not whole any more.
+    FoundDamaged {
+        /// Where.
+        at: Position,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Check a quarantined bundle again, and admit it if it stands.
+    Retry {
+        /// Its number.
+        number: u64,
+        /// What became of it.
+        reply: RpcReplyPort<Result<Admitted, AppendError>>,
+    },
+    /// Silence the alarm of a quarantined bundle.
+    Skip {
+        /// Its number.
+        number: u64,
+        /// Whether there was one.
+        reply: RpcReplyPort<Result<(), AppendError>>,
+    },
+    /// The writer finished a commit. Said by the oplog's own writer only.
+    Committed(CommitOutcome),
+    /// Stop taking work, finish what is queued, close the store.
+    Close {
+        /// When that is done.
+        reply: RpcReplyPort<()>,
+    },
+}
+
+/// How a group commit ended.
+#[derive(Debug)]
+pub struct CommitOutcome {
+    /// Which commit, counted by the oplog since its start.
+    pub number: u64,
+    /// The end of the log now, or why the disk did not take it.
+    pub result: Result<Tail, AppendError>,
+}

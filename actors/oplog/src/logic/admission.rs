@@ -1,0 +1,364 @@
+//! Admission: bundles from elsewhere are judged together, so that one signature can vouch for a whole run.
+//!
+//! A bundle is authentic if its own signature verifies strictly, or if a later bundle of the same actor, itself
+//! admitted, reaches it through `prev`. So of each chain only the tips are verified; the others only where their tip
+//! fails. The machine is asked what it wants verified, told the answers, and asked again, until it wants nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use openprod_domain::view::Read;
+use openprod_messages::oplog::Admitted;
+use openprod_model::bundle::{Bundle, Malformed};
+use openprod_model::ids::Digest;
+use openprod_model::refusal::Refusal;
+
+use super::batch::{Change, Unit};
+use super::ledger::{Ancestors, Known, Ledger, Local, Past, foreign};
+use crate::tables::QuarantineRow;
+
+/// Bytes from elsewhere, and what they are.
+#[derive(Debug)]
+pub struct Candidate {
+    /// As they came.
+    pub bytes: Vec<u8>,
+    /// What they say.
+    pub parsed: Result<Bundle, Malformed>,
+}
+
+impl Candidate {
+    /// Reads bytes.
+    pub fn read(bytes: Vec<u8>) -> Self {
+        let parsed = Bundle::parse(&bytes);
+        Self { bytes, parsed }
+    }
+}
+
+/// A bundle whose signature is to be checked: `copy` of `bundle`.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Which.
+    pub index: usize,
+    /// It.
+    pub bundle: Arc<Bundle>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Fate {
+    /// Stands so far.
+    Standing,
+    /// In the log already.
+    Known,
+    /// An ancestor is not here, or does not stand.
+    Waiting,
+    /// Does not stand up to the checks.
+    Refused(String),
+}
+
+#[derive(Debug)]
+struct Entrant {
+    /// The same header under different signatures; the first that verifies is taken.
+    copies: Vec<Arc<Bundle>>,
+    signed: Option<bool>,
+    fate: Fate,
+    /// Those of its ancestors that came along.
+    along: Vec<usize>,
+    /// Later bundles of the same actor that came along and name it as `prev`.
+    vouchers: Vec<usize>,
+}
+
+impl Entrant {
+    fn bundle(&self) -> &Arc<Bundle> {
+        &self.copies[0]
+    }
+}
+
+/// Bundles from elsewhere that are being judged.
+#[derive(Debug)]
+pub struct Admission {
+    source: String,
+    now_ms: u64,
+    malformed: Vec<(Arc<[u8]>, String)>,
+    duplicates: u64,
+    entrants: Vec<Entrant>,
+    /// Indices, ancestors first.
+    order: Vec<usize>,
+    suspects: BTreeSet<usize>,
+}
+
+impl Admission {
+    /// Judges everything but the signatures.
+    pub fn begin(
+        ledger: &mut Ledger,
+        past: &dyn Past,
+        candidates: Vec<Candidate>,
+        source: String,
+        now_ms: u64,
+    ) -> Read<Self> {
+        let mut this = Self {
+            source,
+            now_ms,
+            malformed: Vec::new(),
+            duplicates: 0,
+            entrants: Vec::new(),
+            order: Vec::new(),
+            suspects: BTreeSet::new(),
+        };
+        this.gather(candidates);
+        this.join();
+        this.judge(ledger, past)?;
+        this.sift();
+        Ok(this)
+    }
+
+    fn gather(&mut self, candidates: Vec<Candidate>) {
+        let mut by_digest: BTreeMap<Digest, usize> = BTreeMap::new();
+        for Candidate { bytes, parsed } in candidates {
+            match parsed {
+                Err(malformed) => self.malformed.push((bytes.into(), sentence(&malformed.to_string()))),
+                Ok(bundle) => {
+                    let index = *by_digest.entry(bundle.digest()).or_insert(self.entrants.len());
+                    self.enter(index, bundle);
+                }
+            }
+        }
+    }
+
+    fn enter(&mut self, index: usize, bundle: Bundle) {
+        let Some(entrant) = self.entrants.get_mut(index) else {
+            let entrant = Entrant {
+                copies: vec![Arc::new(bundle)],
+                signed: None,
+                fate: Fate::Standing,
+                along: Vec::new(),
+                vouchers: Vec::new(),
+            };
+            self.entrants.push(entrant);
+            return;
+        };
+        self.duplicates += 1;
+        if entrant.copies.iter().all(|copy| copy.bytes() != bundle.bytes()) {
+            entrant.copies.push(Arc::new(bundle));
+        }
+    }
+
+    /// Finds who came along with whom, and an order in which ancestors come first. Digests cannot form a circle.
+    fn join(&mut self) {
+        let by_digest: BTreeMap<Digest, usize> =
+            self.entrants.iter().enumerate().map(|(index, entrant)| (entrant.bundle().digest(), index)).collect();
+        let mut children: Vec<Vec<usize>> = vec![Vec::new(); self.entrants.len()];
+        for index in 0..self.entrants.len() {
+            let bundle = Arc::clone(self.entrants[index].bundle());
+            self.entrants[index].along = bundle.ancestors().filter_map(|digest| by_digest.get(&digest).copied()).collect();
+            for ancestor in &self.entrants[index].along {
+                children[*ancestor].push(index);
+            }
+            let prev = bundle.header().prev.and_then(|prev| by_digest.get(&prev).copied());
+            if let Some(prev) = prev.filter(|prev| self.author(*prev) == bundle.header().actor) {
+                self.entrants[prev].vouchers.push(index);
+            }
+        }
+        let mut open: Vec<usize> = self.entrants.iter().map(|entrant| entrant.along.len()).collect();
+        let mut ready: BTreeSet<usize> = (0..open.len()).filter(|index| open[*index] == 0).collect();
+        while let Some(index) = ready.pop_first() {
+            self.order.push(index);
+            for child in &children[index] {
+                open[*child] -= 1;
+                if open[*child] == 0 {
+                    ready.insert(*child);
+                }
+            }
+        }
+    }
+
+    fn author(&self, index: usize) -> openprod_model::ids::ActorId {
+        self.entrants[index].bundle().header().actor
+    }
+
+    fn judge(&mut self, ledger: &mut Ledger, past: &dyn Past) -> Read<()> {
+        let mut end = ledger.end().position;
+        let mut along: BTreeMap<Digest, Known> = BTreeMap::new();
+        for index in self.order.clone() {
+            let bundle = Arc::clone(self.entrants[index].bundle());
+            if bundle.header().workspace != ledger.workspace() {
+                self.refuse(index, &foreign());
+                continue;
+            }
+            if ledger.look(past, bundle.digest())?.is_some() {
+                self.entrants[index].fate = Fate::Known;
+                continue;
+            }
+            let Some(ancestors) = ancestors(ledger, past, &along, &bundle)? else {
+                self.entrants[index].fate = Fate::Waiting;
+                continue;
+            };
+            match ledger.judge(past, &bundle, &ancestors, end)? {
+                Err(refusal) => self.refuse(index, &refusal),
+                Ok(members) => {
+                    end = end.next();
+                    let (actor, last_hlc) = (bundle.header().actor, bundle.last_hlc());
+                    along.insert(bundle.digest(), Known { position: end, actor, last_hlc, members });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, index: usize, refusal: &Refusal) {
+        self.entrants[index].fate = Fate::Refused(refusal.message.clone());
+    }
+
+    fn stands(&self, index: usize) -> bool {
+        self.entrants[index].fate == Fate::Standing
+    }
+
+    /// Whether nothing that still stands vouches for it.
+    fn is_tip(&self, index: usize) -> bool {
+        self.stands(index) && !self.entrants[index].vouchers.iter().any(|voucher| self.stands(*voucher))
+    }
+
+    /// Takes out what cannot stand any more, until nothing changes.
+    fn sift(&mut self) {
+        loop {
+            for index in self.order.clone() {
+                let held = |entrant: &usize| matches!(self.entrants[*entrant].fate, Fate::Standing | Fate::Known);
+                if self.stands(index) && !self.entrants[index].along.iter().all(held) {
+                    self.entrants[index].fate = Fate::Waiting;
+                }
+            }
+            let forged = |index: &usize| self.is_tip(*index) && self.entrants[*index].signed == Some(false);
+            let forged: Vec<usize> = self.order.iter().copied().filter(forged).collect();
+            if forged.is_empty() {
+                return;
+            }
+            for index in forged {
+                self.suspect_run_of(index);
+                let author = self.author(index).short();
+                self.entrants[index].fate = Fate::Refused(format!("Its signature is not that of its author {author}."));
+            }
+        }
+    }
+
+    /// What a forged tip seemed to vouch for is verified all at once: else a long forged chain would take as many
+    /// rounds as it has bundles.
+    fn suspect_run_of(&mut self, index: usize) {
+        let author = self.author(index);
+        let run = (0..self.entrants.len()).filter(|other| self.author(*other) == author);
+        self.suspects.extend(run.collect::<Vec<_>>());
+    }
+
+    /// The signatures to be verified now; none if the judgement stands.
+    pub fn wanted(&self) -> Vec<Wanted> {
+        let open = |index: &usize| self.stands(*index) && self.entrants[*index].signed.is_none();
+        if !self.order.iter().any(|index| open(index) && self.is_tip(*index)) {
+            return Vec::new();
+        }
+        let wanted = self.order.iter().filter(|index| open(index));
+        let wanted = wanted.filter(|index| self.is_tip(**index) || self.suspects.contains(index));
+        wanted.flat_map(|index| self.copies(*index)).collect()
+    }
+
+    fn copies(&self, index: usize) -> impl Iterator<Item = Wanted> + '_ {
+        self.entrants[index].copies.iter().map(move |bundle| Wanted { index, bundle: Arc::clone(bundle) })
+    }
+
+    /// The answers: which signatures hold.
+    pub fn verified(&mut self, answers: Vec<(Wanted, bool)>) {
+        for (Wanted { index, bundle }, holds) in answers {
+            let entrant = &mut self.entrants[index];
+            let held_before = entrant.signed == Some(true);
+            entrant.signed = Some(holds || held_before);
+            if holds && !held_before {
+                entrant.copies = vec![bundle];
+            }
+        }
+        self.sift();
+    }
+
+    /// Stages what stands and quarantines what does not.
+    pub fn finish(mut self, ledger: &mut Ledger, past: &dyn Past) -> Read<(Admitted, Unit)> {
+        let mut admitted = Admitted { known: self.duplicates, ..Admitted::default() };
+        let mut changes = Vec::new();
+        for index in std::mem::take(&mut self.order) {
+            let bundle = Arc::clone(self.entrants[index].bundle());
+            match self.entrants[index].fate.clone() {
+                Fate::Known => {
+                    admitted.known += 1;
+                    changes.extend(self.replacement(ledger, past, index)?);
+                }
+                Fate::Waiting => admitted.waiting += 1,
+                Fate::Refused(reason) => {
+                    let (bytes, digest) = (Arc::clone(bundle.bytes()), Some(bundle.digest()));
+                    self.quarantine(ledger, past, bytes, digest, reason, &mut admitted, &mut changes)?;
+                }
+                Fate::Standing => {
+                    let ancestors = ledger.ancestors(past, &bundle)?.expect("ancestors of what stands are staged first");
+                    let local = Local { now_ms: self.now_ms, ..Local::default() };
+                    changes.push(ledger.stage(past, &bundle, &ancestors, local)?);
+                    admitted.appended += 1;
+                }
+            }
+        }
+        for (bytes, reason) in std::mem::take(&mut self.malformed) {
+            self.quarantine(ledger, past, bytes, None, reason, &mut admitted, &mut changes)?;
+        }
+        Ok((admitted, Unit { changes, end: ledger.end() }))
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "where it goes and what is said of it")]
+    fn quarantine(
+        &self,
+        ledger: &mut Ledger,
+        past: &dyn Past,
+        bytes: Arc<[u8]>,
+        digest: Option<Digest>,
+        reason: String,
+        admitted: &mut Admitted,
+        changes: &mut Vec<Change>,
+    ) -> Read<()> {
+        let (source, since_ms) = (self.source.clone(), self.now_ms);
+        let row = QuarantineRow { digest, source, reason, since_ms, skipped: false, at: None, mark: [0; 32] };
+        let (number, change) = ledger.quarantine(past, bytes, row)?;
+        admitted.quarantined.push(number);
+        changes.extend(change);
+        Ok(())
+    }
+
+    /// A known bundle whose stored bytes were damaged is replaced by a good copy: one whose own signature verifies,
+    /// or that a later bundle of its author in the log vouches for.
+    fn replacement(&self, ledger: &mut Ledger, past: &dyn Past, index: usize) -> Read<Option<Change>> {
+        let bundle = self.entrants[index].bundle();
+        let digest = bundle.digest();
+        if past.damaged(digest)?.is_none() {
+            return Ok(None);
+        }
+        let Some(Known { position, .. }) = ledger.look(past, digest)? else { return Ok(None) };
+        let vouched = !ledger.tips(past, bundle.header().actor)?.iter().any(|(_, tip)| *tip == digest);
+        let good = self.entrants[index].copies.iter().find(|copy| vouched || copy.signature_holds());
+        Ok(good.map(|copy| Change::Replace { position, digest, bytes: Arc::clone(copy.bytes()) }))
+    }
+}
+
+fn ancestors(
+    ledger: &mut Ledger,
+    past: &dyn Past,
+    along: &BTreeMap<Digest, Known>,
+    bundle: &Bundle,
+) -> Read<Option<Ancestors>> {
+    let mut found = Vec::new();
+    for digest in bundle.ancestors() {
+        let known = match along.get(&digest) {
+            Some(known) => Some(*known),
+            None => ledger.look(past, digest)?,
+        };
+        let Some(known) = known else { return Ok(None) };
+        found.push((digest, known));
+    }
+    Ok(Some(found))
+}
+
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map_or_else(String::new, |c| c.to_uppercase().collect());
+    format!("{first}{}.", letters.as_str())
+}

@@ -1,0 +1,240 @@
+//! Writing the log: one batch, one durable commit.
+
+use std::sync::{Arc, PoisonError};
+
+use openprod_messages::log::Tail;
+use openprod_messages::oplog::AppendError;
+use openprod_model::codec;
+use openprod_model::ids::{CommandId, Digest, Position};
+use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
+
+use super::reader::{self, decode};
+use super::{Fault, LogStore};
+use crate::logic::batch::{Batch, Change, Staged};
+use crate::logic::ledger::Ledger;
+use crate::logic::members::SetId;
+use crate::tables::{
+    BUNDLES, Bytes16, Bytes32, CHAINS, DIGESTS, ENTRIES, End, EntryRow, HEADS, IDS, MEMBER_OPS, MEMBER_SETS, META,
+    META_END, QUARANTINE, QUARANTINE_BYTES, QUARANTINE_DIGESTS, QUARANTINE_MARKS, QuarantineRow, RECEIPTS,
+    RECEIPTS_BY_TIME, ReceiptRow,
+};
+
+/// How long the answer to a command is remembered, in days.
+pub const RECEIPT_DAYS: u64 = 1;
+/// Most expired receipts that a commit forgets beyond twice those it adds, so that no commit pays for all at once.
+pub const FORGET_PER_COMMIT: usize = 64;
+/// Most quarantined bundles that are kept: the oldest goes first, but never one that lies damaged in the log.
+pub const MAX_QUARANTINED: u64 = 10_000;
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// The only way to change a log (I-11). There is one at a time: making the next takes the right from this one.
+#[derive(Debug, Clone)]
+pub struct Writer {
+    pub(super) store: Arc<LogStore>,
+    pub(super) number: u64,
+}
+
+impl Writer {
+    /// The ledger of the log as it is stored, if the disk takes writes.
+    pub(crate) fn ledger(&self) -> Result<Ledger, AppendError> {
+        self.exclusively(|store| {
+            store.writable()?;
+            let (end, heads) = store.end_and_heads().map_err(|failure| Fault::damaged(failure.0))?;
+            Ok(Ledger::new(store.workspace(), end, heads))
+        })
+    }
+
+    /// Writes a batch durably. It is refused as stale if the log is not the one that it was made for.
+    pub(crate) fn commit(&self, batch: &Batch) -> Result<Tail, AppendError> {
+        let moved = self.exclusively(|store| store.write(|txn| Pen::new(txn)?.write(batch)))?;
+        moved.ok_or(AppendError::Stale)
+    }
+
+    fn exclusively<T>(&self, run: impl FnOnce(&LogStore) -> Result<T, Fault>) -> Result<T, AppendError> {
+        let writers = self.store.writers.lock().unwrap_or_else(PoisonError::into_inner);
+        if *writers != self.number {
+            return Err(AppendError::Stale);
+        }
+        run(&self.store).map_err(|Fault { reason, full, .. }| AppendError::Disk { reason, full })
+    }
+}
+
+/// The open tables of one commit.
+struct Pen<'t> {
+    txn: &'t WriteTransaction,
+    meta: Table<'t, &'static str, &'static [u8]>,
+    bundles: Table<'t, u64, &'static [u8]>,
+    entries: Table<'t, u64, &'static [u8]>,
+    digests: Table<'t, Bytes32, u64>,
+    ids: Table<'t, (Bytes16, u64), ()>,
+    chains: Table<'t, (Bytes32, Bytes32), &'static [u8; 12]>,
+    heads: Table<'t, Bytes32, ()>,
+    receipts: Table<'t, Bytes16, &'static [u8]>,
+    receipts_by_time: Table<'t, (u64, Bytes16), ()>,
+    quarantine: Table<'t, u64, &'static [u8]>,
+}
+
+impl<'t> Pen<'t> {
+    fn new(txn: &'t WriteTransaction) -> Result<Self, Fault> {
+        Ok(Self {
+            txn,
+            meta: txn.open_table(META)?,
+            bundles: txn.open_table(BUNDLES)?,
+            entries: txn.open_table(ENTRIES)?,
+            digests: txn.open_table(DIGESTS)?,
+            ids: txn.open_table(IDS)?,
+            chains: txn.open_table(CHAINS)?,
+            heads: txn.open_table(HEADS)?,
+            receipts: txn.open_table(RECEIPTS)?,
+            receipts_by_time: txn.open_table(RECEIPTS_BY_TIME)?,
+            quarantine: txn.open_table(QUARANTINE)?,
+        })
+    }
+
+    /// Writes a batch; none if it was made for another log.
+    fn write(mut self, batch: &Batch) -> Result<Option<Tail>, Fault> {
+        if self.end()? != batch.base {
+            return Ok(None);
+        }
+        let mut receipts = 0;
+        for change in &batch.changes {
+            match change {
+                Change::Append(staged) => {
+                    self.append(staged)?;
+                    receipts += usize::from(staged.receipt.is_some());
+                }
+                Change::Quarantine { number, row, bytes } => self.quarantine(*number, row, bytes)?,
+                Change::Skip { number } => self.skip(*number)?,
+                Change::Release { number } => self.release(*number)?,
+                Change::Replace { position, digest, bytes } => self.replace(*position, *digest, bytes)?,
+            }
+            fail::fail_point!("oplog-mid-batch");
+        }
+        self.forget(batch.now_ms, FORGET_PER_COMMIT + 2 * receipts)?;
+        self.meta.insert(META_END, codec::encode(&batch.end).as_slice())?;
+        let End { position, chain, hlc, .. } = batch.end;
+        Ok(Some(Tail { position, chain, heads: reader::heads(&self.heads)?, hlc }))
+    }
+
+    fn end(&self) -> Result<End, Fault> {
+        reader::end(&self.meta)
+    }
+
+    fn append(&mut self, staged: &Staged) -> Result<(), Fault> {
+        let Staged { position: Position(at), entry, bytes, .. } = staged;
+        let (digest, actor) = (entry.digest.as_bytes(), entry.actor.as_bytes());
+        let row = EntryRow { entry: entry.clone(), members: staged.members };
+        self.bundles.insert(at, &**bytes)?;
+        self.entries.insert(at, codec::encode(&row).as_slice())?;
+        self.digests.insert(digest, at)?;
+        self.ids.insert((entry.id.as_bytes(), *at), ())?;
+        for ancestor in &staged.ancestors {
+            self.heads.remove(ancestor.as_bytes())?;
+        }
+        self.heads.insert(digest, ())?;
+        if let Some(prev) = &staged.prev {
+            self.chains.remove((actor, prev.as_bytes()))?;
+        }
+        self.chains.insert((actor, digest), &entry.hlc.to_bytes())?;
+        self.remember(staged)?;
+        self.members(staged)?;
+        if self.quarantine.is_empty()? { Ok(()) } else { self.release_all(entry.digest) }
+    }
+
+    fn remember(&mut self, staged: &Staged) -> Result<(), Fault> {
+        let Some(receipt) = &staged.receipt else { return Ok(()) };
+        let (command, appended_ms) = (receipt.command.as_bytes(), staged.entry.appended_ms);
+        let row = ReceiptRow { position: staged.position, appended_ms, receipt: receipt.clone() };
+        self.receipts.insert(command, codec::encode(&row).as_slice())?;
+        self.receipts_by_time.insert((appended_ms, command), ())?;
+        Ok(())
+    }
+
+    fn members(&mut self, staged: &Staged) -> Result<(), Fault> {
+        for op in &staged.member_ops {
+            let mut ops = self.txn.open_table(MEMBER_OPS)?;
+            ops.insert(op.tip.op.as_bytes(), codec::encode(op).as_slice())?;
+        }
+        if let Some(set) = &staged.new_set {
+            let SetId(id) = staged.members;
+            let mut sets = self.txn.open_table(MEMBER_SETS)?;
+            sets.insert(&id, codec::encode(&set.to_vec()).as_slice())?;
+        }
+        Ok(())
+    }
+
+    /// Forgets receipts that are older than [`RECEIPT_DAYS`], the oldest first.
+    fn forget(&mut self, now_ms: u64, most: usize) -> Result<(), Fault> {
+        let before = now_ms.saturating_sub(RECEIPT_DAYS * DAY_MS);
+        let expired = self.receipts_by_time.range(..(before, &[0; 16]))?.take(most).map(|row| {
+            let (key, ()) = row?;
+            let (appended_ms, command) = key.value();
+            Ok((appended_ms, CommandId::from_bytes(*command)))
+        });
+        for (appended_ms, command) in expired.collect::<Result<Vec<_>, Fault>>()? {
+            self.receipts_by_time.remove((appended_ms, command.as_bytes()))?;
+            self.receipts.remove(command.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn quarantine(&mut self, number: u64, row: &QuarantineRow, bytes: &[u8]) -> Result<(), Fault> {
+        self.quarantine.insert(number, codec::encode(row).as_slice())?;
+        self.txn.open_table(QUARANTINE_BYTES)?.insert(number, bytes)?;
+        self.txn.open_table(QUARANTINE_MARKS)?.insert(&row.mark, number)?;
+        if let Some(digest) = row.digest {
+            self.txn.open_table(QUARANTINE_DIGESTS)?.insert((digest.as_bytes(), number), ())?;
+        }
+        if self.quarantine.len()? > MAX_QUARANTINED { self.release_oldest() } else { Ok(()) }
+    }
+
+    fn release_oldest(&mut self) -> Result<(), Fault> {
+        let mut oldest = None;
+        for row in self.quarantine.iter()? {
+            let (number, row) = row?;
+            let row: QuarantineRow = decode(row.value(), "a quarantined bundle")?;
+            if row.at.is_none() {
+                oldest = Some(number.value());
+                break;
+            }
+        }
+        oldest.map_or(Ok(()), |number| self.release(number))
+    }
+
+    fn row(&self, number: u64) -> Result<Option<QuarantineRow>, Fault> {
+        self.quarantine.get(number)?.map(|row| decode(row.value(), "a quarantined bundle")).transpose()
+    }
+
+    fn skip(&mut self, number: u64) -> Result<(), Fault> {
+        let Some(row) = self.row(number)? else { return Ok(()) };
+        let row = QuarantineRow { skipped: true, ..row };
+        self.quarantine.insert(number, codec::encode(&row).as_slice())?;
+        Ok(())
+    }
+
+    fn release(&mut self, number: u64) -> Result<(), Fault> {
+        let Some(row) = self.row(number)? else { return Ok(()) };
+        self.quarantine.remove(number)?;
+        self.txn.open_table(QUARANTINE_BYTES)?.remove(number)?;
+        self.txn.open_table(QUARANTINE_MARKS)?.remove(&row.mark)?;
+        if let Some(digest) = row.digest {
+            self.txn.open_table(QUARANTINE_DIGESTS)?.remove((digest.as_bytes(), number))?;
+        }
+        Ok(())
+    }
+
+    fn release_all(&mut self, digest: Digest) -> Result<(), Fault> {
+        let numbers: Vec<u64> = {
+            let table = self.txn.open_table(QUARANTINE_DIGESTS)?;
+            let rows = table.range((digest.as_bytes(), 0)..=(digest.as_bytes(), u64::MAX))?;
+            rows.map(|row| Ok(row?.0.value().1)).collect::<Result<_, Fault>>()?
+        };
+        numbers.into_iter().try_for_each(|number| self.release(number))
+    }
+
+    fn replace(&mut self, position: Position, digest: Digest, bytes: &[u8]) -> Result<(), Fault> {
+        self.bundles.insert(position.0, bytes)?;
+        self.release_all(digest)
+    }
+}

@@ -1,0 +1,750 @@
+//! The store: state in one redb file, its only writer, and its readers' door.
+//!
+//! A piece of the log is folded in memory and written in one transaction, every row once, in key order. Most commits
+//! are not durable: a crash loses only folding, which is done again. After an I/O error redb refuses everything until
+//! it is opened anew, which happens before the next piece; a file that is damaged, foreign or from another version is
+//! emptied, and the log folded from its first bundle.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use openprod_domain::view::{Read, ReadFailure};
+use openprod_messages::log::{Entry, LogReader, Stored, Tail};
+use openprod_messages::snapshot::{Folded, Snapshot, Snapshots, StateHash};
+use openprod_model::ids::{OpRef, Position, WorkspaceId};
+use redb::backends::FileBackend;
+use redb::{
+    Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageBackend, Table, WriteTransaction,
+};
+use tokio::sync::watch;
+
+use crate::fold::{Cursor, Dead, Ground, Piece, Standing};
+use crate::hash::Buckets;
+use crate::tables::{self, BUCKETS, DEAD, ENTRIES, META, META_CURSOR, META_FORMAT, META_KINDS, TIPS};
+
+mod snapshot;
+mod spill;
+#[cfg(test)]
+mod tests;
+
+use snapshot::Snap;
+use spill::{Gauge, Spill};
+
+/// Most ops of a piece, and most that are folded without being durable: what a crash makes us fold again.
+pub const MAX_PIECE_OPS: u64 = 5_000;
+/// Most bundles read at once.
+const BATCH_BUNDLES: usize = 5_000;
+/// About as many bytes are read at once.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+/// Where the file lies: on a disk, in memory, or in a simulated world.
+pub trait Backends: Send + Sync {
+    /// Opens the file, or makes an empty one.
+    fn open(&self) -> std::io::Result<Box<dyn StorageBackend>>;
+    /// Removes the file, which is not open.
+    fn remove(&self) -> std::io::Result<()>;
+}
+
+/// A file on a disk.
+#[derive(Debug, Clone)]
+pub struct OnDisk(pub PathBuf);
+
+impl Backends for OnDisk {
+    fn open(&self) -> std::io::Result<Box<dyn StorageBackend>> {
+        let file = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&self.0)?;
+        Ok(Box::new(FileBackend::new(file).map_err(std::io::Error::other)?))
+    }
+
+    fn remove(&self) -> std::io::Result<()> {
+        std::fs::remove_file(&self.0)
+    }
+}
+
+/// Memory only, gone with the store.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct InMemory;
+
+impl Backends for InMemory {
+    fn open(&self) -> std::io::Result<Box<dyn StorageBackend>> {
+        Ok(Box::new(redb::backends::InMemoryBackend::new()))
+    }
+
+    fn remove(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// How the store uses the machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Most memory for redb's cache.
+    pub cache_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { cache_bytes: 64 * 1024 * 1024 }
+    }
+}
+
+/// Why the store could not be opened. A damaged file is no reason: it is emptied.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("the state is in use by another process")]
+    InUse,
+    /// The disk refused.
+    #[error("the state could not be opened: {0}")]
+    Disk(String),
+    /// The log could not be read, so it is not known whether the state belongs to it.
+    #[error(transparent)]
+    Log(#[from] ReadFailure),
+}
+
+/// Why a piece was not folded.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum FoldError {
+    /// The disk is full, and more would have to be held in memory than is right.
+    #[error("the disk is full")]
+    Full,
+    /// The state's disk or file.
+    #[error("the state could not be written: {0}")]
+    Disk(String),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] ReadFailure),
+    /// The store was closed.
+    #[error("the state is closed")]
+    Closed,
+}
+
+/// What one round of folding came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Round {
+    /// How far the log is folded.
+    pub position: Position,
+    /// Bundles found damaged, and what is wrong with them.
+    pub damaged: Vec<(Position, String)>,
+}
+
+const FINE: u8 = 0;
+const LATCHED: u8 = 1;
+const DAMAGED: u8 = 2;
+
+/// How an open file fares, as its readers and its writer found; and whom to tell.
+struct Health {
+    ailment: AtomicU8,
+    wake: Arc<Wake>,
+}
+
+type Wake = Mutex<Option<Box<dyn Fn() + Send>>>;
+
+impl Health {
+    fn fine(&self) -> bool {
+        self.ailment.load(Ordering::Acquire) == FINE
+    }
+
+    fn is(&self, ailment: u8) {
+        self.ailment.fetch_max(ailment, Ordering::AcqRel);
+    }
+
+    /// A reader's failure, which the writer would not notice by itself.
+    fn failed(&self, error: &StoreError) -> ReadFailure {
+        self.is(error.ailment());
+        if let Some(wake) = &*lock(&self.wake) {
+            wake();
+        }
+        ReadFailure(error.to_string())
+    }
+}
+
+/// What redb or the bytes in it had to say.
+#[derive(Debug, thiserror::Error)]
+enum StoreError {
+    #[error("{0}")]
+    Redb(#[from] redb::Error),
+    #[error(transparent)]
+    Row(#[from] tables::BadRow),
+}
+
+impl StoreError {
+    fn ailment(&self) -> u8 {
+        match self {
+            Self::Row(_) => DAMAGED,
+            Self::Redb(redb::Error::Io(error)) if is_garbage(error) => DAMAGED,
+            Self::Redb(redb::Error::Io(_) | redb::Error::PreviousIo | redb::Error::DatabaseClosed) => LATCHED,
+            Self::Redb(redb::Error::LockPoisoned(_)) => LATCHED,
+            Self::Redb(_) => DAMAGED,
+        }
+    }
+
+    fn no_space(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Redb(redb::Error::Io(error)) if matches!(error.kind(), StorageFull | QuotaExceeded))
+    }
+}
+
+impl From<StoreError> for FoldError {
+    fn from(error: StoreError) -> Self {
+        if error.no_space() { Self::Full } else { Self::Disk(error.to_string()) }
+    }
+}
+
+macro_rules! redb_errors {
+    ($($error:ty)*) => {$(
+        impl From<$error> for StoreError {
+            fn from(error: $error) -> Self {
+                Self::Redb(error.into())
+            }
+        }
+    )*};
+}
+
+redb_errors! {
+    redb::TransactionError redb::TableError redb::StorageError redb::CommitError redb::SetDurabilityError
+}
+
+fn is_garbage(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{InvalidData, UnexpectedEof};
+    matches!(error.kind(), InvalidData | UnexpectedEof)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// See the module.
+pub struct StateStore {
+    backends: Box<dyn Backends>,
+    workspace: WorkspaceId,
+    log: Arc<dyn LogReader>,
+    options: Options,
+    gauge: Arc<Gauge>,
+    wake: Arc<Wake>,
+    /// The open file; none while it is being opened anew, and for ever once closed.
+    living: RwLock<Option<Living>>,
+    /// Only who holds this folds.
+    writer: Mutex<Writer>,
+    latest: Mutex<Option<Arc<Snap>>>,
+    folded: watch::Sender<Folded>,
+    /// The last position that anybody was told of; no reader sees less (I-14).
+    promised: AtomicU64,
+    full: AtomicBool,
+}
+
+struct Living {
+    database: Database,
+    health: Arc<Health>,
+}
+
+/// What the writer knows without reading.
+#[derive(Default)]
+struct Writer {
+    /// None while it must be read from the file again.
+    known: Option<(Cursor, Buckets)>,
+    /// Ops that are folded and not durable.
+    unsettled: u64,
+    closed: bool,
+}
+
+impl StateStore {
+    /// Opens the state of a workspace, or begins an empty one; a state that does not belong to `log` is emptied.
+    pub fn open(
+        backends: impl Backends + 'static,
+        workspace: WorkspaceId,
+        log: Arc<dyn LogReader>,
+        options: Options,
+    ) -> Result<Arc<Self>, OpenError> {
+        let store = Self {
+            backends: Box::new(backends),
+            workspace,
+            log,
+            options,
+            gauge: Arc::default(),
+            wake: Arc::default(),
+            living: RwLock::default(),
+            writer: Mutex::default(),
+            latest: Mutex::default(),
+            folded: watch::Sender::new(Folded::default()),
+            promised: AtomicU64::default(),
+            full: AtomicBool::default(),
+        };
+        store.open_file(&mut lock(&store.writer))?;
+        Ok(Arc::new(store))
+    }
+
+    /// Asks to be told, at most once per trouble, when a reader finds that the file must be opened anew.
+    pub fn on_trouble(&self, wake: impl Fn() + Send + 'static) {
+        *lock(&self.wake) = Some(Box::new(wake));
+    }
+
+    /// Folds some more of the log: about 4 MiB, in pieces of at most [`MAX_PIECE_OPS`] or one bundle each (I-2).
+    pub fn fold_some(&self) -> Result<Round, FoldError> {
+        let mut writer = self.writer();
+        let from = self.mend(&mut writer)?;
+        let batch = self.log.bundles(from.next(), BATCH_BUNDLES, BATCH_BYTES)?;
+        let tail = if batch.iter().any(|(_, _, stored)| is_damaged(stored)) { Some(self.log.tail()?) } else { None };
+        let mut round = Round { position: from, damaged: Vec::new() };
+        for piece in pieces(&batch) {
+            round.position = self.fold_piece(&mut writer, piece, tail.as_ref())?;
+            round.damaged.extend(piece.iter().filter_map(damage));
+        }
+        Ok(round)
+    }
+
+    /// Folds all of the log, in this thread. `progress` hears of positions: done, and the last.
+    pub fn fold_all(&self, progress: &mut dyn FnMut(Position, Position)) -> Result<Position, FoldError> {
+        loop {
+            let end = self.log.tail()?.position;
+            let before = self.folded.borrow().position;
+            let done = self.fold_some()?.position;
+            progress(done, end.max(done));
+            if done >= end || done == before {
+                return Ok(done);
+            }
+        }
+    }
+
+    /// Makes durable what is folded. Gives whether all of it is: a full disk takes it later.
+    pub fn settle(&self) -> Result<Settled, FoldError> {
+        let mut writer = self.writer();
+        self.mend(&mut writer)?;
+        if writer.unsettled > 0 || self.holding() {
+            self.on_living(|living| {
+                let transaction = begin(living, Durability::Immediate)?;
+                Ok(transaction.commit()?)
+            })?;
+            writer.unsettled = 0;
+        }
+        Ok(if self.holding() { Settled::DiskFull } else { Settled::Durable })
+    }
+
+    /// Makes everything durable and closes the file, for good. Snapshots that are still held fail from now on.
+    pub fn close(&self) {
+        let settled = self.settle();
+        if let Err(error) = settled {
+            tracing::warn!(%error, "the state was closed without its last pieces; they will be folded again");
+        }
+        self.writer().closed = true;
+        self.forget_living();
+    }
+
+    /// Whether folded pieces are not durable yet.
+    pub fn unsettled(&self) -> bool {
+        self.writer().unsettled > 0 || self.holding()
+    }
+
+    /// How far the log is folded.
+    pub fn position(&self) -> Position {
+        self.folded.borrow().position
+    }
+
+    /// Whether the last failure was that of a full disk, which ends by itself.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing is known to be wrong with the open file; otherwise the next round opens it anew.
+    pub fn is_fine(&self) -> bool {
+        let living = self.living.read().unwrap_or_else(PoisonError::into_inner);
+        living.as_ref().is_some_and(|living| living.health.fine())
+    }
+
+    fn holding(&self) -> bool {
+        self.gauge.holding.load(Ordering::Acquire)
+    }
+
+    /// A writer that panicked left nothing half done on disk; what it knew is read anew.
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(|poisoned| {
+            self.writer.clear_poison();
+            let mut writer = poisoned.into_inner();
+            writer.known = None;
+            writer
+        })
+    }
+
+    fn forget_living(&self) {
+        *lock(&self.latest) = None;
+        *self.living.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Opens the file anew if it must be; gives how far it is folded.
+    fn mend(&self, writer: &mut Writer) -> Result<Position, FoldError> {
+        if writer.closed {
+            return Err(FoldError::Closed);
+        }
+        if let (true, Some((cursor, _))) = (self.is_fine(), &writer.known) {
+            return Ok(cursor.position);
+        }
+        tracing::warn!("opening the state anew");
+        self.open_file(writer).map_err(|error| match error {
+            OpenError::Log(failure) => FoldError::Log(failure),
+            other => FoldError::Disk(other.to_string()),
+        })
+    }
+
+    fn on_living<T>(&self, act: impl FnOnce(&Living) -> Result<T, StoreError>) -> Result<T, FoldError> {
+        let living = self.living.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(living) = &*living else { return Err(FoldError::Closed) };
+        act(living).map_err(|error| {
+            living.health.is(error.ailment());
+            self.full.store(error.no_space(), Ordering::Relaxed);
+            error.into()
+        })
+    }
+
+    fn fold_piece(
+        &self,
+        writer: &mut Writer,
+        bundles: &[(Position, Entry, Stored)],
+        tail: Option<&Tail>,
+    ) -> Result<Position, FoldError> {
+        // Taken, and put back on success only: after a failure it is read from the file again.
+        let (cursor, mut buckets) = writer.known.take().ok_or(FoldError::Closed)?;
+        let ops: u64 = bundles.iter().map(|(_, entry, _)| u64::from(entry.ops)).sum();
+        let unsettled = writer.unsettled + ops.max(1);
+        let durability = if unsettled >= MAX_PIECE_OPS { Durability::Immediate } else { Durability::None };
+        let cursor = self.on_living(|living| {
+            let transaction = begin(living, durability)?;
+            let mut piece = fold_on(&transaction, cursor, bundles)?;
+            if let Some(tail) = tail.filter(|tail| tail.position == piece.cursor.position) {
+                // A damaged bundle does not tell its parents, but the log knew them when it came.
+                piece.cursor.heads.clone_from(&tail.heads);
+            }
+            write(&transaction, &piece, &mut buckets)?;
+            fail::fail_point!("state-before-commit");
+            transaction.commit()?;
+            fail::fail_point!("state-after-commit");
+            Ok(piece.cursor)
+        })?;
+        writer.unsettled = if durability == Durability::Immediate { 0 } else { unsettled };
+        let position = cursor.position;
+        writer.known = Some((cursor, buckets));
+        self.tell(position, 0);
+        Ok(position)
+    }
+
+    /// Readers first lose the old snapshot, then hear that there is a new one.
+    fn tell(&self, position: Position, incarnations: u64) {
+        *lock(&self.latest) = None;
+        self.promised.fetch_max(position.0, Ordering::AcqRel);
+        self.folded.send_modify(|folded| {
+            *folded = Folded { position, incarnation: folded.incarnation + incarnations };
+        });
+    }
+
+    /// Opens the file, empties it if it is of no use, and reads how far it goes.
+    fn open_file(&self, writer: &mut Writer) -> Result<Position, OpenError> {
+        let damaged = match &*self.living.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(living) => living.health.ailment.load(Ordering::Acquire) == DAMAGED,
+            None => false,
+        };
+        self.forget_living();
+        writer.known = None;
+        if damaged {
+            self.remove("it is damaged")?;
+        }
+        let (living, known) = match self.try_open()? {
+            Ok(opened) => opened,
+            Err(reason) => {
+                self.remove(&reason)?;
+                self.try_open()?.map_err(OpenError::Disk)?
+            }
+        };
+        let position = known.0.position;
+        *self.living.write().unwrap_or_else(PoisonError::into_inner) = Some(living);
+        (writer.known, writer.unsettled) = (Some(known), 0);
+        self.tell(position, 1);
+        Ok(position)
+    }
+
+    fn remove(&self, reason: &str) -> Result<(), OpenError> {
+        tracing::warn!(workspace = %self.workspace, reason, "the state is emptied and folded again from the log");
+        self.backends.remove().map_err(|error| OpenError::Disk(error.to_string()))
+    }
+
+    /// The inner error says why the file is of no use.
+    #[allow(clippy::type_complexity, reason = "said once, here")]
+    fn try_open(&self) -> Result<Result<(Living, (Cursor, Buckets)), String>, OpenError> {
+        let database = match self.open_database()? {
+            Ok(database) => database,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let health = Arc::new(Health { ailment: AtomicU8::new(FINE), wake: Arc::clone(&self.wake) });
+        let living = Living { database, health };
+        match self.read_known(&living) {
+            Ok(Ok(known)) => Ok(Ok((living, known))),
+            Ok(Err(failure)) => Err(OpenError::Log(failure)),
+            Err(error) if error.ailment() == DAMAGED => Ok(Err(error.to_string())),
+            Err(error) => Err(OpenError::Disk(error.to_string())),
+        }
+    }
+
+    fn open_database(&self) -> Result<Result<Database, String>, OpenError> {
+        let backend = self.backends.open().map_err(|error| OpenError::Disk(error.to_string()))?;
+        let backend = Spill::over(backend, Arc::clone(&self.gauge));
+        let cache_bytes = self.options.cache_bytes;
+        // redb trusts its own files; a damaged one may bring it to a panic.
+        let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            Database::builder().set_cache_size(cache_bytes).create_with_backend(backend)
+        }));
+        match opened {
+            Ok(Ok(database)) => Ok(Ok(database)),
+            Ok(Err(DatabaseError::DatabaseAlreadyOpen)) => Err(OpenError::InUse),
+            Ok(Err(DatabaseError::Storage(redb::StorageError::Io(error)))) if !is_garbage(&error) => {
+                Err(OpenError::Disk(error.to_string()))
+            }
+            Ok(Err(error)) => Ok(Err(error.to_string())),
+            Err(_) => Ok(Err("redb could not make sense of it".to_owned())),
+        }
+    }
+
+    /// How far an open file goes, after emptying it if it belongs to another version, workspace or log.
+    fn read_known(&self, living: &Living) -> Result<Read<(Cursor, Buckets)>, StoreError> {
+        let transaction = begin(living, Durability::Immediate)?;
+        let useless = match self.useless(&transaction)? {
+            Ok(useless) => useless,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        if let Some(reason) = useless {
+            if !reason.is_empty() {
+                tracing::warn!(workspace = %self.workspace, reason, "the state is emptied and folded again");
+            }
+            empty(&transaction, self.workspace)?;
+        }
+        let known = (read_cursor(&transaction)?, read_buckets(&transaction)?);
+        if useless.is_some() { transaction.commit()? } else { transaction.abort()? }
+        Ok(Ok(known))
+    }
+
+    /// Why what is there is of no use; an empty reason if nothing is there.
+    fn useless(&self, transaction: &WriteTransaction) -> Result<Read<Option<&'static str>>, StoreError> {
+        let (format, kinds) = {
+            let meta = transaction.open_table(META)?;
+            let row = |name| Ok::<_, StoreError>(meta.get(name)?.map(|row| row.value().to_vec()));
+            (row(META_FORMAT)?, row(META_KINDS)?)
+        };
+        if format.is_none() {
+            return Ok(Ok(Some("")));
+        }
+        if format != Some(tables::format_bytes(self.workspace)) {
+            return Ok(Ok(Some("it is of another version or workspace")));
+        }
+        let cursor = read_cursor(transaction)?;
+        if cursor.counts.unknown_ops > 0 && kinds != Some(tables::kinds_bytes()) {
+            return Ok(Ok(Some("this version may know operations that it passed over")));
+        }
+        Ok(self.agrees(&cursor).map(|agrees| (!agrees).then_some("the log is not the one it was folded from")))
+    }
+
+    fn agrees(&self, cursor: &Cursor) -> Read<bool> {
+        if cursor.position == Position::ZERO {
+            return Ok(true);
+        }
+        Ok(self.log.entry(cursor.position)?.is_some_and(|entry| entry.chain == cursor.chain))
+    }
+}
+
+impl Snapshots for StateStore {
+    fn snapshot(&self) -> Read<Arc<dyn Snapshot>> {
+        let mut latest = lock(&self.latest);
+        let snap = match &*latest {
+            Some(snap) if snap.health.fine() => Arc::clone(snap),
+            _ => Arc::clone(latest.insert(Arc::new(self.take_snapshot()?))),
+        };
+        Ok(snap)
+    }
+
+    fn folded(&self) -> watch::Receiver<Folded> {
+        self.folded.subscribe()
+    }
+
+    fn bytes_on_disk(&self) -> u64 {
+        self.gauge.length.load(Ordering::Relaxed)
+    }
+}
+
+impl StateStore {
+    fn take_snapshot(&self) -> Read<Snap> {
+        let living = self.living.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(living) = &*living else { return Err(ReadFailure("it is closed, or just being opened".into())) };
+        let taken = || -> Result<Snap, StoreError> {
+            let transaction = living.database.begin_read()?;
+            Snap::of(&transaction, Arc::clone(&self.log), Arc::clone(&living.health))
+        };
+        let snap = taken().map_err(|error| living.health.failed(&error))?;
+        if snap.cursor().position.0 < self.promised.load(Ordering::Acquire) {
+            return Err(ReadFailure("it is being folded again; try again".into()));
+        }
+        Ok(snap)
+    }
+}
+
+/// Whether everything folded is on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It is.
+    Durable,
+    /// The disk is full; it will be tried again.
+    DiskFull,
+}
+
+/// Folds a whole log into memory and gives the state hash: what the stored state must equal (I-4).
+pub fn replay_hash(
+    log: Arc<dyn LogReader>,
+    workspace: WorkspaceId,
+    progress: &mut dyn FnMut(Position, Position),
+) -> Read<StateHash> {
+    let failed = |error: &dyn std::fmt::Display| ReadFailure(error.to_string());
+    let store = StateStore::open(InMemory, workspace, log, Options::default()).map_err(|error| failed(&error))?;
+    store.fold_all(progress).map_err(|error| failed(&error))?;
+    store.snapshot()?.hash()
+}
+
+fn is_damaged(stored: &Stored) -> bool {
+    matches!(stored, Stored::Damaged { .. })
+}
+
+fn damage((position, _, stored): &(Position, Entry, Stored)) -> Option<(Position, String)> {
+    match stored {
+        Stored::Whole(_) => None,
+        Stored::Damaged { reason, .. } => Some((*position, reason.clone())),
+    }
+}
+
+/// Cuts a batch into pieces: as many bundles as fit into [`MAX_PIECE_OPS`], but at least one.
+fn pieces(mut batch: &[(Position, Entry, Stored)]) -> impl Iterator<Item = &[(Position, Entry, Stored)]> {
+    std::iter::from_fn(move || {
+        let mut ops = 0;
+        let fits = batch.iter().take_while(|(_, entry, _)| {
+            ops += u64::from(entry.ops);
+            ops <= MAX_PIECE_OPS
+        });
+        let (piece, rest) = batch.split_at(fits.count().max(1).min(batch.len()));
+        batch = rest;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+fn begin(living: &Living, durability: Durability) -> Result<WriteTransaction, StoreError> {
+    let mut transaction = living.database.begin_write()?;
+    transaction.set_durability(durability)?;
+    Ok(transaction)
+}
+
+fn empty(transaction: &WriteTransaction, workspace: WorkspaceId) -> Result<(), StoreError> {
+    transaction.delete_table(TIPS)?;
+    transaction.delete_table(DEAD)?;
+    transaction.delete_table(ENTRIES)?;
+    transaction.delete_table(BUCKETS)?;
+    transaction.delete_table(META)?;
+    transaction.open_table(TIPS)?;
+    transaction.open_table(DEAD)?;
+    transaction.open_table(ENTRIES)?;
+    transaction.open_table(BUCKETS)?;
+    let mut meta = transaction.open_table(META)?;
+    meta.insert(META_FORMAT, &*tables::format_bytes(workspace))?;
+    meta.insert(META_KINDS, &*tables::kinds_bytes())?;
+    meta.insert(META_CURSOR, &*tables::cursor_bytes(&Cursor::default()))?;
+    Ok(())
+}
+
+fn read_cursor(transaction: &WriteTransaction) -> Result<Cursor, StoreError> {
+    let meta = transaction.open_table(META)?;
+    let row = meta.get(META_CURSOR)?.ok_or(tables::BadRow)?;
+    Ok(tables::read_cursor(row.value())?)
+}
+
+fn read_buckets(transaction: &WriteTransaction) -> Result<Buckets, StoreError> {
+    let mut buckets = Buckets::default();
+    for row in transaction.open_table(BUCKETS)?.iter()? {
+        let (number, bytes) = row?;
+        buckets.set(number.value(), bytes.value());
+    }
+    Ok(buckets)
+}
+
+/// The tables as they were when a transaction began.
+struct Below<'t> {
+    tips: Table<'t, &'static [u8], &'static [u8]>,
+    dead: Table<'t, &'static [u8], &'static [u8; tables::DEAD_BYTES]>,
+}
+
+impl Ground for Below<'_> {
+    type Failure = StoreError;
+
+    fn standing(&self, cell: &[u8]) -> Result<Option<Vec<Standing>>, StoreError> {
+        let row = self.tips.get(cell)?;
+        Ok(row.map(|row| tables::read_tips(row.value())).transpose()?)
+    }
+
+    fn dead(&self, cell: &[u8], op: OpRef) -> Result<Option<Dead>, StoreError> {
+        let row = self.dead.get(&*tables::dead_key(cell, op))?;
+        Ok(row.map(|row| tables::read_dead(row.value())).transpose()?)
+    }
+}
+
+fn fold_on(
+    transaction: &WriteTransaction,
+    cursor: Cursor,
+    bundles: &[(Position, Entry, Stored)],
+) -> Result<Piece, StoreError> {
+    let ground = Below { tips: transaction.open_table(TIPS)?, dead: transaction.open_table(DEAD)? };
+    let mut piece = Piece::behind(cursor);
+    bundles.iter().try_for_each(|bundle| piece.fold(&ground, bundle))?;
+    Ok(piece)
+}
+
+/// Writes a folded piece: every row once, in key order.
+fn write(transaction: &WriteTransaction, piece: &Piece, buckets: &mut Buckets) -> Result<(), StoreError> {
+    write_cells(transaction, piece)?;
+    write_entries(transaction, piece)?;
+    write_buckets(transaction, piece, buckets)?;
+    transaction.open_table(META)?.insert(META_CURSOR, &*tables::cursor_bytes(&piece.cursor))?;
+    Ok(())
+}
+
+fn write_cells(transaction: &WriteTransaction, piece: &Piece) -> Result<(), StoreError> {
+    let (mut tips, mut superseded) = (transaction.open_table(TIPS)?, transaction.open_table(DEAD)?);
+    for (key, touched) in &piece.cells {
+        tips.insert(&**key, &*tables::tips_bytes(&touched.standing))?;
+        for (op, dead) in &touched.dead {
+            superseded.insert(&*tables::dead_key(key, *op), &tables::dead_bytes(dead))?;
+        }
+    }
+    Ok(())
+}
+
+fn write_entries(transaction: &WriteTransaction, piece: &Piece) -> Result<(), StoreError> {
+    let (mut gone, mut come) = (Vec::new(), Vec::new());
+    for touched in piece.cells.values() {
+        let (before, after) = (touched.before.as_ref().map_or(&[][..], |before| &before.entries), touched.entries());
+        gone.extend(before.iter().filter(|entry| !after.contains(entry)));
+        come.extend(after.into_iter().filter(|entry| !before.contains(entry)));
+    }
+    gone.sort_unstable();
+    come.sort_unstable();
+    let mut entries = transaction.open_table(ENTRIES)?;
+    for entry in gone {
+        entries.remove(&**entry)?;
+    }
+    for entry in &come {
+        entries.insert(&**entry, ())?;
+    }
+    Ok(())
+}
+
+fn write_buckets(transaction: &WriteTransaction, piece: &Piece, buckets: &mut Buckets) -> Result<(), StoreError> {
+    let mut changed = std::collections::BTreeSet::new();
+    for (key, touched) in &piece.cells {
+        let before = touched.before.as_ref().map_or(&[][..], |before| &before.tips);
+        changed.insert(buckets.change(key, before, &touched.tips()));
+    }
+    let mut table = transaction.open_table(BUCKETS)?;
+    for number in changed {
+        table.insert(number, &buckets.bytes(number))?;
+    }
+    Ok(())
+}

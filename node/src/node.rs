@@ -1,0 +1,303 @@
+//! The node: its folder, its identities, and the workspaces that it runs.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use openprod_messages::commands::{CommandError, CommandsMsg, Outcome};
+use openprod_messages::environment::Environment;
+use openprod_model::identity::Keys;
+use openprod_model::ids::{ActorId, WorkspaceId};
+use openprod_model::refusal::{Reason, Refusal};
+use openprod_model::value::Text;
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+
+use crate::config::Config;
+use crate::folder::{Folder, FolderError, FolderLock, LockError};
+use crate::identities::{Identities, IdentityError, key_at};
+use crate::manifest::{self, Manifest, ManifestError};
+use crate::workspace::{self, Condition, Parts, Workspace};
+use crate::{environment, storage};
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its folder cannot be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// Another node has the folder.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A key file cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The folder's entries could not be read.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// The supervisor did not start.
+    #[error("the node's supervisor did not start: {0}")]
+    Supervisor(String),
+}
+
+/// A workspace of this node, running or not.
+#[derive(Clone)]
+pub enum Slot {
+    /// It was opened; its condition tells how it is since.
+    Open(Workspace),
+    /// It could not be opened.
+    Closed {
+        /// Why, for people.
+        why: String,
+    },
+}
+
+/// A running node.
+pub struct Node {
+    /// Its configuration.
+    pub config: Config,
+    /// Its folder.
+    pub folder: Folder,
+    /// Clock, randomness, threads.
+    pub env: Environment,
+    /// The actors whose keys it holds.
+    pub identities: Arc<Identities>,
+    /// The key that it is known by.
+    pub device: Keys,
+    /// When it started, by its own clock, in milliseconds since 1970.
+    pub started_ms: u64,
+    workspaces: RwLock<BTreeMap<WorkspaceId, Slot>>,
+    supervisor: ActorRef<()>,
+    _lock: FolderLock,
+}
+
+impl Node {
+    /// Starts a node: locks its folder, reads its keys, opens every workspace in it.
+    pub async fn start(config: Config) -> Result<Arc<Self>, StartError> {
+        let env = environment::real();
+        let folder = Folder::open(&config.data_dir)?;
+        let lock = folder.lock(jiff::Timestamp::now())?;
+        let device = key_at(&folder.node_key(), "node", &*env.random)?;
+        let identities = Identities::open(folder.identities(), folder.tokens(), &first_name(), &*env.random)?;
+        let supervisor = Actor::spawn(None, NodeSupervisor, ()).await;
+        let (supervisor, _) = supervisor.map_err(|error| StartError::Supervisor(error.to_string()))?;
+        let node = Arc::new(Self {
+            started_ms: env.clock.wall_ms(),
+            identities: Arc::new(identities),
+            workspaces: RwLock::default(),
+            config,
+            folder,
+            env,
+            device,
+            supervisor,
+            _lock: lock,
+        });
+        for id in node.folder.workspaces()? {
+            node.open(id).await;
+        }
+        Ok(node)
+    }
+
+    /// Opens a workspace; one that cannot be opened is listed with the reason, and the others go on.
+    async fn open(&self, id: WorkspaceId) {
+        let slot = match self.try_open(id).await {
+            Ok(workspace) => Slot::Open(workspace),
+            Err(why) => {
+                tracing::error!(workspace = %id, why, "the workspace could not be opened");
+                Slot::Closed { why }
+            }
+        };
+        self.write().insert(id, slot);
+    }
+
+    async fn try_open(&self, id: WorkspaceId) -> Result<Workspace, String> {
+        let folder = self.folder.workspace(id);
+        let stores = || -> Result<_, String> {
+            manifest::read(&folder.manifest(), id).map_err(|error: ManifestError| error.to_string())?;
+            let log = storage::open_log(&folder.log(), id, &self.config)?;
+            let state = storage::open_state(&folder.state(), id, &self.config)?;
+            Ok((log, state))
+        };
+        let (log, state) = stores()?;
+        let parts = Parts { id, log, state, env: self.env.clone(), keyring: self.identities.clone() };
+        workspace::start(parts, self.supervisor.get_cell()).await.map_err(|error| error.to_string())
+    }
+
+    /// Makes a new workspace and its first bundle.
+    pub async fn create(
+        &self,
+        name: Text,
+        founder: Option<ActorId>,
+    ) -> Result<(Workspace, Outcome), CommandError> {
+        let unknown = || Refusal::new(Reason::UnknownActor, "This node does not hold the founder's keys.").at("founder");
+        let founder = founder.or_else(|| self.identities.default_actor()).ok_or_else(unknown)?;
+        let founder = self.identities.of(founder).ok_or_else(unknown)?;
+        if name.as_str().trim().is_empty() || name.as_str().chars().any(char::is_control) {
+            let message = "A workspace needs a name without control characters.";
+            return Err(Refusal::new(Reason::InvalidValue, message).at("name").into());
+        }
+        let id = WorkspaceId::new(self.env.clock.wall_ms(), self.ten());
+        let workspace = self.make(id).await?;
+        let found = |reply| CommandsMsg::Found {
+            name,
+            founder: founder.keys.actor(),
+            founder_name: founder.name.clone(),
+            reply,
+        };
+        let outcome = workspace.commands.call(found).await;
+        match outcome.map_err(|none| CommandError::Unavailable(none.to_string())).and_then(|outcome| outcome) {
+            Ok(outcome) => {
+                self.write().insert(id, Slot::Open(workspace.clone()));
+                Ok((workspace, outcome))
+            }
+            Err(error) => {
+                workspace.close().await;
+                self.unmake(self.folder.workspace(id).root());
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes in a folder that holds a workspace already: one that was imported or restored.
+    pub async fn adopt(&self, id: WorkspaceId) -> Result<Workspace, CommandError> {
+        match self.try_open(id).await {
+            Ok(workspace) => {
+                self.write().insert(id, Slot::Open(workspace.clone()));
+                Ok(workspace)
+            }
+            Err(why) => Err(CommandError::Unavailable(why)),
+        }
+    }
+
+    /// An empty workspace, running but not founded and not listed: filled by [`Self::create`] or by an import.
+    pub async fn make(&self, id: WorkspaceId) -> Result<Workspace, CommandError> {
+        let folder = self.folder.workspace(id);
+        if folder.root().exists() {
+            let message = "This node has that workspace already.";
+            return Err(Refusal::new(Reason::AlreadyExists, message).into());
+        }
+        let made = folder.create().and_then(|()| {
+            manifest::write(&folder.manifest(), &Manifest::new(id, self.env.clock.wall_ms()))
+        });
+        let result = match made {
+            Ok(()) => self.try_open(id).await.map_err(CommandError::Unavailable),
+            Err(error) => Err(disk_error(&error)),
+        };
+        if result.is_err() {
+            self.unmake(folder.root());
+        }
+        result
+    }
+
+    /// Lists a workspace that [`Self::make`] made.
+    pub fn list_made(&self, workspace: &Workspace) {
+        self.write().insert(workspace.id, Slot::Open(workspace.clone()));
+    }
+
+    /// Removes what is left of a workspace that never held anything.
+    pub fn unmake(&self, root: &Path) {
+        if let Err(error) = std::fs::remove_dir_all(root) {
+            tracing::warn!(folder = %root.display(), %error, "an unfinished workspace could not be removed");
+        }
+    }
+
+    /// All workspaces.
+    pub fn workspaces(&self) -> Vec<(WorkspaceId, Slot)> {
+        let workspaces = self.workspaces.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        workspaces.iter().map(|(id, slot)| (*id, slot.clone())).collect()
+    }
+
+    /// A workspace that runs.
+    pub fn workspace(&self, id: WorkspaceId) -> Result<Workspace, Refusal> {
+        let slot = self.workspaces().into_iter().find(|(known, _)| *known == id).map(|(_, slot)| slot);
+        let down = |why: &str| {
+            let message = format!("This workspace is not running. {why}");
+            Refusal::new(Reason::WorkspaceDown, message).next("`openprod doctor` tells more.")
+        };
+        match slot {
+            None => {
+                let message = format!("This node has no workspace {id}.");
+                Err(Refusal::new(Reason::UnknownWorkspace, message).at("workspace"))
+            }
+            Some(Slot::Closed { why }) => Err(down(&why)),
+            Some(Slot::Open(workspace)) => {
+                let condition = workspace.condition.borrow().clone();
+                match condition {
+                    Condition::Running => Ok(workspace),
+                    Condition::Failed { why } => Err(down(&why)),
+                    Condition::Closed => Err(down("It was closed.")),
+                }
+            }
+        }
+    }
+
+    /// Whether every workspace that could be opened has folded all of its log.
+    pub fn is_ready(&self) -> bool {
+        self.workspaces().into_iter().all(|(_, slot)| match slot {
+            Slot::Closed { .. } => true,
+            Slot::Open(workspace) => {
+                let folded = workspace.snapshots.folded().borrow().position;
+                workspace.log.tail().map_or(true, |tail| folded >= tail.position)
+            }
+        })
+    }
+
+    /// Closes all workspaces, within `patience`; what is not closed by then is whole all the same (I-1).
+    pub async fn stop(&self, patience: Duration) {
+        let all = self.workspaces().into_iter().filter_map(|(_, slot)| match slot {
+            Slot::Open(workspace) => Some(async move { workspace.close().await }),
+            Slot::Closed { .. } => None,
+        });
+        if tokio::time::timeout(patience, futures::future::join_all(all)).await.is_err() {
+            tracing::warn!("some workspaces took too long to close");
+        }
+        self.supervisor.stop(None);
+    }
+
+    fn ten(&self) -> [u8; 10] {
+        let mut bytes = [0; 10];
+        self.env.random.fill(&mut bytes);
+        bytes
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<WorkspaceId, Slot>> {
+        self.workspaces.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// What the first identity is called: what the system calls the user.
+fn first_name() -> String {
+    std::env::var("USER").ok().filter(|name| !name.trim().is_empty()).unwrap_or_else(|| "Me".to_owned())
+}
+
+fn disk_error(error: &std::io::Error) -> CommandError {
+    if error.kind() == std::io::ErrorKind::StorageFull {
+        return Refusal::new(Reason::DiskFull, "The disk is full.").next("Free some space, then try again.").into();
+    }
+    CommandError::Unavailable(format!("The workspace's folder could not be made: {error}"))
+}
+
+/// The parent of all workspaces: it survives each of them.
+struct NodeSupervisor;
+
+impl Actor for NodeSupervisor {
+    type Msg = ();
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<()>, (): ()) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<()>,
+        event: SupervisionEvent,
+        (): &mut (),
+    ) -> Result<(), ActorProcessingErr> {
+        if let SupervisionEvent::ActorFailed(who, error) = event {
+            tracing::error!(actor = %who.get_id(), %error, "a workspace's supervisor failed");
+        }
+        Ok(())
+    }
+}

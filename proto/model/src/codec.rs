@@ -1,0 +1,67 @@
+//! The one codec: how every stored, signed or hashed structure becomes bytes and comes back.
+//!
+//! Encoding is bincode 2 in its legacy configuration: little-endian, fixed-width integers, lengths as `u64`,
+//! enum variants as `u32`. No configuration of it is canonical by itself, so decoding is strict: the size is
+//! capped first, all bytes must be consumed, and what was decoded must encode to the very same bytes (I-9).
+//! Decoded types hold no vectors of zero-sized elements and do not recurse.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+/// Largest encoded bundle, and so the largest structure that is ever decoded: 16 MiB. A larger import is split
+/// into several bundles; a larger single value belongs in a blob.
+pub const MAX_ENCODED_BYTES: usize = 16 * 1024 * 1024;
+
+/// Why bytes were not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// More bytes than [`MAX_ENCODED_BYTES`].
+    #[error("{0} bytes are more than the {MAX_ENCODED_BYTES} that one structure may have")]
+    TooLarge(usize),
+    /// The bytes are not an encoding of the expected type.
+    #[error("not a valid encoding: {0}")]
+    Malformed(String),
+    /// Bytes were left over behind the value.
+    #[error("{0} bytes too many behind the value")]
+    Trailing(usize),
+    /// The bytes decode to a value whose own encoding differs.
+    #[error("not the canonical encoding of its value")]
+    NotCanonical,
+}
+
+/// The canonical bytes of `value`.
+///
+/// # Panics
+/// Never for the types of this crate: all their parts are encodable.
+pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    bincode::serde::encode_to_vec(value, bincode::config::legacy()).expect("every model type has an encoding")
+}
+
+/// Reads the value whose canonical encoding is exactly `bytes`.
+pub fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    if bytes.len() > MAX_ENCODED_BYTES {
+        return Err(DecodeError::TooLarge(bytes.len()));
+    }
+    let config = bincode::config::legacy().with_limit::<MAX_ENCODED_BYTES>();
+    let (value, used): (T, usize) =
+        bincode::serde::decode_from_slice(bytes, config).map_err(|e| DecodeError::Malformed(e.to_string()))?;
+    if used != bytes.len() {
+        return Err(DecodeError::Trailing(bytes.len() - used));
+    }
+    if encode(&value) != bytes {
+        return Err(DecodeError::NotCanonical);
+    }
+    Ok(value)
+}
+
+/// BLAKE3 over a domain string (ending in its format version) and the given parts, in order.
+///
+/// The domain string keeps a hash made for one purpose from ever being mistaken for another. Parts are not
+/// separated: callers hash fixed-width parts first and at most one of variable length, last.
+pub(crate) fn hash(domain: &'static [u8], parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(domain);
+    for part in parts {
+        hasher.update(part);
+    }
+    *hasher.finalize().as_bytes()
+}
