@@ -192,7 +192,8 @@ impl Folding {
     /// Starts whatever is due next, if the worker is idle.
     fn go_on(&mut self, myself: &ActorRef<StateMsg>) {
         match self.work {
-            Work::Nothing if self.position < self.through || !self.args.store.is_fine() => self.fold(myself),
+            Work::Nothing if self.position < self.through => self.fold(myself),
+            Work::Nothing if self.closing.is_empty() && !self.args.store.is_fine() => self.fold(myself),
             Work::Nothing if self.settle == Settle::Now => self.make_durable(myself),
             Work::Nothing if !self.closing.is_empty() => self.close_store(myself),
             Work::Ended => self.closing.drain(..).for_each(|reply| drop(reply.send(()))),

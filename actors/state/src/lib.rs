@@ -26,6 +26,8 @@ mod fold;
 mod hash;
 mod store;
 mod tables;
+#[cfg(test)]
+mod testing;
 
 pub use actor::{State, StateArgs};
 pub use store::{

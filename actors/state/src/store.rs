@@ -405,7 +405,8 @@ impl StateStore {
         let (cursor, mut buckets) = writer.known.take().ok_or(FoldError::Closed)?;
         let ops: u64 = bundles.iter().map(|(_, entry, _)| u64::from(entry.ops)).sum();
         let unsettled = writer.unsettled + ops.max(1);
-        let durability = if unsettled >= MAX_PIECE_OPS { Durability::Immediate } else { Durability::None };
+        let (durability, unsettled) =
+            if unsettled < MAX_PIECE_OPS { (Durability::None, unsettled) } else { (Durability::Immediate, 0) };
         let cursor = self.on_living(|living| {
             let transaction = begin(living, durability)?;
             let mut piece = fold_on(&transaction, cursor, bundles)?;
@@ -419,7 +420,7 @@ impl StateStore {
             fail::fail_point!("state-after-commit");
             Ok(piece.cursor)
         })?;
-        writer.unsettled = if durability == Durability::Immediate { 0 } else { unsettled };
+        writer.unsettled = unsettled;
         let position = cursor.position;
         writer.known = Some((cursor, buckets));
         self.tell(position, 0);

@@ -68,10 +68,20 @@ pub(super) enum Asked {
     Never,
     Missing,
     Present,
-    Compare { how: Comparison, to: Value, listed: Arc<[Name]> },
+    Compare {
+        how: Comparison,
+        to: Value,
+        listed: Arc<[Name]>,
+    },
     /// A comparison with the caller's time, for a column of that type.
-    Now { how: Comparison, field_type: FieldType },
-    Among { values: Arc<[Value]>, missing: Missing },
+    Now {
+        how: Comparison,
+        field_type: FieldType,
+    },
+    Among {
+        values: Arc<[Value]>,
+        missing: Missing,
+    },
     Like(Arc<Pattern>),
 }
 
@@ -125,7 +135,11 @@ fn did_you_mean<'a>(name: &Name, known: impl Iterator<Item = &'a Name>, what: &s
     }
     let others = if known.len() > SHOWN { ", ..." } else { "" };
     known.truncate(SHOWN);
-    if known.is_empty() { format!("There is no {what} at all.") } else { format!("There is {}{others}.", known.join(", ")) }
+    if known.is_empty() {
+        format!("There is no {what} at all.")
+    } else {
+        format!("There is {}{others}.", known.join(", "))
+    }
 }
 
 struct Checker<'a> {
@@ -173,14 +187,13 @@ impl Checker<'_> {
 
     fn unknown(&self, subject: &Identifier, table: Option<&Table>) -> Result<QueryError, QueryProblem> {
         let name = &subject.name;
-        let next = match table {
-            Some(_) => format!("There is a table of that name: `{name} exists` asks whether a record is in it."),
-            None => {
-                let tables = read::tables(self.view)?;
-                let namespaced = tables.iter().map(|table| &table.spec.name).filter(|_| name.as_str().contains('.'));
-                let columns = self.table.columns.iter().map(|column| &column.spec.name);
-                did_you_mean(name, columns.chain(namespaced), "column")
-            }
+        let next = if table.is_some() {
+            format!("There is a table of that name: `{name} exists` asks whether a record is in it.")
+        } else {
+            let tables = read::tables(self.view)?;
+            let namespaced = tables.iter().map(|table| &table.spec.name).filter(|_| name.as_str().contains('.'));
+            let columns = self.table.columns.iter().map(|column| &column.spec.name);
+            did_you_mean(name, columns.chain(namespaced), "column")
         };
         Ok(self.error(subject.at, format!("Table `{}` has no column `{name}`.", self.table.spec.name), next))
     }
@@ -243,7 +256,9 @@ impl Checker<'_> {
             match self.fit(column, item)? {
                 Fitted::Value(value) => values.push(value),
                 Fitted::Null => missing = Missing::Listed,
-                Fitted::Now => return Err(self.error(item.at, "`$now` cannot stand after IN.", "Write it after < or >.")),
+                Fitted::Now => {
+                    return Err(self.error(item.at, "`$now` cannot stand after IN.", "Write it after < or >."));
+                }
                 Fitted::Foreign | Fitted::Malformed(_) => {}
             }
         }

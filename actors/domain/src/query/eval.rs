@@ -17,22 +17,31 @@ pub(super) struct Row<'a> {
     table: &'a Name,
     columns: &'a [Name],
     entity: EntityId,
-    /// By slot: not read yet, or what is shown.
-    values: Vec<Option<Option<Value>>>,
+    /// By slot.
+    values: Vec<Slot>,
+}
+
+#[derive(Clone)]
+enum Slot {
+    Unread,
+    Shows(Option<Value>),
 }
 
 impl<'a> Row<'a> {
     pub(super) fn new(view: &'a dyn View, table: &'a Name, columns: &'a [Name], entity: EntityId) -> Self {
-        Self { view, table, columns, entity, values: vec![None; columns.len()] }
+        Self { view, table, columns, entity, values: vec![Slot::Unread; columns.len()] }
     }
 
     /// The value shown in the column of that slot.
     pub(super) fn value(&mut self, slot: usize) -> Read<Option<&Value>> {
-        if self.values[slot].is_none() {
+        if matches!(self.values[slot], Slot::Unread) {
             let field = read::field(self.view, self.table, self.entity, &self.columns[slot])?;
-            self.values[slot] = Some(field.value);
+            self.values[slot] = Slot::Shows(field.value);
         }
-        Ok(self.values[slot].as_ref().and_then(Option::as_ref))
+        Ok(match &self.values[slot] {
+            Slot::Shows(value) => value.as_ref(),
+            Slot::Unread => None,
+        })
     }
 
     /// Whether `predicate` holds for this record.

@@ -67,7 +67,9 @@ mod tests {
         values.extend([i32::MIN, 5].map(|days| Value::Date(Date { days })));
         values.extend([f64::MIN, -0.5, 0.0, 1e-300, f64::MAX].map(|number| Value::float(number).unwrap()));
         values.extend([true, false].map(Value::Boolean));
-        values.extend((0..100).flat_map(|n| [Value::text(&"é".repeat(n)).unwrap(), Value::text(&"x".repeat(n)).unwrap()]));
+        values.extend(
+            (0..100).flat_map(|n| [Value::text(&"é".repeat(n)).unwrap(), Value::text(&"x".repeat(n)).unwrap()]),
+        );
         values.extend((1..60).map(|n| Value::Enum(name(&"v".repeat(n)))));
         let prefix = index::values(&table, &field).from.len();
         let cell = Cell::Field { table, entity, field };

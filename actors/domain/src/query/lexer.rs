@@ -119,7 +119,8 @@ impl Lexer<'_> {
     fn dot_in_word(&mut self) -> bool {
         let offset = self.offset();
         let mut ahead = self.text[offset..].chars();
-        let continues = ahead.next() == Some('.') && ahead.next().is_some_and(|c| begins_word(c) || c.is_alphanumeric());
+        let continues =
+            ahead.next() == Some('.') && ahead.next().is_some_and(|c| begins_word(c) || c.is_alphanumeric());
         continues && self.rest.next().is_some()
     }
 

@@ -43,7 +43,9 @@ fn fit_text(text: &Text, field_type: &FieldType) -> Fitted {
     let parsed = |value: Option<Value>, looks: &'static str| value.map_or(Fitted::Malformed(looks), Fitted::Value);
     match field_type {
         FieldType::Text => Fitted::Value(Value::Text(text.clone())),
-        FieldType::Enum { .. } => Name::new(text.as_str()).map_or(Fitted::Foreign, |name| Fitted::Value(Value::Enum(name))),
+        FieldType::Enum { .. } => {
+            Name::new(text.as_str()).map_or(Fitted::Foreign, |name| Fitted::Value(Value::Enum(name)))
+        }
         FieldType::Date => parsed(date(text.as_str()).map(Value::Date), "a date, such as \"2026-05-01\""),
         FieldType::DateTime => {
             parsed(date_time(text.as_str()).map(Value::DateTime), "a date and time, such as \"2026-05-01T18:00\"")

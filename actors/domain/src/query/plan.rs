@@ -97,7 +97,10 @@ impl Access {
             }
             Self::Except(probes) if probes.is_empty() => format!("Lists the records of `{table}`"),
             Self::Except(probes) => {
-                format!("Lists the records of `{table}` and looks only at those that the index names for {}", named(probes))
+                format!(
+                    "Lists the records of `{table}` and looks only at those that the index names for {}",
+                    named(probes)
+                )
             }
         }
     }

@@ -113,7 +113,8 @@ impl Checked {
         let left = self.limit.map_or(usize::MAX, |limit| limit.saturating_sub(mark.given));
         let wanted = size.min(left);
         // One more tells whether there is a next page, where the query's LIMIT does not tell.
-        let enough = if wanted == 0 { 0 } else { skip.saturating_add(wanted).saturating_add(usize::from(wanted < left)) };
+        let enough =
+            if wanted == 0 { 0 } else { skip.saturating_add(wanted).saturating_add(usize::from(wanted < left)) };
         let walked = if self.order.is_empty() {
             self.walk(view, &filter, &access, mark.last, enough)?
         } else {
@@ -203,9 +204,11 @@ impl Checked {
             Access::Among(probes) => {
                 let named = plan::named(view, table, probes)?;
                 let from = after.map_or(0, |after| named.partition_point(|entity| *entity <= after));
-                Box::new(named.into_iter().skip(from).map(move |entity| {
-                    if read::is_record(view, table, entity)? { checked(entity) } else { Ok(None) }
-                }))
+                Box::new(
+                    named.into_iter().skip(from).map(move |entity| {
+                        if read::is_record(view, table, entity)? { checked(entity) } else { Ok(None) }
+                    }),
+                )
             }
         })
     }

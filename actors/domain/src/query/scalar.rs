@@ -212,7 +212,8 @@ mod tests {
 
     #[test]
     fn times_with_offsets_are_instants_and_others_are_readings() {
-        let time = |hours: i64, offset: Option<i16>| Scalar::DateTime(DateTime::new(hours * 3_600_000, offset).unwrap());
+        let time =
+            |hours: i64, offset: Option<i16>| Scalar::DateTime(DateTime::new(hours * 3_600_000, offset).unwrap());
         assert_eq!(compare(time(18, Some(120)), time(16, Some(0)), &[]), Some(Ordering::Equal));
         assert_eq!(compare(time(18, Some(120)), time(18, None), &[]), Some(Ordering::Equal));
     }
@@ -231,6 +232,7 @@ mod tests {
         }
 
         #[test]
+        #[allow(clippy::cast_possible_truncation, reason = "floats beyond 128 bits stop at the end, where they belong")]
         fn integers_and_floats_have_one_order(a in any::<i64>(), b in any::<f64>(), c in -3_i64..3, d in -3.0_f64..3.0) {
             prop_assume!(b.is_finite());
             // Widening to 128 bits is exact for every float near an integer of 64 bits.

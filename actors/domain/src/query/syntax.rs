@@ -29,8 +29,8 @@ pub const MAX_LIMIT: usize = 1_000_000;
 
 /// Words that stand for themselves only between backticks.
 const RESERVED: [&str; 17] = [
-    "AND", "OR", "NOT", "IN", "LIKE", "EXISTS", "ORDER", "BY", "ASC", "DESC", "LIMIT", "OFFSET", "TRUE", "FALSE", "NULL",
-    "MATCHES", "CONTAINS",
+    "AND", "OR", "NOT", "IN", "LIKE", "EXISTS", "ORDER", "BY", "ASC", "DESC", "LIMIT", "OFFSET", "TRUE", "FALSE",
+    "NULL", "MATCHES", "CONTAINS",
 ];
 /// The subject of the test that names the table.
 const TABLE: &str = "table";
@@ -321,9 +321,9 @@ impl Parser<'_> {
             return Ok(Condition::Exists);
         }
         match self.peek() {
-            Token::Word(word) if ["MATCHES", "CONTAINS"].iter().any(|later| word.eq_ignore_ascii_case(later)) => {
-                Err(self.error(self.at(), format!("{word} is not known yet."), "LIKE \"%text%\" finds text within text."))
-            }
+            Token::Word(word) if ["MATCHES", "CONTAINS"].iter().any(|later| word.eq_ignore_ascii_case(later)) => Err(
+                self.error(self.at(), format!("{word} is not known yet."), "LIKE \"%text%\" finds text within text."),
+            ),
             Token::Word(word) if word.eq_ignore_ascii_case("NOT") => {
                 Err(self.error(self.at(), "NOT stands before the column.", "Write NOT column IN [...]."))
             }
@@ -444,7 +444,8 @@ impl Parser<'_> {
             }
         }
         if let Some(stray) = tables.get(1).or_else(|| rest.iter().find_map(stray_table)) {
-            let next = "Name one table, joined to the rest with AND; `x exists` asks whether a record is in table x too.";
+            let next =
+                "Name one table, joined to the rest with AND; `x exists` asks whether a record is in table x too.";
             return Err(self.error(stray.at, "A query is about exactly one table.", next));
         }
         let filter = if rest.len() > 1 { Some(Expr::And(rest)) } else { rest.pop() };
@@ -535,9 +536,8 @@ mod tests {
     }
 
     fn shape(expr: &Expr) -> String {
-        let several = |word: &str, parts: &[Expr]| {
-            format!("({word} {})", parts.iter().map(shape).collect::<Vec<_>>().join(" "))
-        };
+        let several =
+            |word: &str, parts: &[Expr]| format!("({word} {})", parts.iter().map(shape).collect::<Vec<_>>().join(" "));
         match expr {
             Expr::And(parts) => several("and", parts),
             Expr::Or(parts) => several("or", parts),
@@ -555,7 +555,11 @@ mod tests {
             ("label == 'x", 10, "This text has no end."),
             ("'x' == label", 1, "A comparison begins with a column, not with a value."),
             ("limit == 5", 7, "Here `==` stands, where a whole number should be."),
-            ("a == 1 AND limit == 5", 12, "Here `limit` stands, a word of the query language, where a column should be."),
+            (
+                "a == 1 AND limit == 5",
+                12,
+                "Here `limit` stands, a word of the query language, where a column should be.",
+            ),
             ("cue-number == 1", 4, "`-` has no meaning here."),
             ("1st == 1", 1, "This begins like a number and goes on otherwise."),
             ("a == $actor", 6, "`$actor` is not known here."),

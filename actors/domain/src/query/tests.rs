@@ -252,7 +252,12 @@ fn what_does_not_fit_is_refused_with_its_place_and_what_was_meant() {
         ("number == 1\nORDER BY Label", 10, "Table `cues` has no column `Label`.", "Did you mean `label`?"),
         ("table == 'cuse'", 10, "There is no table `cuse`.", "Did you mean `cues`?"),
         ("label", 1, "`label` is no yes or no: it holds text.", ""),
-        ("due < 'tomorrow'", 7, "This cannot be compared with `due`.", "Write a date and time, such as \"2026-05-01T18:00\"."),
+        (
+            "due < 'tomorrow'",
+            7,
+            "This cannot be compared with `due`.",
+            "Write a date and time, such as \"2026-05-01T18:00\".",
+        ),
         ("owner == 'Jane'", 10, "This cannot be compared with `owner`.", "Write a record's id, a UUID."),
         ("lighting.cue exists", 1, "Table `cues` has no column `lighting.cue`.", "Did you mean `lighting.cues`?"),
         ("lighting.cues == 1", 1, "Table `cues` has no column `lighting.cues`.", ""),
@@ -325,7 +330,9 @@ fn pages_make_up_the_whole_and_stop_early() {
         world.set("cues", record(number), "number", Value::Integer(i64::from(number % 7)));
     }
     let view = world.view();
-    for query in ["", "number > 4", "number == 3", "NOT number == 2 LIMIT 1200 OFFSET 700", "ORDER BY number DESC LIMIT 1000"] {
+    for query in
+        ["", "number > 4", "number == 3", "NOT number == 2 LIMIT 1200 OFFSET 700", "ORDER BY number DESC LIMIT 1000"]
+    {
         let checked = checked(&view, query);
         let whole = checked.run(&view, &noon()).unwrap().rows;
         assert_eq!(turned(&checked, &view, 99), whole, "{query}");
@@ -436,11 +443,27 @@ fn any_act() -> impl Strategy<Value = Act> {
 fn any_filter() -> impl Strategy<Value = String> {
     let how = prop::sample::select(vec!["==", "!=", "<", "<=", ">", ">="]);
     let literal = prop::sample::select(vec![
-        "'a'", "''", "'10'", "'long long long long long long long long long long tail'", "2", "0", "-0.5", "2.0", "true",
-        "false", "null", "9223372036854775807", "-9223372036854775808", "9007199254740992.0", "9007199254740993", "1e300",
+        "'a'",
+        "''",
+        "'10'",
+        "'long long long long long long long long long long tail'",
+        "2",
+        "0",
+        "-0.5",
+        "2.0",
+        "true",
+        "false",
+        "null",
+        "9223372036854775807",
+        "-9223372036854775808",
+        "9007199254740992.0",
+        "9007199254740993",
+        "1e300",
     ]);
-    let time = prop::sample::select(vec!["$now", "'1970-01-01'", "'1970-01-01T12:00Z'", "'1970-01-01T12:00+18:00'", "null"]);
-    let plain = prop::sample::select(vec!["label", "number", "level", "is_called", "department", "tags", "`Cue #`", "length"]);
+    let time =
+        prop::sample::select(vec!["$now", "'1970-01-01'", "'1970-01-01T12:00Z'", "'1970-01-01T12:00+18:00'", "null"]);
+    let plain =
+        prop::sample::select(vec!["label", "number", "level", "is_called", "department", "tags", "`Cue #`", "length"]);
     let plain = plain.prop_filter("a duration is not compared with such text", |field| *field != "length");
     let test = prop_oneof![
         6 => (plain.clone(), how.clone(), literal.clone()).prop_map(|(field, how, literal)| format!("{field} {how} {literal}")),
@@ -474,7 +497,9 @@ proptest! {
         let mut world = World::default();
         world.table("cues", &columns());
         world.table("lighting.cues", &[]);
-        acts.into_iter().for_each(|act| act.on(&mut world));
+        for act in acts {
+            act.on(&mut world);
+        }
         let (view, query) = (world.view(), format!("{filter}{order}"));
         let found = runs(&view, &query);
         let scanned = runs(&Unindexed(&view), &query);
@@ -498,14 +523,32 @@ fn a_hundred_thousand_records() {
         let (entity, number) = (entity(number), i64::from(number));
         world.attach("cues", entity);
         world.set("cues", entity, "number", Value::Integer(number));
-        world.set("cues", entity, "label", text(&format!("LX {number} {}", ["wash", "spot", "fade"][usize::try_from(number % 3).unwrap()])));
+        world.set(
+            "cues",
+            entity,
+            "label",
+            text(&format!("LX {number} {}", ["wash", "spot", "fade"][usize::try_from(number % 3).unwrap()])),
+        );
         world.set("cues", entity, "is_called", Value::Boolean(number % 10 == 0));
         world.set("cues", entity, "level", Value::float(f64::from(u32::try_from(number).unwrap()) / 7.0).unwrap());
     }
     let view = world.view();
     for query in [
-        "number == 5000", "number < 1000", "number < 50000", "label LIKE '%99%'", "label LIKE '%wash'", "label > 'LX 95000'", "is_called",
-        "NOT is_called", "level != 3", "department == null", "", "ORDER BY label LIMIT 100", "is_called ORDER BY number DESC",
+        "number == 5000",
+        "number < 1000",
+        "number < 50000",
+        "label LIKE '%99%'",
+        "label LIKE '%none%'",
+        "label > 'zz'",
+        "label LIKE '%wash'",
+        "label > 'LX 95000'",
+        "is_called",
+        "NOT is_called",
+        "level != 3",
+        "department == null",
+        "",
+        "ORDER BY label LIMIT 100",
+        "is_called ORDER BY number DESC",
         "label LIKE '%9%' AND NOT is_called LIMIT 100",
     ] {
         let checked = checked(&view, query);

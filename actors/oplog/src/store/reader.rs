@@ -146,7 +146,7 @@ impl LogReader for LogStore {
         self.read(|txn| {
             let table = txn.open_table(IDS)?;
             let first = table.range((id.as_bytes(), 0)..=(id.as_bytes(), u64::MAX))?.next().transpose()?;
-            Ok(first.map(|(key, ())| Position(key.value().1)))
+            Ok(first.map(|(key, _)| Position(key.value().1)))
         })
     }
 

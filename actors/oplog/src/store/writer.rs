@@ -168,7 +168,7 @@ impl<'t> Pen<'t> {
     fn forget(&mut self, now_ms: u64, most: usize) -> Result<(), Fault> {
         let before = now_ms.saturating_sub(RECEIPT_DAYS * DAY_MS);
         let expired = self.receipts_by_time.range(..(before, &[0; 16]))?.take(most).map(|row| {
-            let (key, ()) = row?;
+            let (key, _) = row?;
             let (appended_ms, command) = key.value();
             Ok((appended_ms, CommandId::from_bytes(*command)))
         });

@@ -69,14 +69,13 @@ impl Snap {
     }
 
     fn superseded(&self, key: &[u8]) -> Result<Vec<(OpRef, Dead)>, StoreError> {
+        // No cell's key is the beginning of another's.
         let range = KeyRange::prefix(key.to_vec());
         let mut superseded = Vec::new();
         for row in self.dead.range::<&[u8]>(&*range.from..&*range.to)? {
             let (row_key, row) = row?;
-            // A longer key that begins like this one belongs to another cell.
-            if let Some(op) = row_key.value().strip_prefix(key).and_then(|op| <[u8; 16]>::try_from(op).ok()) {
-                superseded.push((OpRef::from_bytes(op), tables::read_dead(row.value())?));
-            }
+            let op = row_key.value().last_chunk().copied().ok_or(tables::BadRow)?;
+            superseded.push((OpRef::from_bytes(op), tables::read_dead(row.value())?));
         }
         Ok(superseded)
     }
@@ -178,7 +177,7 @@ impl View for Snap {
             Ok(rows) => rows,
             Err(error) => return Some(Box::new(std::iter::once(Err(self.health.failed(&error.into()))))),
         };
-        Some(Box::new(rows.map(|row| self.sound(row.map(|(key, ())| key.value().to_vec()).map_err(Into::into)))))
+        Some(Box::new(rows.map(|row| self.sound(row.map(|(key, _)| key.value().to_vec()).map_err(Into::into)))))
     }
 }
 
