@@ -13,8 +13,12 @@
 //! Reading order: [`node`] (start and stop), [`workspace`] (the tree of one workspace), [`server`] (doors and their
 //! locks), [`services`] (one file per gRPC service), [`cli`] (what people type).
 
+pub mod backup;
 pub mod cli;
 pub mod config;
+pub mod demo;
+pub mod diagnostics;
+pub mod emergency;
 pub mod environment;
 pub mod folder;
 pub mod identities;
@@ -22,9 +26,12 @@ pub mod logging;
 pub mod manifest;
 pub mod node;
 pub mod restart;
+pub mod run;
 pub mod server;
 pub mod services;
 pub mod sheet;
 pub mod storage;
 pub mod telemetry;
+pub mod verification;
 pub mod workspace;
+pub mod workspace_file;

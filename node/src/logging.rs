@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use thiserror::Error;
 use tracing::Subscriber;
@@ -25,11 +26,37 @@ pub enum LoggingError {
     /// This process logs already.
     #[error("logging has already been started: {0}")]
     Started(#[from] tracing_subscriber::util::TryInitError),
+    /// This process does not log by this module, so its filter cannot be changed.
+    #[error("the log filter of this process cannot be changed: {0}")]
+    Fixed(String),
 }
+
+/// The filter of this process, and how to change it.
+struct Filtering {
+    filter: Mutex<String>,
+    change: Change,
+}
+
+type Change = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+
+static FILTERING: OnceLock<Filtering> = OnceLock::new();
 
 /// Starts logging for the whole process, once. `filter` is a `tracing` filter such as `info,openprod_oplog=debug`.
 pub fn start(filter: &str, format: LogFormat) -> Result<(), LoggingError> {
-    Ok(subscriber(filter, format, io::stderr)?.try_init()?)
+    let (subscriber, change) = subscriber(filter, format, io::stderr)?;
+    subscriber.try_init()?;
+    // Only one subscriber can have been started, so nobody was here before.
+    let _ = FILTERING.set(Filtering { filter: Mutex::new(filter.to_owned()), change });
+    Ok(())
+}
+
+/// Logs by another filter from now on, until the process ends. Gives the filter before.
+pub fn change_filter(filter: &str) -> Result<String, LoggingError> {
+    let parsed = EnvFilter::builder().parse(filter)?;
+    let filtering = FILTERING.get().ok_or_else(|| LoggingError::Fixed("logging was not started".to_owned()))?;
+    let mut current = filtering.filter.lock().unwrap_or_else(PoisonError::into_inner);
+    (filtering.change)(parsed).map_err(LoggingError::Fixed)?;
+    Ok(std::mem::replace(&mut *current, filter.to_owned()))
 }
 
 /// The text with control and direction characters written as `\n` or `\u001b`; newlines included.
@@ -56,15 +83,25 @@ fn unsafe_to_show(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-fn subscriber<W>(filter: &str, format: LogFormat, out: W) -> Result<Box<dyn Subscriber + Send + Sync>, LoggingError>
+type Started = (Box<dyn Subscriber + Send + Sync>, Change);
+
+fn subscriber<W>(filter: &str, format: LogFormat, out: W) -> Result<Started, LoggingError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let filter = EnvFilter::builder().parse(filter)?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(Escaping(out));
     Ok(match format {
-        LogFormat::Text => Box::new(lines.finish()),
-        LogFormat::Json => Box::new(lines.json().flatten_event(true).finish()),
+        LogFormat::Text => {
+            let lines = lines.with_filter_reloading();
+            let handle = lines.reload_handle();
+            (Box::new(lines.finish()), Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string())))
+        }
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_filter_reloading();
+            let handle = lines.reload_handle();
+            (Box::new(lines.finish()), Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string())))
+        }
     })
 }
 
@@ -100,12 +137,12 @@ impl<W: Write> Write for Escaping<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
     fn logged(filter: &str, format: LogFormat, act: fn()) -> String {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&lines);
-        let subscriber = subscriber(filter, format, move || Sink(Arc::clone(&sink))).unwrap();
+        let (subscriber, _) = subscriber(filter, format, move || Sink(Arc::clone(&sink))).unwrap();
         tracing::subscriber::with_default(subscriber, act);
         String::from_utf8(lines.lock().unwrap().clone()).unwrap()
     }
@@ -141,6 +178,20 @@ mod tests {
         let event: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(event["workspace"], "Hamlet\nforged");
         assert!(!text.contains('\u{7f}') && text.matches('\n').count() == 1, "{text}");
+    }
+
+    #[test]
+    fn the_filter_can_be_changed_while_it_logs() {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&lines);
+        let (subscriber, change) = subscriber("info", LogFormat::Text, move || Sink(Arc::clone(&sink))).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::debug!("before");
+            change(EnvFilter::builder().parse("debug").unwrap()).unwrap();
+            tracing::debug!("after");
+        });
+        let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
+        assert!(!text.contains("before") && text.contains("after"), "{text}");
     }
 
     #[test]

@@ -16,9 +16,10 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use crate::config::Config;
 use crate::folder::{Folder, FolderError, FolderLock, LockError};
 use crate::identities::{Identities, IdentityError, key_at};
-use crate::manifest::{self, Manifest, ManifestError};
+use crate::manifest::{self, Manifest};
 use crate::workspace::{self, Condition, Parts, Workspace};
-use crate::{environment, storage};
+use crate::storage::{self, Stores};
+use crate::environment;
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -112,13 +113,8 @@ impl Node {
 
     async fn try_open(&self, id: WorkspaceId) -> Result<Workspace, String> {
         let folder = self.folder.workspace(id);
-        let stores = || -> Result<_, String> {
-            manifest::read(&folder.manifest(), id).map_err(|error: ManifestError| error.to_string())?;
-            let log = storage::open_log(&folder.log(), id, &self.config)?;
-            let state = storage::open_state(&folder.state(), id, &self.config)?;
-            Ok((log, state))
-        };
-        let (log, state) = stores()?;
+        manifest::read(&folder.manifest(), id).map_err(|error| error.to_string())?;
+        let Stores { log, state } = storage::open(&folder, id, &self.config)?;
         let parts = Parts { id, log, state, env: self.env.clone(), keyring: self.identities.clone() };
         workspace::start(parts, self.supervisor.get_cell()).await.map_err(|error| error.to_string())
     }

@@ -25,8 +25,8 @@ use openprod_messages::state::StateMsg;
 use openprod_model::ids::{Position, WorkspaceId};
 use openprod_oplog::actor::{Oplog, OplogArgs};
 use openprod_oplog::store::LogStore;
-use openprod_state::actor::{State, StateArgs};
-use openprod_state::store::StateStore;
+use openprod_state::{State, StateArgs};
+use openprod_state::StateStore;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr, SupervisionEvent};
 use tokio::sync::watch;
 

@@ -1,6 +1,6 @@
 //! The desk: requests come in, bundles go out, and whoever waits gets an answer when his bundle is durable.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +25,10 @@ use crate::planning::{self, Picture, Planned};
 
 /// Requests of more commands than this are planned on another thread, so that the actor's thread stays free.
 const LONG_REQUEST: usize = 256;
+/// A layer of more ops than this, most of which the snapshot holds too, is folded anew from what is pending.
+const REFOLD_ABOVE: usize = 4_096;
+/// How many times what is pending the layer may hold before that.
+const REFOLD_FACTOR: usize = 4;
 /// How long a request waits for the state to reach the log after a restart before its client is told to come back.
 const CATCH_UP_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -34,7 +38,13 @@ type Reply = RpcReplyPort<Result<Outcome, CommandError>>;
 struct Pending {
     bundle: Bundle,
     session: Option<SessionId>,
-    position: Option<Position>,
+}
+
+/// What a new snapshot holds more than the last.
+struct Reached {
+    own: HashSet<Digest>,
+    /// Whether any of it was not made here.
+    foreign: bool,
 }
 
 /// Callers of one command, waiting for its bundle to be durable.
@@ -56,8 +66,10 @@ pub struct Desk {
     lost: bool,
     pending: Vec<Pending>,
     waiting: HashMap<Digest, Waiting>,
-    /// The snapshot that the layer is folded on, with what follows from both.
+    /// The snapshot that the layer lies on, with what follows from both.
     picture: Option<Picture>,
+    /// How many ops the layer holds.
+    folded: usize,
     clock: Hlc,
     closing: Option<RpcReplyPort<()>>,
     closed: bool,
@@ -73,6 +85,7 @@ impl Desk {
             pending: Vec::new(),
             waiting: HashMap::new(),
             picture: None,
+            folded: 0,
             clock: Hlc::ZERO,
             closing: None,
             closed: false,
@@ -200,23 +213,53 @@ impl Desk {
         Ok(())
     }
 
-    /// Takes a new snapshot, drops pending bundles that it holds, and folds the others on top.
+    /// Takes a new snapshot and drops the pending bundles that it holds.
+    ///
+    /// As long as nothing but own bundles came in between, the layer stays right on the new snapshot: for the cells that
+    /// it holds both say the same. So it is folded anew only when somebody else's bundle came, or when it has grown.
     fn refresh(&mut self) -> Result<(), ReadFailure> {
         let snapshot = self.args.snapshots.snapshot()?;
-        let at = snapshot.position();
-        self.pending.retain(|pending| pending.position.is_none_or(|position| position > at));
+        let reached = self.reached_by(&*snapshot)?;
+        self.pending.retain(|pending| !reached.own.contains(&pending.bundle.digest()));
         self.clock = self.clock.max(self.args.log.tail()?.hlc);
         let mut picture = self.empty_picture(snapshot)?;
-        let (mut layer, mut sessions) = (Layer::default(), HashMap::new());
-        for pending in &self.pending {
-            for op in pending.bundle.ops() {
-                layer.fold(picture.snapshot.view(), op, None)?;
+        let grown = self.folded > REFOLD_FACTOR * self.pending.iter().map(|p| p.bundle.ops().len()).sum::<usize>();
+        match self.picture.take() {
+            Some(old) if !reached.foreign && !(grown && self.folded > REFOLD_ABOVE) && !self.pending.is_empty() => {
+                picture.layer = old.layer;
             }
+            _ => picture.layer = Arc::new(self.fold_pending(&picture)?),
+        }
+        let mut sessions = HashMap::new();
+        for pending in &self.pending {
             note(&mut picture.heads, &mut sessions, pending);
         }
-        (picture.layer, picture.pending) = (Arc::new(layer), Arc::new(sessions));
+        picture.pending = Arc::new(sessions);
         self.picture = Some(picture);
         Ok(())
+    }
+
+    /// Which pending bundles a new snapshot holds, and whether it holds others that the last one did not.
+    fn reached_by(&self, snapshot: &dyn Snapshot) -> Result<Reached, ReadFailure> {
+        let before = self.picture.as_ref().map(|picture| picture.snapshot.position());
+        let mut own = HashSet::new();
+        for digest in self.pending.iter().map(|pending| pending.bundle.digest()) {
+            if self.args.log.position_of(digest)?.is_some_and(|position| position <= snapshot.position()) {
+                own.insert(digest);
+            }
+        }
+        let advanced = before.map(|before| snapshot.position().0.saturating_sub(before.0));
+        Ok(Reached { foreign: advanced != u64::try_from(own.len()).ok(), own })
+    }
+
+    fn fold_pending(&mut self, picture: &Picture) -> Result<Layer, ReadFailure> {
+        let mut layer = Layer::default();
+        self.folded = 0;
+        for op in self.pending.iter().flat_map(|pending| pending.bundle.ops()) {
+            layer.fold(picture.snapshot.view(), op, None)?;
+            self.folded += 1;
+        }
+        Ok(layer)
     }
 
     fn empty_picture(&self, snapshot: Arc<dyn Snapshot>) -> Result<Picture, ReadFailure> {
@@ -245,7 +288,8 @@ impl Desk {
         };
         self.clock = self.clock.max(bundle.last_hlc());
         self.waiting.insert(digest, waiting);
-        let pending = Pending { bundle: bundle.clone(), session, position: None };
+        let pending = Pending { bundle: bundle.clone(), session };
+        self.folded += bundle.ops().len();
         if let Some(picture) = &mut self.picture {
             Arc::make_mut(&mut picture.layer).absorb(layer);
             note(&mut picture.heads, Arc::make_mut(&mut picture.pending), &pending);
@@ -275,13 +319,7 @@ impl Desk {
         result: Option<Result<Position, AppendError>>,
     ) {
         let answer = match result {
-            Some(Ok(position)) => {
-                let mut pending = self.pending.iter_mut();
-                if let Some(pending) = pending.find(|pending| pending.bundle.digest() == digest) {
-                    pending.position = Some(position);
-                }
-                Ok(position)
-            }
+            Some(Ok(position)) => Ok(position),
             Some(Err(error)) => Err(append_error(&error)),
             None => Err(CommandError::Unavailable(
                 "The log did not answer. Whether the change was made is unknown; the same command tells.".to_owned(),

@@ -13,6 +13,7 @@ pub mod decide;
 pub mod describe;
 pub mod fold;
 pub mod index;
+pub mod oracle;
 pub mod query;
 pub mod read;
 pub mod register;

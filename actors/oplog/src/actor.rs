@@ -23,6 +23,7 @@ use crate::tables::End;
 const CHECKERS: usize = 4;
 
 /// What the oplog is given at its start. All of it outlives the actor.
+#[derive(Clone)]
 pub struct OplogArgs {
     /// The open store.
     pub store: Arc<LogStore>,
@@ -167,7 +168,8 @@ impl Desk {
         }
         let writer = self.writer.clone();
         let ledger = self.env.offload(move || writer.ledger()).await;
-        let ledger = ledger.unwrap_or_else(|| Err(AppendError::Disk { reason: "reading it panicked".into(), full: false }))?;
+        let ledger =
+            ledger.unwrap_or_else(|| Err(AppendError::Disk { reason: "reading it panicked".into(), full: false }))?;
         let End { position, chain, hlc, .. } = ledger.end();
         let heads = ledger.heads().iter().copied().collect();
         self.durable = Some((ledger.end(), Tail { position, chain, heads, hlc }));
@@ -196,7 +198,12 @@ impl Desk {
         }
     }
 
-    async fn admit(&mut self, bundles: Vec<Vec<u8>>, source: String, reply: RpcReplyPort<Result<Admitted, AppendError>>) {
+    async fn admit(
+        &mut self,
+        bundles: Vec<Vec<u8>>,
+        source: String,
+        reply: RpcReplyPort<Result<Admitted, AppendError>>,
+    ) {
         match self.judge(bundles, source).await {
             Ok((admitted, unit)) => self.queue(unit, Waiter::Admit { admitted, reply }),
             Err(error) => answer(reply, Err(error)),
@@ -219,7 +226,11 @@ impl Desk {
             admission.verified(shared_out(&self.env, wanted, verify).await?);
         }
         let ledger = self.ledger.as_mut().expect("nobody takes it while this message is handled");
-        admission.finish(ledger, &*self.store).map_err(disk)
+        admission.finish(ledger, &*self.store).map_err(|failure| {
+            let error = disk(failure);
+            self.give_up(&error, Vec::new());
+            error
+        })
     }
 
     async fn tail(&mut self, reply: RpcReplyPort<Result<Tail, AppendError>>) {
@@ -364,9 +375,10 @@ impl Desk {
         self.commit_next();
     }
 
-    /// What was queued behind a failed commit builds on what may not be there. Only the store knows; it is read again.
+    /// What was queued behind a failure builds on what may never be there. Only the store knows; it is read again, when
+    /// a commit that still runs has ended.
     fn give_up(&mut self, error: &AppendError, waiters: Vec<Waiter>) {
-        tracing::error!(%error, waiting = waiters.len(), queued = self.queue.len(), "a commit to the log failed");
+        tracing::error!(%error, waiting = waiters.len(), queued = self.queue.len(), "the log could not be written or read");
         self.ledger = None;
         self.durable = None;
         for waiter in waiters {
@@ -384,7 +396,7 @@ fn unknown(number: u64) -> Refusal {
 }
 
 fn verify(wanted: Wanted) -> (Wanted, bool) {
-    let holds = wanted.bundle.signature_holds();
+    let holds = wanted.holds();
     (wanted, holds)
 }
 

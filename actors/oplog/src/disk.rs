@@ -47,6 +47,33 @@ pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// Larger files were in use before they were damaged.
+const LARGEST_UNBORN: u64 = 16 * 1024 * 1024;
+
+/// Empties a file whose making was cut short by a crash, and says whether it was one. The engine writes its header,
+/// which lies in the first block, and gives it its magic number last; before that, nothing lies behind it. A log that
+/// ever held anything has pages there, and is never taken for one.
+pub(crate) fn empty_if_unborn(disk: &(impl Disk + ?Sized)) -> io::Result<bool> {
+    let backend = disk.open()?;
+    let unborn = is_unborn(&*backend)?;
+    if unborn {
+        backend.set_len(0)?;
+        backend.sync_data()?;
+    }
+    backend.close()?;
+    Ok(unborn)
+}
+
+fn is_unborn(backend: &dyn StorageBackend) -> io::Result<bool> {
+    let len = backend.len()?;
+    if len == 0 || len > LARGEST_UNBORN {
+        return Ok(false);
+    }
+    let mut bytes = vec![0; size(len)];
+    backend.read(0, &mut bytes)?;
+    Ok(bytes.iter().skip(size(BLOCK)).all(|byte| *byte == 0))
+}
+
 /// A backend whose size is known to others.
 #[derive(Debug)]
 pub(crate) struct Measured {
@@ -147,7 +174,7 @@ impl Untouched {
 }
 
 fn size(bytes: u64) -> usize {
-    usize::try_from(bytes).expect("a part of a block fits in memory")
+    usize::try_from(bytes).expect("a few megabytes fit in memory")
 }
 
 /// The pieces of a range that lie in one block each: block, offset in it, length.

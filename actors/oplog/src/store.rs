@@ -13,14 +13,17 @@ use openprod_domain::view::{Read, ReadFailure};
 use openprod_model::ids::WorkspaceId;
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, WriteTransaction};
 
-use crate::disk::{Disk, LogFile, Measured, Untouched};
+use crate::disk::{self, Disk, LogFile, Measured, Untouched};
 use crate::tables::{self, META, META_FORMAT, META_WORKSPACE, MIGRATIONS};
 
 mod copy;
 mod reader;
+mod salvage;
 mod writer;
 
-pub use writer::Writer;
+pub use copy::{Backup, BackupError};
+pub use salvage::{Salvage, salvage};
+pub use writer::{FORGET_PER_COMMIT, MAX_QUARANTINED, MAX_QUARANTINED_BYTES, RECEIPT_DAYS, Writer};
 
 /// How a log is opened.
 #[derive(Debug, Clone, Copy)]
@@ -145,11 +148,15 @@ impl LogStore {
     /// Opens the log of `workspace`, or makes it where there is none.
     pub fn open(disk: impl Disk + 'static, workspace: WorkspaceId, options: Options) -> Result<Arc<Self>, OpenError> {
         let bytes = Arc::default();
-        let database = guarded(|| {
+        let begin = || -> Result<Database, Failed> {
             let database = engine(&disk, options, &bytes)?;
             prepare(&database, workspace)?;
             Ok(database)
-        })?;
+        };
+        let database = match guarded(begin) {
+            Err(OpenError::Damaged { .. }) if disk::empty_if_unborn(&disk).unwrap_or(false) => guarded(begin)?,
+            opened => opened?,
+        };
         Ok(Arc::new(Self {
             disk: Box::new(disk),
             workspace,
@@ -161,11 +168,7 @@ impl LogStore {
     }
 
     /// Opens the log in that file.
-    pub fn open_file(
-        path: impl AsRef<Path>,
-        workspace: WorkspaceId,
-        options: Options,
-    ) -> Result<Arc<Self>, OpenError> {
+    pub fn open_file(path: impl AsRef<Path>, workspace: WorkspaceId, options: Options) -> Result<Arc<Self>, OpenError> {
         Self::open(LogFile::at(path), workspace, options)
     }
 
@@ -240,7 +243,7 @@ impl LogStore {
             Err(fault) => fault,
         };
         tracing::warn!(reason = fault.reason, "the disk takes no writes; the log goes on being read");
-        match faulty(|| Ok(untouched_engine(&self.disk, self.options)?)) {
+        match faulty(|| untouched_engine(&self.disk, self.options)) {
             Ok(database) => Opened::Readable(database, fault),
             Err(fault) => Opened::Not(fault),
         }
@@ -315,9 +318,17 @@ impl From<redb::DatabaseError> for Failed {
     fn from(error: redb::DatabaseError) -> Self {
         match error {
             redb::DatabaseError::DatabaseAlreadyOpen => Self::Open(OpenError::AlreadyOpen),
+            redb::DatabaseError::Storage(redb::StorageError::Io(error)) if tells_damage(&error) => {
+                Self::Open(OpenError::Damaged { reason: error.to_string() })
+            }
             error => Self::Fault(redb::Error::from(error).into()),
         }
     }
+}
+
+/// The system read the file; it is not what it should be.
+fn tells_damage(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }
 
 impl From<Failed> for OpenError {
@@ -347,7 +358,8 @@ impl From<io::Error> for Failed {
 
 /// The engine meets damaged files with assertions too; here they become errors.
 fn unpanicked<T>(run: impl FnOnce() -> Result<T, Failed>) -> Result<T, Failed> {
-    let panicked = |_| Err(Fault { latched: true, ..Fault::damaged("the storage engine panicked over the log's file") });
+    let panicked =
+        |_| Err(Fault { latched: true, ..Fault::damaged("the storage engine panicked over the log's file") });
     std::panic::catch_unwind(AssertUnwindSafe(run)).or_else(panicked)?
 }
 

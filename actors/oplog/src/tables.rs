@@ -4,14 +4,14 @@
 //!
 //! | table | key | row |
 //! |---|---|---|
-//! | `meta` | a word | `format` (u16), `workspace` (16 bytes), `end` ([`End`]) |
+//! | `meta` | a word | `format` (u16), `workspace` (16 bytes), `end` ([`End`]), `quarantined_bytes` (u64) |
 //! | `bundles` | position | the bundle's bytes |
-//! | `entries` | position | [`EntryRow`] |
+//! | `entries` | position | `EntryRow` |
 //! | `digests` | digest | position |
 //! | `ids` | bundle id, position | |
 //! | `chains` | actor, digest | the clock of that tip of the actor's chain, 12 bytes |
 //! | `heads` | digest | |
-//! | `receipts` | command id | [`ReceiptRow`] |
+//! | `receipts` | command id | `ReceiptRow` |
 //! | `receipts_by_time` | ms when appended, command id | |
 //! | `quarantine` | number | [`QuarantineRow`] |
 //! | `quarantine_bytes` | number | the bytes as they came |
@@ -59,6 +59,8 @@ pub(crate) const MEMBER_SETS: TableDefinition<'static, Bytes32, &'static [u8]> =
 pub(crate) const META_FORMAT: &str = "format";
 /// In `meta`: the workspace that the log belongs to.
 pub(crate) const META_WORKSPACE: &str = "workspace";
+/// In `meta`: how many bytes are quarantined, a little-endian u64.
+pub(crate) const META_QUARANTINED: &str = "quarantined_bytes";
 /// In `meta`: the end of the log.
 pub(crate) const META_END: &str = "end";
 

@@ -26,6 +26,7 @@ const MAX_FAILURES: u32 = 9;
 const PROGRESS_EVERY_MS: u64 = 1_000;
 
 /// What the actor may use, and whom it may speak to.
+#[derive(Clone)]
 pub struct StateArgs {
     /// The store; it outlives the actor.
     pub store: Arc<StateStore>,
@@ -206,8 +207,9 @@ impl Folding {
         self.start(myself, Work::Folds, move || {
             let round = store.fold_some()?;
             for (at, reason) in round.damaged {
-                // If nobody is there to hear it, the next check of the log finds it again.
-                drop(oplog.cast(OplogMsg::FoundDamaged { at, reason }));
+                if oplog.cast(OplogMsg::FoundDamaged { at, reason }).is_err() {
+                    tracing::debug!(%at, "the oplog was not there to hear of a damaged bundle");
+                }
             }
             Ok(round.position)
         });
@@ -259,5 +261,194 @@ impl Folding {
             self.progress_ms = now_ms;
             tracing::info!(position = %self.position, of = %self.through, "folding the log");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use openprod_messages::environment::{Clock, Randomness, Spawner};
+    use openprod_messages::snapshot::{Folded, Snapshots};
+    use openprod_model::bundle::Bundle;
+
+    use super::*;
+    use crate::store::{Options, replay_hash};
+    use crate::testing::{Author, Disk, FakeLog, WORKSPACE, set};
+
+    struct Inline;
+
+    impl Clock for Inline {
+        fn wall_ms(&self) -> u64 {
+            0
+        }
+        fn monotonic_ms(&self) -> u64 {
+            0
+        }
+    }
+
+    impl Randomness for Inline {
+        fn fill(&self, bytes: &mut [u8]) {
+            bytes.fill(4);
+        }
+    }
+
+    impl Spawner for Inline {
+        fn run(&self, job: Box<dyn FnOnce() + Send>) {
+            job();
+        }
+    }
+
+    struct FakeOplog;
+
+    impl Actor for FakeOplog {
+        type Msg = OplogMsg;
+        type State = Arc<Mutex<Vec<Position>>>;
+        type Arguments = Self::State;
+
+        async fn pre_start(&self, _: ActorRef<OplogMsg>, heard: Self::State) -> Result<Self::State, ActorProcessingErr> {
+            Ok(heard)
+        }
+
+        async fn handle(
+            &self,
+            _: ActorRef<OplogMsg>,
+            message: OplogMsg,
+            heard: &mut Self::State,
+        ) -> Result<(), ActorProcessingErr> {
+            if let OplogMsg::FoundDamaged { at, .. } = message {
+                heard.lock().unwrap().push(at);
+            }
+            Ok(())
+        }
+    }
+
+    struct Room {
+        log: Arc<FakeLog>,
+        disk: Disk,
+        store: Arc<StateStore>,
+        actor: ActorRef<StateMsg>,
+        heard: Arc<Mutex<Vec<Position>>>,
+    }
+
+    impl Room {
+        async fn with(log: Arc<FakeLog>, disk: Disk) -> Self {
+            let store = StateStore::open(disk.clone(), WORKSPACE, log.clone(), Options::default()).unwrap();
+            let heard: Arc<Mutex<Vec<Position>>> = Arc::default();
+            let oplog = Address::of("oplog");
+            oplog.moved_to(Actor::spawn(None, FakeOplog, Arc::clone(&heard)).await.unwrap().0);
+            let env = Environment { clock: Arc::new(Inline), random: Arc::new(Inline), spawner: Arc::new(Inline) };
+            let args = StateArgs { store: Arc::clone(&store), log: log.clone(), env, oplog };
+            let actor = Actor::spawn(None, State, args).await.unwrap().0;
+            Self { log, disk, store, actor, heard }
+        }
+
+        fn append(&self, bundle: &Bundle) {
+            self.log.append(bundle);
+            self.actor.cast(StateMsg::Appended { through: Position(self.log.len()) }).unwrap();
+        }
+
+        async fn reaches(&self, position: u64) -> Folded {
+            let mut folded = self.store.folded();
+            let reached = folded.wait_for(|folded| folded.position == Position(position));
+            *tokio::time::timeout(Duration::from_secs(20), reached).await.unwrap().unwrap()
+        }
+
+        async fn closes(&self) {
+            let (port, answer) = ractor::concurrency::oneshot();
+            self.actor.cast(StateMsg::Close { reply: port.into() }).unwrap();
+            tokio::time::timeout(Duration::from_secs(20), answer).await.unwrap().unwrap();
+        }
+    }
+
+    fn bundle(number: u64) -> Bundle {
+        Author::new(u8::try_from(number).unwrap()).writes(vec![], number, &[set(number, "label", "A", vec![])])
+    }
+
+    #[tokio::test]
+    async fn it_catches_up_by_itself_and_follows_the_log() {
+        let room = Room::with(FakeLog::of(&[bundle(1), bundle(2)]), Disk::default()).await;
+        room.reaches(2).await;
+        room.append(&bundle(3));
+        room.reaches(3).await;
+    }
+
+    #[tokio::test]
+    async fn closing_folds_the_rest_and_makes_it_durable() {
+        let room = Room::with(FakeLog::of(&[bundle(1)]), Disk::default()).await;
+        room.log.append(&bundle(2));
+        room.closes().await;
+        let again = Room::with(room.log.clone(), room.disk.after_power_cut()).await;
+        assert_eq!(again.store.position(), Position(2));
+        room.closes().await;
+    }
+
+    #[tokio::test]
+    async fn what_was_folded_is_durable_once_it_settles() {
+        let room = Room::with(FakeLog::of(&[bundle(1)]), Disk::default()).await;
+        room.reaches(1).await;
+        room.actor.cast(StateMsg::Settle).unwrap();
+        tokio::time::timeout(Duration::from_secs(20), async {
+            while room.store.unsettled() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .unwrap();
+        let again = StateStore::open(room.disk.after_power_cut(), WORKSPACE, room.log.clone(), Options::default());
+        assert_eq!(again.unwrap().position(), Position(1));
+    }
+
+    #[tokio::test]
+    async fn a_new_incarnation_goes_on_where_the_old_one_was_killed() {
+        let room = Room::with(FakeLog::of(&[bundle(1)]), Disk::default()).await;
+        room.reaches(1).await;
+        let before = room.store.snapshot().unwrap();
+        room.actor.kill();
+        room.log.append(&bundle(2));
+        let env = Environment { clock: Arc::new(Inline), random: Arc::new(Inline), spawner: Arc::new(Inline) };
+        let oplog = Address::of("oplog");
+        let args = StateArgs { store: Arc::clone(&room.store), log: room.log.clone(), env, oplog };
+        Actor::spawn(None, State, args).await.unwrap();
+        room.reaches(2).await;
+        assert_eq!(before.position(), Position(1));
+        let replayed = replay_hash(room.log.clone(), WORKSPACE, &mut |_, _| {}).unwrap();
+        assert_eq!(room.store.snapshot().unwrap().hash().unwrap(), replayed);
+    }
+
+    #[tokio::test]
+    async fn the_oplog_hears_of_damage() {
+        let log = FakeLog::of(&[bundle(1), bundle(2)]);
+        log.damage(Position(1));
+        let room = Room::with(log, Disk::default()).await;
+        room.reaches(2).await;
+        room.closes().await;
+        assert_eq!(*room.heard.lock().unwrap(), [Position(1)]);
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_fails_for_a_while_is_tried_again() {
+        let room = Room::with(FakeLog::of(&[bundle(1)]), Disk::default()).await;
+        let incarnation = room.reaches(1).await.incarnation;
+        room.disk.fails(2);
+        room.actor.cast(StateMsg::Settle).unwrap();
+        room.append(&bundle(2));
+        assert!(room.reaches(2).await.incarnation > incarnation);
+        assert_eq!(room.store.snapshot().unwrap().position(), Position(2));
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_fails_for_good_is_told_to_the_supervisor() {
+        let room = Room::with(FakeLog::of(&[bundle(1)]), Disk::default()).await;
+        room.reaches(1).await;
+        room.disk.fails(usize::MAX);
+        room.actor.cast(StateMsg::Settle).unwrap();
+        // Spares the test the pauses.
+        let hurried = async {
+            while room.actor.cast(StateMsg::TryAgain).is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), hurried).await.unwrap();
     }
 }

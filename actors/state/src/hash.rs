@@ -45,13 +45,6 @@ impl Buckets {
     pub(crate) fn set(&mut self, number: u8, bytes: &[u8; 32]) {
         self.0[usize::from(number)] = lanes(bytes);
     }
-
-    /// Every bucket's bytes.
-    pub(crate) fn all(&self) -> Box<[[u8; 32]; 256]> {
-        let mut all = Box::new([[0; 32]; 256]);
-        (0..=u8::MAX).for_each(|number| all[usize::from(number)] = self.bytes(number));
-        all
-    }
 }
 
 /// BLAKE3 over the fold version and all buckets.

@@ -26,6 +26,10 @@ use crate::tables::{self, BUCKETS, DEAD, ENTRIES, META, META_CURSOR, META_FORMAT
 mod snapshot;
 mod spill;
 #[cfg(test)]
+mod histories;
+#[cfg(test)]
+mod speed;
+#[cfg(test)]
 mod tests;
 
 use snapshot::Snap;

@@ -136,6 +136,17 @@ impl Author {
 
     pub(crate) fn writes_raw(&self, parents: Vec<Digest>, ms: u64, ops: Vec<RawOp>) -> Bundle {
         let number = self.bundles.fetch_add(1, Ordering::Relaxed);
+        self.seals(number, "Test", parents, ms, ops)
+    }
+
+    /// Another bundle with the same ops at the same clock, as only a broken or malicious author makes.
+    pub(crate) fn writes_the_ops_of(&self, bundle: &Bundle) -> Bundle {
+        let number = self.bundles.load(Ordering::Relaxed) - 1;
+        let ops = bundle.ops().iter().map(|op| op.operation.as_ref().unwrap().to_raw()).collect();
+        self.seals(number, "Again", Vec::new(), bundle.header().hlc.ms, ops)
+    }
+
+    fn seals(&self, number: u64, label: &str, parents: Vec<Digest>, ms: u64, ops: Vec<RawOp>) -> Bundle {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&self.keys.actor().as_bytes()[..8]);
         id[8..12].copy_from_slice(&u32::try_from(number).unwrap().to_be_bytes());
@@ -148,7 +159,7 @@ impl Author {
             parents,
             prev: None,
             kind: BundleKind::EDIT,
-            label: Text::new("Test").unwrap(),
+            label: Text::new(label).unwrap(),
             source: Source::default(),
             undoes: Vec::new(),
             ops,

@@ -1,11 +1,12 @@
 //! XLSX workbooks: one sheet's cells as text. What the file unpacks to is weighed before anything is unpacked.
 
 use std::collections::BTreeMap;
-use std::io::Cursor;
+use std::io::{Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use calamine::{DataRef, ExcelDateTime, Reader, SheetType, SheetVisible, Xlsx, XlsxError};
 use openprod_model::value::{Date, DateTime, Duration, Value};
+use zip::ZipArchive;
 
 use super::cell::format_value;
 use super::decode::{
@@ -53,7 +54,40 @@ fn directory_entries(bytes: &[u8]) -> impl Iterator<Item = (u64, Vec<u8>)> {
     starts.filter_map(move |(at, _)| entry(&bytes[at..]))
 }
 
+/// Refuses a workbook that states more shared texts than its bytes can hold. The decoder would reserve memory for as
+/// many, and memory that is refused ends the whole process.
+fn check_stated_texts(bytes: &[u8]) -> Result<(), SheetError> {
+    const SHORTEST: u64 = "<si/>".len() as u64;
+    let broken = |error: &dyn std::fmt::Display| SheetError::Workbook(shown(&error.to_string()));
+    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| broken(&error))?;
+    for index in 0..archive.len() {
+        let mut part = archive.by_index(index).map_err(|error| broken(&error))?;
+        let name = part.name().map_err(|error| broken(&error))?.to_ascii_lowercase();
+        if !name.ends_with("sharedstrings.xml") {
+            continue;
+        }
+        let mut xml = Vec::new();
+        part.by_ref().take(MAX_WORKBOOK_BYTES).read_to_end(&mut xml).map_err(|error| broken(&error))?;
+        if stated_counts(&xml).any(|count| count > xml.len() as u64 / SHORTEST) {
+            return Err(SheetError::WorkbookTooLarge(", by the number of texts that it states".to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// The number in every `uniqueCount="..."`, wherever it stands; the largest there is if it is larger than that.
+fn stated_counts(xml: &[u8]) -> impl Iterator<Item = u64> {
+    const ATTRIBUTE: &[u8] = b"uniqueCount";
+    let starts = xml.windows(ATTRIBUTE.len()).enumerate().filter(|(_, window)| *window == ATTRIBUTE);
+    starts.map(|(at, _)| {
+        let value = xml[at + ATTRIBUTE.len()..].iter().skip_while(|byte| !byte.is_ascii_digit() && **byte != b'>');
+        let digits: String = value.take_while(|byte| byte.is_ascii_digit()).map(|byte| char::from(*byte)).collect();
+        if digits.is_empty() { 0 } else { digits.parse().unwrap_or(u64::MAX) }
+    })
+}
+
 fn read_weighed(bytes: &[u8], options: &ReadOptions) -> Result<RawSheet, SheetError> {
+    check_stated_texts(bytes)?;
     let mut workbook = Xlsx::new(Cursor::new(bytes)).map_err(|error| unreadable(&error))?;
     let mut notes = Vec::new();
     let name = chosen(&workbook, options.sheet.as_deref(), &mut notes)?;
@@ -321,6 +355,19 @@ mod tests {
             let _ = read(&broken, &ReadOptions::default());
         }
         assert!(matches!(read_sheet(b"PK\x03\x04", "", &ReadOptions::default()), Err(SheetError::Workbook(_))));
+    }
+
+    #[test]
+    fn a_workbook_may_not_state_more_texts_than_it_can_hold() {
+        let stated = |xml: &str| stated_counts(xml.as_bytes()).collect::<Vec<_>>();
+        assert_eq!(stated("<sst count=\"1\" uniqueCount = '12'><si><t>uniqueCount</t></si>"), [12, 0]);
+        assert_eq!(stated("<sst uniqueCount=\"99999999999999999999\">"), [u64::MAX]);
+        let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        archive.start_file("xl/sharedStrings.xml", zip::write::SimpleFileOptions::default()).expect("started");
+        let xml = b"<sst uniqueCount=\"1000000000000\"></sst>";
+        std::io::Write::write_all(&mut archive, xml).expect("written");
+        let bytes = archive.finish().expect("finished").into_inner();
+        assert!(matches!(read(&bytes, &ReadOptions::default()), Err(SheetError::WorkbookTooLarge(_))));
     }
 
     #[test]

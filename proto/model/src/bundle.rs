@@ -324,11 +324,16 @@ pub struct Stamp {
 impl Stamp {
     /// Op `index` of the bundle.
     pub fn op(&self, index: usize, operation: Operation) -> Op {
+        self.op_and_raw(index, operation).0
+    }
+
+    /// Op `index` of the bundle, and as it will be stored.
+    pub fn op_and_raw(&self, index: usize, operation: Operation) -> (Op, RawOp) {
         let offset = u32::try_from(index).unwrap_or(u32::MAX);
         let (id, hlc) = (self.op_base.plus(offset), self.hlc.plus(offset).unwrap_or(self.hlc));
         let raw = operation.to_raw();
         let reference = operation::op_ref(&raw.checksum(self.workspace, self.actor, id, hlc));
-        Op { id, hlc, reference, kind: raw.kind, operation: Some(operation) }
+        (Op { id, hlc, reference, kind: raw.kind, operation: Some(operation) }, raw)
     }
 }
 

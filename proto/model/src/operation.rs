@@ -106,8 +106,9 @@ macro_rules! operations {
 
             /// Its bytes.
             pub fn to_raw(&self) -> RawOp {
-                match self.clone() {
-                    $(Self::$name { $($field,)* } => RawOp { kind: $kind, body: codec::encode(&body::$name { $($field,)* }) },)*
+                // A tuple of the fields has the bytes of the struct, and needs no copy of them.
+                match self {
+                    $(Self::$name { $($field,)* } => RawOp { kind: $kind, body: codec::encode(&($($field,)*)) },)*
                 }
             }
 

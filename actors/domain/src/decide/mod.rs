@@ -10,7 +10,7 @@ mod tables;
 
 use std::collections::HashSet;
 
-use openprod_model::bundle::{BundleKind, MAX_OPS, Op, Stamp};
+use openprod_model::bundle::{BundleKind, MAX_OPS, Stamp};
 use openprod_model::ids::{ActorId, EdgeId, EntityId, OpRef};
 use openprod_model::operation::{Basis, Operation, RawOp};
 use openprod_model::refusal::{Reason, Refusal};
@@ -204,13 +204,13 @@ impl Planner<'_> {
             let message = format!("This comes to more than the {MAX_OPS} operations that one bundle may hold.");
             return Err(Refusal::new(Reason::TooLarge, message).next("Split it into several requests.").into());
         }
-        let op: Op = self.stamp.op(self.ops.len(), operation);
+        let (op, raw) = self.stamp.op_and_raw(self.ops.len(), operation);
         self.layer.fold(self.base, &op, None)?;
         self.planned.insert(op.reference);
         if let Some(operation) = &op.operation {
             self.touched.extend(fold::writes(operation).into_iter().map(|write| write.cell));
-            self.ops.push(operation.to_raw());
         }
+        self.ops.push(raw);
         Ok(())
     }
 

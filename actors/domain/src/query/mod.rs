@@ -18,15 +18,16 @@
 //!    and IN read the entries of those values; `<` and `>` on numbers and times, the entries between; anything else
 //!    (LIKE, `!=`, order of text), all entries of the column, testing the value that stands in the entry itself,
 //!    which spares a look at most records. What is left is checked against the cells: entries are only candidates.
-//! 2. *Except*: where the filter can only *fail* for records with such an entry, as with NOT, all records are listed and
-//!    only those are looked at.
+//! 2. *Except*: where the filter can only *fail* for records with such an entry, as with NOT, all records are listed
+//!    and only those are looked at.
 //! 3. *Scan*: every record is looked at, reading just the columns in question. Walking all fields of the table instead
-//!    would be sequential but costs as much as there are columns, and is slower from three of them on.
+//!    would be sequential, but costs the more the more columns there are.
 //!
-//! A page in the order of creation stops as soon as it is full, and tries the first records before it reads a long index.
+//! A page in the order of creation stops as soon as it is full, and tries the first records before it reads a long
+//! index. ORDER BY reads and sorts all that matches, for each page anew.
 //!
-//! Reading order: [`syntax`] with [`lexer`], [`check`] with [`literal`], [`scalar`] and [`like`] (what comparing
-//! means), [`eval`], [`plan`] with [`indexed`], [`run`].
+//! Reading order: `syntax` with `lexer`, `check` with `literal`, `scalar` and `like` (what comparing means), `eval`,
+//! `plan` with `indexed`, `run`.
 
 mod check;
 mod error;

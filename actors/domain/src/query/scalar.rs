@@ -233,7 +233,9 @@ mod tests {
 
         #[test]
         #[allow(clippy::cast_possible_truncation, reason = "floats beyond 128 bits stop at the end, where they belong")]
-        fn integers_and_floats_have_one_order(a in any::<i64>(), b in any::<f64>(), c in -3_i64..3, d in -3.0_f64..3.0) {
+        fn integers_and_floats_have_one_order(
+            a in any::<i64>(), b in any::<f64>(), c in -3_i64..3, d in -3.0_f64..3.0,
+        ) {
             prop_assume!(b.is_finite());
             // Widening to 128 bits is exact for every float near an integer of 64 bits.
             let exact = |i: i64, f: f64| i128::from(i).cmp(&(f.floor() as i128)).then(f.floor().total_cmp(&f));

@@ -514,6 +514,11 @@ mod tests {
         "order by x asc",
     ];
 
+    const WORDS: &[&str] = &[
+        "a", "`b c`", "'x'", "\"", "'", "`", "==", "<", "-", "1", "1.5", "(", ")", "[", "]", ",", "NOT", "AND", "OR",
+        "IN", "LIKE", "exists", "ORDER", "BY", "DESC", "LIMIT", "OFFSET", "table", "null", "$now", "$", "\\", ".", "é",
+    ];
+
     fn error(text: &str) -> QueryError {
         parse(text).unwrap_err()
     }
@@ -601,10 +606,9 @@ mod tests {
         }
 
         #[test]
-        fn no_soup_of_words_makes_the_parser_panic(words in prop::collection::vec(prop::sample::select(
-            vec!["a", "`b c`", "'x'", "\"", "'", "`", "==", "<", "-", "1", "1.5", "(", ")", "[", "]", ",", "NOT", "AND", "OR",
-                 "IN", "LIKE", "exists", "ORDER", "BY", "DESC", "LIMIT", "OFFSET", "table", "null", "$now", "$", "\\", ".", "é"],
-        ), 0..20), gap in prop::sample::select(vec!["", " "])) {
+        fn no_soup_of_words_makes_the_parser_panic(
+            words in prop::collection::vec(prop::sample::select(WORDS), 0..20), gap in prop::sample::select(&["", " "]),
+        ) {
             let _ = parse(&words.join(gap));
         }
 

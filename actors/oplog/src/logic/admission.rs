@@ -20,27 +20,29 @@ use crate::tables::QuarantineRow;
 /// Bytes from elsewhere, and what they are.
 #[derive(Debug)]
 pub struct Candidate {
-    /// As they came.
-    pub bytes: Vec<u8>,
-    /// What they say.
-    pub parsed: Result<Bundle, Malformed>,
+    /// What they say, or the bytes as they came and what is wrong with them.
+    parsed: Result<Bundle, (Vec<u8>, Malformed)>,
 }
 
 impl Candidate {
     /// Reads bytes.
     pub fn read(bytes: Vec<u8>) -> Self {
-        let parsed = Bundle::parse(&bytes);
-        Self { bytes, parsed }
+        Self { parsed: Bundle::parse(&bytes).map_err(|malformed| (bytes, malformed)) }
     }
 }
 
-/// A bundle whose signature is to be checked: `copy` of `bundle`.
+/// A bundle whose signature is to be checked.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    /// Which.
-    pub index: usize,
-    /// It.
-    pub bundle: Arc<Bundle>,
+    index: usize,
+    bundle: Arc<Bundle>,
+}
+
+impl Wanted {
+    /// Whether it holds.
+    pub fn holds(&self) -> bool {
+        self.bundle.signature_holds()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +55,14 @@ enum Fate {
     Waiting,
     /// Does not stand up to the checks.
     Refused(String),
+}
+
+/// What goes into quarantine.
+#[derive(Debug)]
+struct Suspect {
+    bytes: Arc<[u8]>,
+    digest: Option<Digest>,
+    reason: String,
 }
 
 #[derive(Debug)]
@@ -78,7 +88,7 @@ impl Entrant {
 pub struct Admission {
     source: String,
     now_ms: u64,
-    malformed: Vec<(Arc<[u8]>, String)>,
+    malformed: Vec<Suspect>,
     duplicates: u64,
     entrants: Vec<Entrant>,
     /// Indices, ancestors first.
@@ -113,15 +123,20 @@ impl Admission {
 
     fn gather(&mut self, candidates: Vec<Candidate>) {
         let mut by_digest: BTreeMap<Digest, usize> = BTreeMap::new();
-        for Candidate { bytes, parsed } in candidates {
+        for Candidate { parsed } in candidates {
             match parsed {
-                Err(malformed) => self.malformed.push((bytes.into(), sentence(&malformed.to_string()))),
+                Err((bytes, malformed)) => self.suspect(bytes, &malformed),
                 Ok(bundle) => {
                     let index = *by_digest.entry(bundle.digest()).or_insert(self.entrants.len());
                     self.enter(index, bundle);
                 }
             }
         }
+    }
+
+    fn suspect(&mut self, bytes: Vec<u8>, malformed: &Malformed) {
+        let reason = sentence(&malformed.to_string());
+        self.malformed.push(Suspect { bytes: bytes.into(), digest: None, reason });
     }
 
     fn enter(&mut self, index: usize, bundle: Bundle) {
@@ -149,7 +164,8 @@ impl Admission {
         let mut children: Vec<Vec<usize>> = vec![Vec::new(); self.entrants.len()];
         for index in 0..self.entrants.len() {
             let bundle = Arc::clone(self.entrants[index].bundle());
-            self.entrants[index].along = bundle.ancestors().filter_map(|digest| by_digest.get(&digest).copied()).collect();
+            self.entrants[index].along =
+                bundle.ancestors().filter_map(|digest| by_digest.get(&digest).copied()).collect();
             for ancestor in &self.entrants[index].along {
                 children[*ancestor].push(index);
             }
@@ -275,53 +291,46 @@ impl Admission {
         self.sift();
     }
 
-    /// Stages what stands and quarantines what does not.
+    /// Stages what stands and quarantines what does not. Should it fail, the ledger must not be used any more: some may
+    /// be staged that will never be written.
     pub fn finish(mut self, ledger: &mut Ledger, past: &dyn Past) -> Read<(Admitted, Unit)> {
         let mut admitted = Admitted { known: self.duplicates, ..Admitted::default() };
-        let mut changes = Vec::new();
+        let (mut changes, mut suspects) = (Vec::new(), Vec::new());
         for index in std::mem::take(&mut self.order) {
             let bundle = Arc::clone(self.entrants[index].bundle());
-            match self.entrants[index].fate.clone() {
+            match std::mem::replace(&mut self.entrants[index].fate, Fate::Known) {
                 Fate::Known => {
                     admitted.known += 1;
                     changes.extend(self.replacement(ledger, past, index)?);
                 }
                 Fate::Waiting => admitted.waiting += 1,
                 Fate::Refused(reason) => {
-                    let (bytes, digest) = (Arc::clone(bundle.bytes()), Some(bundle.digest()));
-                    self.quarantine(ledger, past, bytes, digest, reason, &mut admitted, &mut changes)?;
+                    let digest = Some(bundle.digest());
+                    suspects.push(Suspect { bytes: Arc::clone(bundle.bytes()), digest, reason });
                 }
                 Fate::Standing => {
-                    let ancestors = ledger.ancestors(past, &bundle)?.expect("ancestors of what stands are staged first");
+                    let ancestors =
+                        ledger.ancestors(past, &bundle)?.expect("ancestors of what stands are staged first");
                     let local = Local { now_ms: self.now_ms, ..Local::default() };
                     changes.push(ledger.stage(past, &bundle, &ancestors, local)?);
                     admitted.appended += 1;
                 }
             }
         }
-        for (bytes, reason) in std::mem::take(&mut self.malformed) {
-            self.quarantine(ledger, past, bytes, None, reason, &mut admitted, &mut changes)?;
+        suspects.append(&mut self.malformed);
+        for suspect in suspects {
+            let (number, change) = self.quarantine(ledger, past, suspect)?;
+            admitted.quarantined.push(number);
+            changes.extend(change);
         }
         Ok((admitted, Unit { changes, end: ledger.end() }))
     }
 
-    #[allow(clippy::too_many_arguments, reason = "where it goes and what is said of it")]
-    fn quarantine(
-        &self,
-        ledger: &mut Ledger,
-        past: &dyn Past,
-        bytes: Arc<[u8]>,
-        digest: Option<Digest>,
-        reason: String,
-        admitted: &mut Admitted,
-        changes: &mut Vec<Change>,
-    ) -> Read<()> {
+    fn quarantine(&self, ledger: &mut Ledger, past: &dyn Past, suspect: Suspect) -> Read<(u64, Option<Change>)> {
+        let Suspect { bytes, digest, reason } = suspect;
         let (source, since_ms) = (self.source.clone(), self.now_ms);
         let row = QuarantineRow { digest, source, reason, since_ms, skipped: false, at: None, mark: [0; 32] };
-        let (number, change) = ledger.quarantine(past, bytes, row)?;
-        admitted.quarantined.push(number);
-        changes.extend(change);
-        Ok(())
+        ledger.quarantine(past, bytes, row)
     }
 
     /// A known bundle whose stored bytes were damaged is replaced by a good copy: one whose own signature verifies,

@@ -3,11 +3,12 @@
 //! It lies in memory over the stored log ([`Past`]). What is staged in it is not durable yet; should a commit fail,
 //! the whole ledger is dropped and made anew from what was stored.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use openprod_domain::view::Read;
-use openprod_messages::log::{Entry, Receipt};
+use openprod_messages::log::{self, Receipt};
 use openprod_messages::oplog::{Append, AppendError};
 use openprod_model::bundle::{Bundle, BundleKind, Header};
 use openprod_model::clock::{Hlc, LATEST_WALL_MS};
@@ -139,10 +140,10 @@ impl Ledger {
 
     /// The tips of an actor's chain.
     pub fn tips(&mut self, past: &dyn Past, actor: ActorId) -> Read<&mut BTreeSet<(Hlc, Digest)>> {
-        if !self.tips.contains_key(&actor) {
-            self.tips.insert(actor, past.tips(actor)?);
-        }
-        Ok(self.tips.get_mut(&actor).expect("it was just put there"))
+        Ok(match self.tips.entry(actor) {
+            Entry::Occupied(tips) => tips.into_mut(),
+            Entry::Vacant(place) => place.insert(past.tips(actor)?),
+        })
     }
 
     /// Takes an own bundle, or says why not. Its signature was made in this process and is not checked again.
@@ -249,8 +250,8 @@ impl Ledger {
         })))
     }
 
-    fn entry(&self, header: &Header, digest: Digest, local: &Local) -> Entry {
-        Entry {
+    fn entry(&self, header: &Header, digest: Digest, local: &Local) -> log::Entry {
+        log::Entry {
             digest,
             chain: self.end.chain,
             id: header.id,
@@ -355,7 +356,9 @@ fn again(before: Remembered, receipt: &Receipt) -> Result<Taken, AppendError> {
         return Ok(Taken::Before(before.position));
     }
     let message = "This command id was used before, for something else.";
-    Err(AppendError::Refused(Refusal::new(Reason::CommandIdReused, message).next("Give every command an id of its own.")))
+    Err(AppendError::Refused(
+        Refusal::new(Reason::CommandIdReused, message).next("Give every command an id of its own."),
+    ))
 }
 
 fn bad(message: &str) -> Refusal {
@@ -368,7 +371,8 @@ pub(super) fn foreign() -> Refusal {
 }
 
 fn stranger(author: ActorId) -> Refusal {
-    let message = format!("Its author {} is not a member of this workspace in what the bundle builds on.", author.short());
+    let message =
+        format!("Its author {} is not a member of this workspace in what the bundle builds on.", author.short());
     Refusal::new(Reason::NotAMember, message).next("A member can admit the author, who then makes the change again.")
 }
 
@@ -376,7 +380,7 @@ fn stranger(author: ActorId) -> Refusal {
 fn well_placed(bundle: &Bundle, ancestors: &Ancestors, end: Position) -> Result<(), Refusal> {
     let header = bundle.header();
     let latest = ancestors.iter().map(|(_, known)| known.last_hlc.ms + 1).max().unwrap_or(0);
-    if ancestors.iter().any(|(_, known)| header.hlc <= known.last_hlc) {
+    if ancestors.iter().any(|(_, known)| header.hlc < known.last_hlc) {
         return Err(bad("Its clock does not exceed that of what it builds on."));
     }
     if header.hlc.ms > latest.max(LATEST_WALL_MS) {

@@ -12,6 +12,7 @@ use openprod_domain::view::{Read, ReadFailure};
 use openprod_domain::{fold, register};
 use openprod_model::bundle::{Bundle, Op};
 use openprod_model::ids::{ActorId, OpRef};
+use openprod_model::operation::Operation;
 use serde::{Deserialize, Serialize};
 
 use super::ledger::Past;
@@ -57,11 +58,19 @@ pub fn member_ops(bundle: &Bundle) -> Vec<MemberOp> {
 }
 
 fn member_op(op: &Op) -> Option<MemberOp> {
-    let writes = fold::writes(op.operation.as_ref()?);
+    // Most ops are others; folding these would cost more than everything else that is done with a bundle here.
+    let operation = op.operation.as_ref().filter(|operation| changes_membership(operation))?;
+    let writes = fold::writes(operation);
     writes.iter().find_map(|write| match write.cell {
-        Cell::Member { member } => Some(MemberOp { member, tip: write.tip(op, None), preds: write.basis.preds.clone() }),
+        Cell::Member { member } => {
+            Some(MemberOp { member, tip: write.tip(op, None), preds: write.basis.preds.clone() })
+        }
         _ => None,
     })
+}
+
+fn changes_membership(operation: &Operation) -> bool {
+    matches!(operation, Operation::Bootstrap { .. } | Operation::AdmitMember { .. } | Operation::RemoveMember { .. })
 }
 
 /// Whether the member ops `past` show `actor` admitted. The order in which they are given does not matter: canonical

@@ -15,8 +15,8 @@ use crate::logic::ledger::Ledger;
 use crate::logic::members::SetId;
 use crate::tables::{
     BUNDLES, Bytes16, Bytes32, CHAINS, DIGESTS, ENTRIES, End, EntryRow, HEADS, IDS, MEMBER_OPS, MEMBER_SETS, META,
-    META_END, QUARANTINE, QUARANTINE_BYTES, QUARANTINE_DIGESTS, QUARANTINE_MARKS, QuarantineRow, RECEIPTS,
-    RECEIPTS_BY_TIME, ReceiptRow,
+    META_END, META_QUARANTINED, QUARANTINE, QUARANTINE_BYTES, QUARANTINE_DIGESTS, QUARANTINE_MARKS, QuarantineRow,
+    RECEIPTS, RECEIPTS_BY_TIME, ReceiptRow,
 };
 
 /// How long the answer to a command is remembered, in days.
@@ -25,6 +25,8 @@ pub const RECEIPT_DAYS: u64 = 1;
 pub const FORGET_PER_COMMIT: usize = 64;
 /// Most quarantined bundles that are kept: the oldest goes first, but never one that lies damaged in the log.
 pub const MAX_QUARANTINED: u64 = 10_000;
+/// Most bytes that are kept in quarantine, likewise.
+pub const MAX_QUARANTINED_BYTES: u64 = 256 * 1024 * 1024;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -97,10 +99,12 @@ impl<'t> Pen<'t> {
         if self.end()? != batch.base {
             return Ok(None);
         }
-        let mut receipts = 0;
+        let (mut receipts, mut last) = (0, batch.base.position);
         for change in &batch.changes {
             match change {
                 Change::Append(staged) => {
+                    last = last.next();
+                    assert_eq!(staged.position, last, "positions count up without gaps");
                     self.append(staged)?;
                     receipts += usize::from(staged.receipt.is_some());
                 }
@@ -186,20 +190,40 @@ impl<'t> Pen<'t> {
         if let Some(digest) = row.digest {
             self.txn.open_table(QUARANTINE_DIGESTS)?.insert((digest.as_bytes(), number), ())?;
         }
-        if self.quarantine.len()? > MAX_QUARANTINED { self.release_oldest() } else { Ok(()) }
+        self.set_quarantined_bytes(self.quarantined_bytes()?.saturating_add(bytes.len() as u64))?;
+        self.make_room()
     }
 
-    fn release_oldest(&mut self) -> Result<(), Fault> {
-        let mut oldest = None;
+    /// The oldest go first, but never one that lies damaged in the log: those bytes are nowhere else.
+    fn make_room(&mut self) -> Result<(), Fault> {
+        while self.quarantine.len()? > MAX_QUARANTINED || self.quarantined_bytes()? > MAX_QUARANTINED_BYTES {
+            match self.oldest()? {
+                Some(number) => self.release(number)?,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn oldest(&self) -> Result<Option<u64>, Fault> {
         for row in self.quarantine.iter()? {
             let (number, row) = row?;
             let row: QuarantineRow = decode(row.value(), "a quarantined bundle")?;
             if row.at.is_none() {
-                oldest = Some(number.value());
-                break;
+                return Ok(Some(number.value()));
             }
         }
-        oldest.map_or(Ok(()), |number| self.release(number))
+        Ok(None)
+    }
+
+    fn quarantined_bytes(&self) -> Result<u64, Fault> {
+        let bytes = self.meta.get(META_QUARANTINED)?.and_then(|bytes| bytes.value().try_into().ok());
+        Ok(bytes.map_or(0, u64::from_le_bytes))
+    }
+
+    fn set_quarantined_bytes(&mut self, bytes: u64) -> Result<(), Fault> {
+        self.meta.insert(META_QUARANTINED, bytes.to_le_bytes().as_slice())?;
+        Ok(())
     }
 
     fn row(&self, number: u64) -> Result<Option<QuarantineRow>, Fault> {
@@ -216,7 +240,8 @@ impl<'t> Pen<'t> {
     fn release(&mut self, number: u64) -> Result<(), Fault> {
         let Some(row) = self.row(number)? else { return Ok(()) };
         self.quarantine.remove(number)?;
-        self.txn.open_table(QUARANTINE_BYTES)?.remove(number)?;
+        let bytes = self.txn.open_table(QUARANTINE_BYTES)?.remove(number)?.map_or(0, |bytes| bytes.value().len());
+        self.set_quarantined_bytes(self.quarantined_bytes()?.saturating_sub(bytes as u64))?;
         self.txn.open_table(QUARANTINE_MARKS)?.remove(&row.mark)?;
         if let Some(digest) = row.digest {
             self.txn.open_table(QUARANTINE_DIGESTS)?.remove((digest.as_bytes(), number))?;

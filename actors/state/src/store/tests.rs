@@ -66,3 +66,195 @@ fn the_past_is_remembered() {
     assert_eq!(at(Moment::Bundles(Arc::new([Position(1), Position(3)].into()))), 1);
     assert_eq!(at(Moment::Bundles(Arc::new([Position(2), Position(3)].into()))), 2);
 }
+
+#[test]
+fn a_write_that_was_superseded_before_it_came_does_not_stand() {
+    let (mara, leo) = (Author::new(1), Author::new(2));
+    let old = mara.writes(vec![], 10, &[set(1, "label", "Preset", vec![])]);
+    let new = leo.writes(vec![], 20, &[set(1, "label", "Blackout", vec![old.ops()[0].reference])]);
+    let store = folded(&FakeLog::of(&[new, old]), InMemory);
+    let snapshot = store.snapshot().unwrap();
+    assert_eq!(shown(&*snapshot, 1), ["Blackout"]);
+    let written = snapshot.written(&field(1, "label")).unwrap();
+    assert_eq!(written[1].superseded_at, Some(Position(1)));
+    assert_eq!(hash(&store).total, hash(&folded(&two_writes_in_order(), InMemory)).total);
+}
+
+fn two_writes_in_order() -> Arc<FakeLog> {
+    let (mara, leo) = (Author::new(1), Author::new(2));
+    let old = mara.writes(vec![], 10, &[set(1, "label", "Preset", vec![])]);
+    let new = leo.writes(vec![], 20, &[set(1, "label", "Blackout", vec![old.ops()[0].reference])]);
+    FakeLog::of(&[old, new])
+}
+
+#[test]
+fn a_snapshot_sees_one_revision_while_folding_goes_on() {
+    let log = two_authors();
+    let store = folded(&log, InMemory);
+    let before = store.snapshot().unwrap();
+    log.append(&Author::new(3).writes(vec![], 99, &[set(1, "label", "Later", vec![]), set(2, "label", "New", vec![])]));
+    store.fold_all(&mut |_, _| {}).unwrap();
+    assert_eq!(shown(&*before, 1).len(), 2);
+    assert_eq!(shown(&*before, 2).len(), 0);
+    assert_eq!(shown(&*store.snapshot().unwrap(), 1).len(), 3);
+}
+
+#[test]
+fn a_damaged_bundle_is_passed_over_and_reported() {
+    let log = two_authors();
+    log.damage(Position(2));
+    let store = StateStore::open(InMemory, WORKSPACE, log.clone(), Options::default()).unwrap();
+    let round = store.fold_some().unwrap();
+    assert_eq!(round.damaged, [(Position(2), "a bit flipped".to_owned())]);
+    let snapshot = store.snapshot().unwrap();
+    assert_eq!(shown(&*snapshot, 1), ["Sunrise"]);
+    assert_eq!((snapshot.counts().unwrap().damaged, snapshot.position()), (1, Position(3)));
+    assert_eq!(snapshot.heads().unwrap(), log.tail().unwrap().heads);
+}
+
+#[test]
+fn an_op_of_an_unknown_kind_is_counted_and_passed_over() {
+    let raw = openprod_model::operation::RawOp { kind: 60_000, body: vec![1, 2, 3] };
+    let store = folded(&FakeLog::of(&[Author::new(1).writes_raw(vec![], 1, vec![raw])]), InMemory);
+    assert_eq!(store.snapshot().unwrap().counts().unwrap().unknown_ops, 1);
+    assert_eq!(hash(&store).unknown_ops, 1);
+}
+
+#[test]
+fn what_was_made_durable_is_not_folded_again() {
+    let (log, disk) = (two_authors(), Disk::default());
+    folded(&log, disk.clone()).close();
+    let again = StateStore::open(disk.after_power_cut(), WORKSPACE, log.clone(), Options::default()).unwrap();
+    assert_eq!(again.position(), Position(3));
+    assert_eq!(hash(&again), hash(&folded(&log, InMemory)));
+}
+
+#[test]
+fn a_power_cut_loses_only_what_can_be_folded_again() {
+    let (log, disk) = (two_authors(), Disk::default());
+    let store = folded(&log, disk.clone());
+    assert!(store.unsettled());
+    let cut = disk.after_power_cut();
+    let again = StateStore::open(cut, WORKSPACE, log.clone(), Options::default()).unwrap();
+    assert_eq!(again.position(), Position::ZERO);
+    again.fold_all(&mut |_, _| {}).unwrap();
+    assert_eq!(hash(&again), hash(&store));
+}
+
+#[test]
+fn a_state_of_another_log_is_emptied() {
+    let disk = Disk::default();
+    folded(&two_authors(), disk.clone()).close();
+    let other = FakeLog::of(&[Author::new(5).writes(vec![], 1, &[set(7, "label", "Other", vec![])])]);
+    let store = folded(&other, disk.clone());
+    assert_eq!(store.snapshot().unwrap().counts().unwrap().cells, 1);
+    store.close();
+    // A log that was restored from an older copy is shorter than what was folded.
+    let store = StateStore::open(disk, WORKSPACE, FakeLog::of(&[]), Options::default()).unwrap();
+    assert_eq!(store.position(), Position::ZERO);
+    assert_eq!(store.snapshot().unwrap().cells(&Cell::everything()).count(), 0);
+}
+
+#[test]
+fn a_state_of_another_workspace_is_emptied() {
+    let (log, disk) = (two_authors(), Disk::default());
+    folded(&log, disk.clone()).close();
+    let store = StateStore::open(disk, WorkspaceId::from_bytes([1; 16]), log, Options::default()).unwrap();
+    assert_eq!(store.position(), Position::ZERO);
+}
+
+#[test]
+fn a_file_of_garbage_is_emptied_and_folded_again() {
+    let log = two_authors();
+    for at in 0..64 {
+        let disk = Disk::default();
+        folded(&log, disk.clone()).close();
+        disk.flips(at);
+        disk.flips(4096 + 13 * at);
+        assert_eq!(hash(&folded(&log, disk)), hash(&folded(&log, InMemory)));
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.redb");
+    std::fs::write(&path, "this is not a database, but a letter to one".repeat(1000)).unwrap();
+    assert_eq!(folded(&log, OnDisk(path)).position(), Position(3));
+}
+
+#[test]
+fn a_file_that_somebody_else_has_open_is_left_alone() {
+    let (log, directory) = (two_authors(), tempfile::tempdir().unwrap());
+    let place = OnDisk(directory.path().join("state.redb"));
+    let first = folded(&log, place.clone());
+    let second = StateStore::open(place, WORKSPACE, log, Options::default());
+    assert!(matches!(second, Err(OpenError::InUse)));
+    assert_eq!(shown(&*first.snapshot().unwrap(), 1).len(), 2);
+}
+
+#[test]
+fn after_an_error_of_the_disk_the_file_is_opened_anew_and_nobody_goes_back_in_time() {
+    let (log, disk) = (two_authors(), Disk::default());
+    let store = folded(&log, disk.clone());
+    let incarnation = store.folded().borrow().incarnation;
+    log.append(&Author::new(3).writes(vec![], 99, &[set(2, "label", "New", vec![])]));
+    disk.fails(1);
+    assert!(store.settle().is_err());
+    assert!(!store.is_fine());
+    // Opened anew, the file has only what was durable: nothing. Until that is folded again there is no snapshot.
+    store.settle().unwrap();
+    assert!(store.folded().borrow().incarnation > incarnation);
+    assert!(store.snapshot().is_err());
+    store.fold_all(&mut |_, _| {}).unwrap();
+    assert_eq!(store.snapshot().unwrap().position(), Position(4));
+    assert_eq!(hash(&store), hash(&folded(&log, InMemory)));
+}
+
+#[test]
+fn a_full_disk_stops_neither_readers_nor_folding() {
+    let (log, disk) = (two_authors(), Disk::default());
+    let store = folded(&log, disk.clone());
+    store.settle().unwrap();
+    disk.holds_at_most(4096);
+    for number in 10..400 {
+        let text = "x".repeat(900);
+        log.append(&Author::new(3).writes(vec![], number, &[set(number, "label", &text, vec![])]));
+        store.fold_all(&mut |_, _| {}).unwrap();
+    }
+    assert_eq!(store.settle().unwrap(), Settled::DiskFull);
+    assert!(store.unsettled());
+    assert_eq!(shown(&*store.snapshot().unwrap(), 399).len(), 1);
+    // A crash now loses the work, and nothing else.
+    let crashed = folded(&log, disk.after_power_cut());
+    assert_eq!(hash(&crashed), hash(&store));
+    disk.holds_at_most(0);
+    assert_eq!(store.settle().unwrap(), Settled::Durable);
+    assert!(!store.unsettled());
+    let again = StateStore::open(disk.after_power_cut(), WORKSPACE, log.clone(), Options::default()).unwrap();
+    assert_eq!(again.position(), store.position());
+    assert_eq!(hash(&again), hash(&store));
+    assert_eq!(disk.times_removed(), 0);
+}
+
+#[test]
+fn a_closed_store_says_so() {
+    let store = folded(&two_authors(), InMemory);
+    store.close();
+    assert!(store.snapshot().is_err());
+    assert!(matches!(store.fold_some(), Err(FoldError::Closed)));
+}
+
+#[test]
+fn a_replay_from_nothing_gives_the_same_hash() {
+    let log = two_authors();
+    let replayed = replay_hash(log.clone(), WORKSPACE, &mut |_, _| {}).unwrap();
+    assert_eq!(replayed, hash(&folded(&log, InMemory)));
+}
+
+#[test]
+fn a_large_bundle_is_visible_whole_or_not_at_all() {
+    let ops: Vec<_> = (0..3 * MAX_PIECE_OPS).map(|number| set(number, "label", "A", vec![])).collect();
+    let log = FakeLog::of(&[Author::new(1).writes(vec![], 1, &ops)]);
+    let store = StateStore::open(InMemory, WORKSPACE, log, Options::default()).unwrap();
+    let mut seen = Vec::new();
+    store.fold_all(&mut |at, _| seen.push(at)).unwrap();
+    assert_eq!(seen, [Position(1)]);
+    assert_eq!(store.snapshot().unwrap().counts().unwrap().cells, 3 * MAX_PIECE_OPS);
+}

@@ -1,0 +1,258 @@
+//! Reading: questions that may be asked twice, page by page where answers are long.
+
+use futures::stream::{self, Stream};
+use openprod_api::v1;
+use openprod_model::ids::WorkspaceId;
+use tonic::{Request, Response, Status};
+
+use crate::connect::{Client, Workspace};
+use crate::error::Error;
+
+/// A request of `openprod.v1` that may be made twice: it changes nothing, or the second time does nothing more.
+pub trait Question: Clone + Send + Sync + 'static {
+    /// What the node answers.
+    type Answer: Send;
+
+    #[doc(hidden)]
+    fn ask(
+        client: &Client,
+        request: Request<Self>,
+    ) -> impl Future<Output = Result<Response<Self::Answer>, Status>> + Send;
+}
+
+/// A question about one workspace.
+pub trait OfWorkspace: Question {
+    #[doc(hidden)]
+    fn place(&mut self, workspace: WorkspaceId, min_revision: u64);
+
+    /// The revision that an answer shows; 0 if it does not say.
+    #[doc(hidden)]
+    fn revision(answer: &Self::Answer) -> u64;
+}
+
+/// A question that is answered page by page.
+pub trait Paged: OfWorkspace {
+    /// What pages hold.
+    type Item: Send;
+
+    #[doc(hidden)]
+    fn turn(&mut self, page_token: String);
+
+    #[doc(hidden)]
+    fn next_page_token(answer: &Self::Answer) -> &str;
+
+    #[doc(hidden)]
+    fn items(answer: Self::Answer) -> Vec<Self::Item>;
+}
+
+impl Client {
+    /// Asks the node. A lost connection and a passed deadline are retried.
+    pub async fn ask<Q: Question>(&self, question: Q) -> Result<Q::Answer, Error> {
+        let call = |deadline| {
+            let mut request = Request::new(question.clone());
+            request.set_timeout(deadline);
+            Q::ask(self, request)
+        };
+        Ok(self.patience().safely(self.at(), call).await?.into_inner())
+    }
+
+    /// The workspaces of the node.
+    pub async fn list_workspaces(&self) -> Result<Vec<v1::WorkspaceSummary>, Error> {
+        Ok(self.ask(v1::ListWorkspacesRequest {}).await?.workspaces)
+    }
+
+    /// The identities that can act on the node, the default first.
+    pub async fn identities(&self) -> Result<Vec<v1::Identity>, Error> {
+        Ok(self.ask(v1::ListIdentitiesRequest {}).await?.identities)
+    }
+}
+
+impl Workspace {
+    /// Asks about this workspace, at or after everything that this client has written or been shown.
+    pub async fn read<Q: OfWorkspace>(&self, mut question: Q) -> Result<Q::Answer, Error> {
+        question.place(self.id(), self.seen());
+        let answer = self.client().ask(question).await?;
+        self.note(Q::revision(&answer));
+        Ok(answer)
+    }
+
+    /// Asks about this workspace, page by page.
+    pub fn pages<Q: Paged>(&self, question: Q) -> Pages<Q> {
+        Pages { workspace: self.clone(), question: Some(question) }
+    }
+
+    /// The name, settings and members.
+    pub async fn describe(&self) -> Result<v1::GetWorkspaceResponse, Error> {
+        self.read(v1::GetWorkspaceRequest::default()).await
+    }
+
+    /// The tables.
+    pub async fn list_tables(&self) -> Result<Vec<v1::Table>, Error> {
+        Ok(self.read(v1::ListTablesRequest::default()).await?.tables)
+    }
+
+    /// One table, by its name or key.
+    pub async fn table(&self, table: &str) -> Result<v1::Table, Error> {
+        let question = v1::GetTableRequest { table: table.to_owned(), ..Default::default() };
+        self.present(self.read(question).await?.table)
+    }
+
+    /// A record in all its tables.
+    pub async fn record(&self, record: &str) -> Result<Vec<v1::Record>, Error> {
+        let question = v1::GetRecordRequest { record: record.to_owned(), ..Default::default() };
+        Ok(self.read(question).await?.records)
+    }
+
+    /// The records of a table.
+    pub fn records(&self, table: &str) -> Pages<v1::ListRecordsRequest> {
+        self.pages(v1::ListRecordsRequest { table: table.to_owned(), ..Default::default() })
+    }
+
+    /// The records that a query finds.
+    pub fn query(&self, query: &str) -> Pages<v1::QueryRequest> {
+        self.pages(v1::QueryRequest { query: query.to_owned(), ..Default::default() })
+    }
+
+    fn present<T>(&self, part: Option<T>) -> Result<T, Error> {
+        let why = "its answer lacks what was asked for".to_owned();
+        part.ok_or_else(|| Error::Failed { at: self.client().at().to_owned(), why })
+    }
+}
+
+/// The pages of a long answer.
+#[derive(Debug, Clone)]
+pub struct Pages<Q> {
+    workspace: Workspace,
+    question: Option<Q>,
+}
+
+impl<Q: Paged> Pages<Q> {
+    /// The next page; none behind the last. After an error the same page can be asked for again.
+    pub async fn next(&mut self) -> Result<Option<Q::Answer>, Error> {
+        let Some(question) = self.question.clone() else { return Ok(None) };
+        let answer = self.workspace.read(question).await?;
+        match Q::next_page_token(&answer) {
+            "" => self.question = None,
+            token => self.question.iter_mut().for_each(|question| question.turn(token.to_owned())),
+        }
+        Ok(Some(answer))
+    }
+
+    /// All items, one by one, fetched as they are needed.
+    pub fn items(self) -> impl Stream<Item = Result<Q::Item, Error>> + Send {
+        stream::try_unfold((self, Vec::new().into_iter()), async |(mut pages, mut items)| {
+            loop {
+                if let Some(item) = items.next() {
+                    return Ok(Some((item, (pages, items))));
+                }
+                match pages.next().await? {
+                    Some(page) => items = Q::items(page).into_iter(),
+                    None => return Ok(None),
+                }
+            }
+        })
+    }
+
+    /// All items at once.
+    pub async fn all(mut self) -> Result<Vec<Q::Item>, Error> {
+        let mut items = Vec::new();
+        while let Some(page) = self.next().await? {
+            items.extend(Q::items(page));
+        }
+        Ok(items)
+    }
+}
+
+macro_rules! questions {
+    ($($client:ident.$method:ident: $request:ident => $answer:ident;)*) => {$(
+        impl Question for v1::$request {
+            type Answer = v1::$answer;
+            async fn ask(client: &Client, request: Request<Self>) -> Result<Response<v1::$answer>, Status> {
+                client.$client().$method(request).await
+            }
+        }
+    )*};
+}
+
+questions! {
+    nodes.get_info: GetInfoRequest => GetInfoResponse;
+    nodes.get_status: GetStatusRequest => GetStatusResponse;
+    nodes.run_diagnostics: RunDiagnosticsRequest => RunDiagnosticsResponse;
+    nodes.list_identities: ListIdentitiesRequest => ListIdentitiesResponse;
+    nodes.export_identity: ExportIdentityRequest => ExportIdentityResponse;
+    nodes.import_identity: ImportIdentityRequest => ImportIdentityResponse;
+    workspaces.list_workspaces: ListWorkspacesRequest => ListWorkspacesResponse;
+    workspaces.get_workspace: GetWorkspaceRequest => GetWorkspaceResponse;
+    tables.list_tables: ListTablesRequest => ListTablesResponse;
+    tables.get_table: GetTableRequest => GetTableResponse;
+    tables.get_record: GetRecordRequest => GetRecordResponse;
+    tables.list_records: ListRecordsRequest => ListRecordsResponse;
+    tables.query: QueryRequest => QueryResponse;
+    tables.explain_cell: ExplainCellRequest => ExplainCellResponse;
+    edges.list_edges: ListEdgesRequest => ListEdgesResponse;
+    edges.get_edge: GetEdgeRequest => GetEdgeResponse;
+    history.list_bundles: ListBundlesRequest => ListBundlesResponse;
+    history.get_bundle: GetBundleRequest => GetBundleResponse;
+    admin.list_quarantine: ListQuarantineRequest => ListQuarantineResponse;
+    admin.get_quarantined: GetQuarantinedRequest => GetQuarantinedResponse;
+    admin.retry_quarantined: RetryQuarantinedRequest => RetryQuarantinedResponse;
+    admin.skip_quarantined: SkipQuarantinedRequest => SkipQuarantinedResponse;
+    admin.export_quarantined: ExportQuarantinedRequest => ExportQuarantinedResponse;
+    admin.set_log_level: SetLogLevelRequest => SetLogLevelResponse;
+}
+
+macro_rules! of_workspace {
+    (revised: $($revised:ident),*; plain: $($plain:ident),*;) => {
+        $(impl OfWorkspace for v1::$revised {
+            fn place(&mut self, workspace: WorkspaceId, min_revision: u64) {
+                self.workspace = workspace.to_string();
+                self.min_revision = self.min_revision.max(min_revision);
+            }
+            fn revision(answer: &Self::Answer) -> u64 {
+                answer.revision
+            }
+        })*
+        $(impl OfWorkspace for v1::$plain {
+            fn place(&mut self, workspace: WorkspaceId, _: u64) {
+                self.workspace = workspace.to_string();
+            }
+            fn revision(_: &Self::Answer) -> u64 {
+                0
+            }
+        })*
+    };
+}
+
+of_workspace! {
+    revised: GetWorkspaceRequest, ListTablesRequest, GetTableRequest, GetRecordRequest, ListRecordsRequest, QueryRequest,
+        ExplainCellRequest, ListEdgesRequest, GetEdgeRequest, ListBundlesRequest;
+    plain: GetBundleRequest, ListQuarantineRequest, GetQuarantinedRequest, RetryQuarantinedRequest,
+        SkipQuarantinedRequest, ExportQuarantinedRequest;
+}
+
+macro_rules! paged {
+    ($($request:ident: $items:ident of $item:ident;)*) => {$(
+        impl Paged for v1::$request {
+            type Item = v1::$item;
+            fn turn(&mut self, page_token: String) {
+                self.page_token = page_token;
+            }
+            fn next_page_token(answer: &Self::Answer) -> &str {
+                &answer.next_page_token
+            }
+            fn items(answer: Self::Answer) -> Vec<v1::$item> {
+                answer.$items
+            }
+        }
+    )*};
+}
+
+paged! {
+    ListRecordsRequest: records of Record;
+    QueryRequest: records of Record;
+    ExplainCellRequest: history of CellWrite;
+    ListEdgesRequest: edges of Edge;
+    ListBundlesRequest: bundles of BundleInfo;
+    GetBundleRequest: ops of OpInfo;
+    ListQuarantineRequest: items of Quarantined;
+}

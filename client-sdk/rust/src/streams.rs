@@ -1,0 +1,66 @@
+//! Long work on the node: its progress and its end, told as they come; whole workspaces, out and in.
+
+use std::time::Duration;
+
+use futures::Stream;
+use openprod_api::v1;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::connect::{Client, Workspace};
+use crate::error::Error;
+
+/// What the node tells while it works. Dropping it cancels the work.
+#[derive(Debug)]
+pub struct Answers<T> {
+    stream: Streaming<T>,
+    at: String,
+}
+
+impl<T> Answers<T> {
+    /// The next message; none when the work is done.
+    pub async fn next(&mut self) -> Result<Option<T>, Error> {
+        self.stream.message().await.map_err(|status| Error::from_status(&status, &self.at))
+    }
+}
+
+impl Workspace {
+    /// Hashes everything again, checks every signature, folds the log again and compares.
+    pub async fn verify(&self) -> Result<Answers<v1::VerifyResponse>, Error> {
+        let message = v1::VerifyRequest { workspace: self.id().to_string() };
+        self.client().begin(async || self.client().admin().verify(Request::new(message)).await).await
+    }
+
+    /// Writes a copy to `path` on the node's machine; if that is empty, into the workspace's own folder of backups.
+    pub async fn backup(&self, path: &str) -> Result<Answers<v1::BackupResponse>, Error> {
+        let message = v1::BackupRequest { workspace: self.id().to_string(), path: path.to_owned() };
+        self.client().begin(async || self.client().admin().backup(Request::new(message)).await).await
+    }
+
+    /// Gives the whole history as one file, piece by piece.
+    pub async fn export(&self) -> Result<Answers<v1::ExportWorkspaceResponse>, Error> {
+        let message = v1::ExportWorkspaceRequest { workspace: self.id().to_string() };
+        self.client().begin(async || self.client().admin().export_workspace(Request::new(message)).await).await
+    }
+}
+
+impl Client {
+    /// Takes in a workspace from the pieces of an exported file, each at most 1 MiB. The same file may be brought twice.
+    pub async fn import_workspace<S>(&self, pieces: S) -> Result<v1::ImportWorkspaceResponse, Error>
+    where
+        S: Stream<Item = Vec<u8>> + Send + 'static,
+    {
+        use futures::StreamExt as _;
+        let messages = pieces.map(|chunk| v1::ImportWorkspaceRequest { chunk });
+        let answer = self.workspaces().import_workspace(messages).await;
+        answer.map(Response::into_inner).map_err(|status| Error::from_status(&status, self.at()))
+    }
+
+    /// Work that may take long has no deadline of its own, only its beginning has; keep-alives notice a dead node.
+    async fn begin<T>(
+        &self,
+        call: impl AsyncFnOnce() -> Result<Response<Streaming<T>>, Status>,
+    ) -> Result<Answers<T>, Error> {
+        let begun = self.patience().once(self.at(), async |_: Duration| call().await).await?;
+        Ok(Answers { stream: begun.into_inner(), at: self.at().to_owned() })
+    }
+}

@@ -1,0 +1,200 @@
+//! Backups: a folder with a whole copy of a workspace, checked when it is written and again when it is restored.
+//!
+//! ```text
+//! <name>-<UTC time>/
+//!   workspace.toml      whose it is
+//!   log.redb            a copy of the log; or, made of a running node, history.openprod: the same as a workspace file
+//!   MANIFEST            what lies there, with the size and BLAKE3 hash of each file
+//! ```
+//!
+//! The state is left out: it follows from the log. A backup appears under its name only once it is whole.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use openprod_messages::log::LogReader;
+use openprod_model::ids::{Position, WorkspaceId};
+use openprod_oplog::store::LogStore;
+
+use crate::manifest::{self, Manifest};
+use crate::workspace_file::{self, Reader};
+
+mod contents;
+mod restore;
+
+pub use contents::{Contents, ContentsError, Listed};
+pub use restore::{Present, RestoreError, Restored, restore};
+
+/// The name of the list of contents.
+pub const MANIFEST: &str = "MANIFEST";
+/// The name of a copy of a log.
+const LOG: &str = "log.redb";
+/// The name of a log as a workspace file.
+const HISTORY: &str = "history.openprod";
+/// The name of the workspace's own manifest.
+const WORKSPACE: &str = "workspace.toml";
+
+/// What is copied.
+pub enum Source<'a> {
+    /// A log with all that lies beside it: receipts, quarantine.
+    Store(&'a LogStore),
+    /// A log's history, while others go on writing to it.
+    History(&'a dyn LogReader),
+}
+
+/// Where a backup goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Into this folder, under a name made of the workspace's and the time.
+    Within(PathBuf),
+    /// Here, where nothing may be yet.
+    Exactly(PathBuf),
+}
+
+/// A backup that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Its folder.
+    pub path: PathBuf,
+    /// The last position in it.
+    pub revision: Position,
+    /// Its size.
+    pub bytes: u64,
+    /// Bundles that are damaged in it, because they are in the log.
+    pub damaged: Vec<Position>,
+}
+
+/// Why there is no backup. Nothing of it stays.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// Nothing is overwritten.
+    #[error("there is something at {path} already", path = .0.display())]
+    Exists(PathBuf),
+    /// No space.
+    #[error("the disk is full")]
+    Full,
+    /// The system refused.
+    #[error("{path}: {1}", path = .0.display())]
+    Io(PathBuf, #[source] io::Error),
+    /// The log could not be copied, or the copy does not read back as it should.
+    #[error("{0}")]
+    Copy(String),
+}
+
+/// Writes a backup of a workspace called `name`. Blocks its thread.
+pub fn write(
+    source: &Source<'_>,
+    workspace: WorkspaceId,
+    name: &str,
+    place: &Place,
+    now_ms: u64,
+) -> Result<Written, BackupError> {
+    let time = i64::try_from(now_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or_default();
+    let path = match place {
+        Place::Exactly(path) => path.clone(),
+        Place::Within(folder) => folder.join(format!("{}-{}", plain(name), time.strftime("%Y%m%dT%H%M%SZ"))),
+    };
+    if path.symlink_metadata().is_ok() {
+        return Err(BackupError::Exists(path));
+    }
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    private_folder(parent).map_err(io_at(parent))?;
+    // Dropping it removes whatever was begun.
+    let part = tempfile::Builder::new().prefix(".writing-").tempdir_in(parent).map_err(io_at(parent))?;
+    let copied = fill(part.path(), source, workspace, name, time)?;
+    let part = part.keep();
+    let renamed = fs::rename(&part, &path).and_then(|()| File::open(parent)?.sync_all());
+    if let Err(error) = renamed {
+        let _ = fs::remove_dir_all(&part);
+        return Err(io_at(&path)(error));
+    }
+    Ok(Written { path, ..copied })
+}
+
+fn fill(
+    part: &Path,
+    source: &Source<'_>,
+    workspace: WorkspaceId,
+    name: &str,
+    time: Timestamp,
+) -> Result<Written, BackupError> {
+    let now_ms = u64::try_from(time.as_millisecond()).unwrap_or_default();
+    let own = part.join(WORKSPACE);
+    manifest::write(&own, &Manifest::new(workspace, now_ms)).map_err(io_at(&own))?;
+    let (log, revision, damaged) = match source {
+        Source::Store(store) => {
+            let backup = store.backup_to(&part.join(LOG)).map_err(|error| BackupError::Copy(error.to_string()))?;
+            (LOG, backup.through, backup.damaged)
+        }
+        Source::History(log) => (HISTORY, history(*log, workspace, name, now_ms, &part.join(HISTORY))?, Vec::new()),
+    };
+    let contents = Contents::of(part, &[WORKSPACE, log], workspace, name, revision, time).map_err(io_at(part))?;
+    let list = part.join(MANIFEST);
+    let mut file = private_file(&list).map_err(io_at(&list))?;
+    file.write_all(contents.to_text().as_bytes()).and_then(|()| file.sync_all()).map_err(io_at(&list))?;
+    // What was just written is read again, and compared.
+    contents.check(part).map_err(|error| BackupError::Copy(error.to_string()))?;
+    File::open(part).and_then(|folder| folder.sync_all()).map_err(io_at(part))?;
+    let bytes = contents.files.iter().map(|file| file.bytes).sum();
+    Ok(Written { path: part.to_owned(), revision, bytes, damaged })
+}
+
+/// Writes a log as a workspace file, and reads that again to its end.
+fn history(
+    log: &dyn LogReader,
+    workspace: WorkspaceId,
+    name: &str,
+    now_ms: u64,
+    path: &Path,
+) -> Result<Position, BackupError> {
+    let file = private_file(path).map_err(io_at(path))?;
+    let out = io::BufWriter::new(file);
+    let written = workspace_file::write(log, workspace, name.to_owned(), now_ms, out, &mut |_, _| {});
+    let out = written.map_err(|error| match error {
+        workspace_file::WriteError::Io(error) => io_at(path)(error),
+        other => BackupError::Copy(other.to_string()),
+    })?;
+    let file = out.into_inner().map_err(|error| io_at(path)(error.into_error()))?;
+    file.sync_all().map_err(io_at(path))?;
+    let wrong = |error: workspace_file::FileError| BackupError::Copy(error.to_string());
+    let mut reader = Reader::open(io::BufReader::new(File::open(path).map_err(io_at(path))?)).map_err(wrong)?;
+    while reader.next_bundle().map_err(wrong)?.is_some() {}
+    Ok(Position(reader.manifest().bundles))
+}
+
+/// A name that is safe as that of a folder: letters, digits and dashes.
+pub(crate) fn plain(name: &str) -> String {
+    const LONGEST: usize = 60;
+    let plain: String = name.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).take(LONGEST).collect();
+    let plain = plain.trim_matches('-');
+    if plain.is_empty() { "workspace".to_owned() } else { plain.to_owned() }
+}
+
+fn private_folder(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn private_file(path: &Path) -> io::Result<File> {
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+fn io_at(path: &Path) -> impl Fn(io::Error) -> BackupError + '_ {
+    move |error| match error.kind() {
+        io::ErrorKind::StorageFull => BackupError::Full,
+        _ => BackupError::Io(path.to_owned(), error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_shows_become_names_of_folders() {
+        assert_eq!(plain("Macbeth 2026/27 (Große Bühne)"), "Macbeth-2026-27--Große-Bühne");
+        assert_eq!([plain("../.."), plain("")], ["workspace", "workspace"]);
+    }
+}

@@ -1,0 +1,79 @@
+//! Questions to the person at the terminal: a yes before what cannot be taken back lightly, a passphrase unseen.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::path::Path;
+
+use openprod_domain::describe::escaped;
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use zeroize::Zeroizing;
+
+use super::context::Context;
+use super::error::CliError;
+
+/// Goes on only if the person says yes, or has said so with `--yes`. Where nobody can be asked, that is refused.
+pub fn sure(context: &Context, question: &str) -> Result<(), CliError> {
+    if context.globals.yes {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() {
+        return Err(CliError::usage("This needs a yes, and nobody is at the terminal to give it.")
+            .affected(format!("The question was: {question}"))
+            .next("Add --yes if that is what you want."));
+    }
+    let answer = typed(&format!("{} [y/N] ", escaped(question)))?;
+    if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
+        return Ok(());
+    }
+    Err(CliError::failed("Nothing was changed."))
+}
+
+/// A passphrase from the first line of `file`, else typed unseen.
+pub fn passphrase(file: Option<&Path>) -> Result<Zeroizing<String>, CliError> {
+    let text = match file {
+        Some(path) => first_line(path)?,
+        None if io::stdin().is_terminal() => unseen("Passphrase: ")?,
+        None => {
+            return Err(CliError::usage("A passphrase is needed, and nobody is at the terminal to type it.")
+                .next("Put it into a file and name that with --passphrase-file."));
+        }
+    };
+    if text.is_empty() { Err(CliError::usage("The passphrase is empty.")) } else { Ok(text) }
+}
+
+/// A new passphrase: one that is typed is typed twice.
+pub fn new_passphrase(file: Option<&Path>) -> Result<Zeroizing<String>, CliError> {
+    let text = passphrase(file)?;
+    if file.is_none() && unseen("The same again: ")? != text {
+        return Err(CliError::failed("The two passphrases differ."));
+    }
+    Ok(text)
+}
+
+fn first_line(path: &Path) -> Result<Zeroizing<String>, CliError> {
+    let whole = Zeroizing::new(std::fs::read_to_string(path).map_err(|error| CliError::file(path, &error))?);
+    Ok(Zeroizing::new(whole.lines().next().unwrap_or_default().to_owned()))
+}
+
+fn typed(prompt: &str) -> Result<Zeroizing<String>, CliError> {
+    let mut stderr = io::stderr().lock();
+    write!(stderr, "{prompt}").and_then(|()| stderr.flush())?;
+    let mut line = Zeroizing::new(String::new());
+    let unreadable = |error| CliError::failed(format!("The answer could not be read: {error}."));
+    io::stdin().lock().read_line(&mut line).map_err(unreadable)?;
+    let ends = line.trim_end_matches(['\r', '\n']).len();
+    line.truncate(ends);
+    Ok(line)
+}
+
+/// With the terminal's echo turned off, and on again whatever happens.
+fn unseen(prompt: &str) -> Result<Zeroizing<String>, CliError> {
+    let refused = |error: rustix::io::Errno| CliError::failed(format!("The terminal cannot hide what is typed: {error}."));
+    let before = tcgetattr(io::stdin()).map_err(refused)?;
+    let mut silent = before.clone();
+    silent.local_modes.remove(LocalModes::ECHO);
+    tcsetattr(io::stdin(), OptionalActions::Flush, &silent).map_err(refused)?;
+    let line = typed(prompt);
+    tcsetattr(io::stdin(), OptionalActions::Flush, &before).map_err(refused)?;
+    eprintln!();
+    line
+}

@@ -1,0 +1,135 @@
+//! Columns as they are typed: `name:type[:required][=default]`.
+
+use openprod_domain::command::NewColumn;
+use openprod_domain::describe::suggestion;
+use openprod_model::value::{FieldType, Name, PrimitiveType};
+
+use super::error::CliError;
+use super::known::name;
+use crate::sheet::cell::parse_value;
+
+/// What can be written, for help texts.
+pub const TYPES: &str = "Types: text, integer, float, boolean, date, datetime, duration, enum(a,b,c), \
+                         reference or reference(table), blob, list(type)";
+
+const WORDS: &[&str] = &[
+    "text", "integer", "float", "boolean", "date", "datetime", "duration", "enum", "reference", "blob", "list",
+];
+
+/// Reads a column.
+pub fn column(text: &str) -> Result<NewColumn, CliError> {
+    let Some((named, rest)) = text.split_once(':') else {
+        let (named, default) = text.split_once('=').map_or((text, None), |(named, default)| (named, Some(default)));
+        return finished(name(named)?, FieldType::Text, false, default);
+    };
+    let (of, rest) = rest.split_at(end_of_type(rest));
+    let (required, rest) = rest.strip_prefix(":required").map_or((false, rest), |rest| (true, rest));
+    let default = match rest {
+        "" => None,
+        rest => Some(rest.strip_prefix('=').ok_or_else(|| malformed(text))?),
+    };
+    finished(name(named)?, field_type(of)?, required, default)
+}
+
+#[expect(clippy::fn_params_excessive_bools, reason = "none of these is a switch")]
+fn finished(name: Name, field_type: FieldType, required: bool, default: Option<&str>) -> Result<NewColumn, CliError> {
+    let wrong = |why| CliError::usage(format!("{name}: the default {why}"));
+    let default = default.map_or(Ok(None), |text| parse_value(text, &field_type)).map_err(wrong)?;
+    Ok(NewColumn { name, field_type, required, default })
+}
+
+fn end_of_type(rest: &str) -> usize {
+    let bare = rest.find([':', '=']).unwrap_or(rest.len());
+    match rest.find('(') {
+        Some(open) if open < bare => rest.find(')').map_or(rest.len(), |close| close + 1),
+        _ => bare,
+    }
+}
+
+/// Reads a type, such as `enum(a,b,c)`.
+pub fn field_type(text: &str) -> Result<FieldType, CliError> {
+    let (word, inside) = match text.split_once('(') {
+        Some((word, rest)) => (word, Some(rest.strip_suffix(')').ok_or_else(|| malformed(text))?)),
+        None => (text, None),
+    };
+    Ok(match (word.trim(), inside) {
+        ("enum", Some(values)) => FieldType::Enum { values: values.split(',').map(name).collect::<Result<_, _>>()? },
+        ("enum", None) => return Err(CliError::usage("An enum needs its values, as in enum(open,closed).")),
+        ("reference", table) => FieldType::Reference { table: table.map(name).transpose()? },
+        ("list", item) => FieldType::List { item: primitive(item.unwrap_or("text"))? },
+        ("blob", None) => FieldType::Blob,
+        (word, None) => plain(word)?,
+        _ => return Err(malformed(text)),
+    })
+}
+
+fn plain(word: &str) -> Result<FieldType, CliError> {
+    Ok(match primitive(word)? {
+        PrimitiveType::Text => FieldType::Text,
+        PrimitiveType::Integer => FieldType::Integer,
+        PrimitiveType::Float => FieldType::Float,
+        PrimitiveType::Boolean => FieldType::Boolean,
+        PrimitiveType::Date => FieldType::Date,
+        PrimitiveType::DateTime => FieldType::DateTime,
+        PrimitiveType::Duration => FieldType::Duration,
+    })
+}
+
+fn primitive(word: &str) -> Result<PrimitiveType, CliError> {
+    Ok(match word.trim() {
+        "text" => PrimitiveType::Text,
+        "integer" => PrimitiveType::Integer,
+        "float" => PrimitiveType::Float,
+        "boolean" => PrimitiveType::Boolean,
+        "date" => PrimitiveType::Date,
+        "datetime" => PrimitiveType::DateTime,
+        "duration" => PrimitiveType::Duration,
+        other => {
+            let next = suggestion(other, WORDS.iter().copied(), "type");
+            return Err(CliError::usage(format!("There is no type \"{other}\".")).next(next));
+        }
+    })
+}
+
+fn malformed(text: &str) -> CliError {
+    CliError::usage(format!("\"{text}\" is not a column.")).next("Write name:type[:required][=default].")
+}
+
+/// A type as it is typed.
+pub fn words(field_type: &FieldType) -> String {
+    match field_type {
+        FieldType::Enum { values } => {
+            format!("enum({})", values.iter().map(Name::as_str).collect::<Vec<_>>().join(","))
+        }
+        FieldType::Reference { table: Some(table) } => format!("reference({table})"),
+        FieldType::List { item } => format!("list({})", item.word()),
+        other => other.word().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openprod_model::value::Value;
+
+    use super::*;
+
+    #[test]
+    fn columns_are_read_as_typed() {
+        let plain = column("label").unwrap();
+        assert_eq!((plain.field_type, plain.required, plain.default), (FieldType::Text, false, None));
+        let number = column("number:integer:required=1").unwrap();
+        assert_eq!((number.field_type, number.required), (FieldType::Integer, true));
+        assert_eq!(number.default, Some(Value::Integer(1)));
+        let state = column("state:enum(open,in work,closed)=in work").unwrap();
+        assert_eq!(words(&state.field_type), "enum(open,in work,closed)");
+        assert_eq!(state.default.map(|value| crate::sheet::cell::format_value(&value)), Some("in work".to_owned()));
+        assert_eq!(words(&column("who:reference(people):required").unwrap().field_type), "reference(people)");
+    }
+
+    #[test]
+    fn what_is_no_column_is_refused() {
+        for text in ["n:integr", "n:enum", "n:enum(a", "n:text:needed", "n:integer=one", ":text", "n:date(x)"] {
+            assert!(column(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Finding the records that a file's cells name, and the edges that are not there yet.
+
+use std::collections::{HashMap, HashSet};
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use openprod_client::{Workspace, v1};
+use openprod_domain::describe::escaped;
+use openprod_model::ids::EntityId;
+use openprod_model::value::{Name, Text, Value};
+
+use super::error::ImportError;
+use super::spec::LinkBy;
+use super::survey;
+use crate::sheet::format_value;
+
+/// How many questions about edges are under way at once.
+const AT_ONCE: usize = 16;
+
+/// The records of a table by the texts that name them.
+#[derive(Debug, Default)]
+pub(super) struct Targets {
+    /// The table's name, for sentences.
+    pub(super) table: String,
+    exact: HashMap<String, Vec<EntityId>>,
+    folded: HashMap<String, Vec<EntityId>>,
+}
+
+impl Targets {
+    pub(super) fn of(table: &str) -> Self {
+        Self { table: escaped(table), ..Self::default() }
+    }
+
+    /// Adds a record with the values that name it.
+    pub(super) fn add<'a>(&mut self, record: EntityId, naming: impl IntoIterator<Item = &'a Value>) {
+        for text in naming.into_iter().map(format_value) {
+            let text = text.trim();
+            for (names, text) in [(&mut self.exact, text.to_owned()), (&mut self.folded, text.to_lowercase())] {
+                let records = names.entry(text).or_default();
+                if !records.contains(&record) {
+                    records.push(record);
+                }
+            }
+        }
+    }
+
+    /// The records that a cell names, and a sentence for each name that names none or several.
+    pub(super) fn resolve(&self, cell: &str, by: LinkBy) -> (Vec<EntityId>, Vec<String>) {
+        match by {
+            LinkBy::Prefix => match leading_number(cell) {
+                Some(number) => self.all([number]),
+                None => (Vec::new(), vec![format!("\"{}\" does not begin with a number.", shown(cell))]),
+            },
+            // A name may hold commas itself, so the whole cell goes first.
+            LinkBy::Name if !self.find(cell.trim()).is_empty() => self.all([cell.trim()]),
+            LinkBy::Name => self.all(listed(cell)),
+        }
+    }
+
+    fn all<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> (Vec<EntityId>, Vec<String>) {
+        let (mut records, mut problems) = (Vec::new(), Vec::new());
+        for name in names {
+            match self.find(name) {
+                [] => problems.push(format!("There is no record \"{}\" in {}.", shown(name), self.table)),
+                [only] if records.contains(only) => {}
+                [only] => records.push(*only),
+                several => problems.push(format!(
+                    "{} records of {} are called \"{}\", so it cannot be told which is meant.",
+                    several.len(),
+                    self.table,
+                    shown(name)
+                )),
+            }
+        }
+        (records, problems)
+    }
+
+    /// By the very text; if there is none, by the text in another case.
+    fn find(&self, name: &str) -> &[EntityId] {
+        let normal = Text::new(name).map_or_else(|_| name.to_owned(), |text| text.to_string());
+        let exact = self.exact.get(&normal);
+        exact.or_else(|| self.folded.get(&normal.to_lowercase())).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// The names in a cell such as "Storm, Harbour & Quay; Inn".
+fn listed(cell: &str) -> impl Iterator<Item = &str> {
+    let parts = cell.split([',', ';']).flat_map(|part| part.split(" & "));
+    parts.map(str::trim).filter(|name| !name.is_empty())
+}
+
+fn leading_number(cell: &str) -> Option<&str> {
+    let cell = cell.trim_start();
+    let end = cell.find(|c: char| !c.is_ascii_digit()).unwrap_or(cell.len());
+    Some(&cell[..end]).filter(|number| !number.is_empty())
+}
+
+fn shown(text: &str) -> String {
+    const SHOWN_CHARS: usize = 60;
+    let start: String = text.chars().take(SHOWN_CHARS).collect();
+    let more = if start.len() < text.len() { "…" } else { "" };
+    format!("{}{more}", escaped(&start))
+}
+
+/// An edge that a file asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct WantedEdge {
+    /// Its type: the name of the column.
+    pub(super) edge_type: Name,
+    /// The record of the row.
+    pub(super) source: EntityId,
+    /// The record that the cell names.
+    pub(super) target: EntityId,
+}
+
+/// Which of the `wanted` edges are there already. Only sources that `may_have` edges are asked for.
+pub(super) async fn present(
+    workspace: &Workspace,
+    wanted: &[WantedEdge],
+    may_have: &HashSet<EntityId>,
+) -> Result<HashSet<WantedEdge>, ImportError> {
+    let mut ends: HashMap<&Name, (HashSet<EntityId>, HashSet<EntityId>)> = HashMap::new();
+    for edge in wanted.iter().filter(|edge| may_have.contains(&edge.source)) {
+        let (sources, targets) = ends.entry(&edge.edge_type).or_default();
+        sources.insert(edge.source);
+        targets.insert(edge.target);
+    }
+    let mut found = HashSet::new();
+    for (edge_type, (sources, targets)) in ends {
+        // A few scenes and hundreds of cues: ask at the smaller side.
+        let (records, direction) = match sources.len() <= targets.len() {
+            true => (sources, v1::EdgeDirection::From),
+            false => (targets, v1::EdgeDirection::To),
+        };
+        found.extend(at(workspace, edge_type, records, direction).await?);
+    }
+    Ok(found)
+}
+
+async fn at(
+    workspace: &Workspace,
+    edge_type: &Name,
+    records: HashSet<EntityId>,
+    direction: v1::EdgeDirection,
+) -> Result<Vec<WantedEdge>, ImportError> {
+    let question = |record: EntityId| v1::ListEdgesRequest {
+        record: record.to_string(),
+        direction: direction.into(),
+        r#type: edge_type.to_string(),
+        ..Default::default()
+    };
+    let pages: Vec<_> = records.into_iter().map(|record| workspace.pages(question(record)).all()).collect();
+    let edges: Vec<Vec<v1::Edge>> = futures::stream::iter(pages).buffer_unordered(AT_ONCE).try_collect().await?;
+    edges.into_iter().flatten().map(|edge| ends(edge, workspace)).collect()
+}
+
+fn ends(edge: v1::Edge, workspace: &Workspace) -> Result<WantedEdge, ImportError> {
+    let v1::EdgeEnds { r#type, source, target } = edge.ends.unwrap_or_default();
+    let unknown = |_| ImportError::unknown("The node told of an edge without a type.", "");
+    Ok(WantedEdge {
+        edge_type: Name::new(&r#type).map_err(unknown)?,
+        source: survey::id(&source, workspace)?,
+        target: survey::id(&target, workspace)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(n: u8) -> EntityId {
+        EntityId::from_bytes([n; 16])
+    }
+
+    fn scenes() -> Targets {
+        let mut targets = Targets::of("scenes");
+        for (n, number, title) in
+            [(1, "12", "Storm"), (2, "13", "Harbour, by night"), (3, "14", "quay"), (4, "15", "Quay"), (5, "16", "Inn")]
+        {
+            targets.add(record(n), &[Value::text(number).unwrap(), Value::text(title).unwrap()]);
+        }
+        targets.add(record(6), &[Value::text("INN").unwrap()]);
+        targets
+    }
+
+    #[test]
+    fn the_very_text_goes_before_another_case() {
+        let named = |cell: &str| scenes().resolve(cell, LinkBy::Name).0;
+        assert_eq!(named("Quay"), [record(4)]);
+        assert_eq!(named("storm"), [record(1)]);
+        assert_eq!(named(" 13 "), [record(2)]);
+        assert_eq!(named("Harbour, by night"), [record(2)]);
+        assert_eq!(named("Storm; quay & Inn, Storm"), [record(1), record(3), record(5)]);
+    }
+
+    #[test]
+    fn names_that_mean_none_or_several_are_told() {
+        let (records, problems) = scenes().resolve("Storm, QUAY, Act 9", LinkBy::Name);
+        assert_eq!(records, [record(1)]);
+        assert_eq!(
+            problems,
+            [
+                "2 records of scenes are called \"QUAY\", so it cannot be told which is meant.",
+                "There is no record \"Act 9\" in scenes.",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_cue_belongs_to_the_scene_that_its_number_begins_with() {
+        let by_prefix = |cell: &str| scenes().resolve(cell, LinkBy::Prefix);
+        assert_eq!(by_prefix("12.4").0, [record(1)]);
+        assert_eq!(by_prefix("13A").0, [record(2)]);
+        assert_eq!(by_prefix("LX 12").1, ["\"LX 12\" does not begin with a number."]);
+        assert_eq!(by_prefix("99.1").1, ["There is no record \"99\" in scenes."]);
+    }
+}

@@ -1,0 +1,177 @@
+//! `openprod import`: a spreadsheet into a table, with a preview, as one bundle.
+//!
+//! The doing ([`prepare`], [`Prepared::apply`], [`import_bytes`]) prints nothing; the command around it does.
+
+mod apply;
+mod draft;
+mod error;
+mod ids;
+mod links;
+mod outcome;
+mod pack;
+mod prepare;
+mod show;
+mod spec;
+mod survey;
+
+use std::io::{IsTerminal as _, Read as _};
+use std::path::{Path, PathBuf};
+
+use openprod_model::value::FieldType;
+
+pub use apply::{Progress, import_bytes};
+pub use error::ImportError;
+pub use outcome::{BadCell, ColumnSummary, ImportOutcome, ImportSummary, Loss, Written};
+pub use prepare::{Prepared, prepare};
+pub use spec::{Bundles, ImportSpec, LinkBy, LinkSpec, TypeSpec};
+
+use super::context::Context;
+use super::error::CliError;
+use super::output::{Style, json, remark};
+use super::{ask, columns};
+use crate::sheet::decode::MAX_FILE_BYTES;
+use crate::sheet::{ReadOptions, SheetError};
+
+/// Imports a CSV, TSV or XLSX file into a table
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = columns::TYPES)]
+pub struct ImportArgs {
+    /// File; - for standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Table; it is made if it is not there
+    #[arg(long, short, value_name = "TABLE")]
+    table: String,
+    /// Columns by which a row is known to be a record that is there already; # counts rows that share those before it
+    #[arg(long, short, value_name = "COLUMN,...", value_delimiter = ',')]
+    key: Vec<String>,
+    /// Columns in which an empty cell means the one above
+    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
+    fill_down: Vec<String>,
+    /// Column whose cells name records of a table, to which edges are made; with :prefix "12.4" means "12"
+    #[arg(long, short, value_name = "COLUMN=TABLE[:prefix]")]
+    link: Vec<LinkSpec>,
+    /// Type of a column that the table does not have yet
+    #[arg(long = "type", value_name = "COLUMN=TYPE")]
+    types: Vec<TypeSpec>,
+    /// What separates cells: one character, or tab
+    #[arg(long, value_name = "CHARACTER", value_parser = spec::delimiter)]
+    delimiter: Option<u8>,
+    /// Encoding of the file, such as windows-1252
+    #[arg(long, value_name = "ENCODING")]
+    encoding: Option<String>,
+    /// Sheet of a workbook; without it the first
+    #[arg(long, value_name = "NAME")]
+    sheet: Option<String>,
+    /// Line of the header; without it the first that is not empty
+    #[arg(long, value_name = "LINE", conflicts_with = "no_header")]
+    header_line: Option<u64>,
+    /// The first line is data already
+    #[arg(long)]
+    no_header: bool,
+    /// Writes several bundles, each all or nothing, for files that are too large for one
+    #[arg(long)]
+    batch: bool,
+    /// Shows what would happen, and changes nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Runs `import`.
+pub async fn run(args: ImportArgs, context: &Context) -> Result<(), CliError> {
+    let (name, bytes) = file(&args.file)?;
+    let dry_run = args.dry_run;
+    let spec = spec_of(args);
+    if spec.bundles == Bundles::Several && spec.keys.is_empty() {
+        remark("Without --key this import cannot be taken up again: a second run would make every record once more.");
+    }
+    let workspace = context.workspace().await?;
+    let prepared = prepare(&workspace, &name, &bytes, &spec).await?;
+    if context.style != Style::Json {
+        show::summary(context.style, &prepared.summary)?;
+    }
+    prepared.check(spec.bundles)?;
+    if dry_run || prepared.is_empty() {
+        let outcome = ImportOutcome { summary: prepared.summary, written: Vec::new(), conflicts: Vec::new() };
+        return finish(context, &outcome, if dry_run { "Nothing was changed." } else { "There is nothing to change." });
+    }
+    // A preview is for whoever sits there; a program has said what it wants.
+    if std::io::stdin().is_terminal() && context.style != Style::Json {
+        ask::sure(context, &format!("Import into {}?", prepared.summary.table))?;
+    }
+    let bar = show::bar(spec.bundles);
+    let outcome = prepared.apply(&workspace, spec.bundles, |progress| show::advance(&bar, progress)).await;
+    bar.finish_and_clear();
+    let outcome = outcome?;
+    let last = outcome.written.last().map(|written| written.revision).unwrap_or_default();
+    finish(context, &outcome, &format!("Imported. Revision {last}."))
+}
+
+fn spec_of(args: ImportArgs) -> ImportSpec {
+    ImportSpec {
+        table: args.table,
+        keys: args.key,
+        fill_down: args.fill_down,
+        links: args.link,
+        types: args.types.into_iter().map(|TypeSpec(column, of)| (column, of)).collect::<Vec<(String, FieldType)>>(),
+        read: ReadOptions {
+            delimiter: args.delimiter,
+            encoding: args.encoding,
+            sheet: args.sheet,
+            header_line: args.header_line,
+            no_header: args.no_header,
+        },
+        bundles: if args.batch { Bundles::Several } else { Bundles::One },
+    }
+}
+
+/// The name of a file and its bytes.
+fn file(path: &Path) -> Result<(String, Vec<u8>), CliError> {
+    if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        let read = std::io::stdin().lock().take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes);
+        read.map_err(|error| CliError::file(Path::new("standard input"), &error))?;
+        return Ok(("standard input".to_owned(), bytes));
+    }
+    let unreadable = |error| CliError::file(path, &error);
+    let size = usize::try_from(std::fs::metadata(path).map_err(unreadable)?.len()).unwrap_or(usize::MAX);
+    if size > MAX_FILE_BYTES {
+        return Err(ImportError::from(SheetError::FileTooLarge(size)).into());
+    }
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    Ok((name, std::fs::read(path).map_err(unreadable)?))
+}
+
+/// Tells how it went; an import with something set aside is done in part.
+fn finish(context: &Context, outcome: &ImportOutcome, words: &str) -> Result<(), CliError> {
+    if context.style == Style::Json {
+        json(&outcome.to_json())?;
+    } else {
+        for conflict in &outcome.conflicts {
+            remark(&format!("Conflict: {conflict}"));
+        }
+        remark(words);
+    }
+    match (outcome.summary.bad_rows(), outcome.summary.bad_links()) {
+        (0, 0) => Ok(()),
+        (rows, links) => Err(CliError::partial(format!("Set aside: {rows} bad rows and {links} links."))
+            .affected("Everything else was taken as shown.")
+            .next("Mend these lines and import the file again; with --key nothing is made twice.")),
+    }
+}
+
+impl From<ImportError> for CliError {
+    fn from(error: ImportError) -> Self {
+        match error {
+            ImportError::Node(error) => Self::from(*error),
+            ImportError::Unknown { message, next } => Self::failed(message).affected("Nothing was changed.").next(next),
+            ImportError::Stopped { done, of, why } => Self::from(*why)
+                .affected(format!("{done} of {of} bundles were written; the rest was not."))
+                .next("Run the same command again: with --key it goes on where it stopped."),
+            ImportError::TooLarge { .. } => Self::failed(error.to_string())
+                .affected("Nothing was changed.")
+                .next("Add --batch to write it in several bundles, each all or nothing; or split the file."),
+            ImportError::Sheet(_) => Self::failed(error.to_string()).affected("Nothing was changed."),
+        }
+    }
+}

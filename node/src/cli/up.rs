@@ -1,0 +1,77 @@
+//! The command `up`: runs a node until it is stopped.
+
+use std::sync::Arc;
+
+use clap::Args;
+use openprod_client::{Client, Endpoint, Token};
+
+use super::context::Context;
+use super::error::CliError;
+use super::output;
+use crate::config::{self, Config, Flags};
+use crate::node::{Node, Slot};
+use crate::{demo, logging, run as life, telemetry};
+
+/// What `up` takes.
+#[derive(Debug, Clone, Args)]
+pub struct UpArgs {
+    /// Opens a filled workspace to look around in
+    #[arg(long)]
+    pub demo: bool,
+    /// The node's settings.
+    #[command(flatten)]
+    pub settings: Flags,
+}
+
+/// Runs `up`.
+pub async fn run(args: UpArgs, context: &Context) -> Result<(), CliError> {
+    let config = config::load(context.globals.config.as_deref(), args.settings.0)
+        .map_err(|error| CliError::usage(format!("{error}.")))?;
+    logging::start(&config.log, config.log_format).map_err(|error| CliError::failed(format!("{error}.")))?;
+    let with_demo = args.demo;
+    let begun = move |node: Arc<Node>| async move {
+        if let Err(error) = greet(&node, with_demo).await {
+            tracing::error!(%error, "the node runs, but its greeting failed");
+        }
+    };
+    life::run(config, telemetry::start(), begun).await.map_err(|error| CliError::failed(format!("{error}.")))
+}
+
+/// Says where the node is reached and what it holds.
+async fn greet(node: &Node, with_demo: bool) -> Result<(), CliError> {
+    let shown = if with_demo { Some(demo::open(&own_client(node).await?).await?) } else { None };
+    for line in doors(&node.config) {
+        output::line(&line)?;
+    }
+    let open = node.workspaces().iter().filter(|(_, slot)| matches!(slot, Slot::Open(_))).count();
+    match shown {
+        Some(name) => output::line(&format!("The workspace \"{name}\" is open. Try, in another terminal:\n{TRY}"))?,
+        None if open == 0 => output::line("There is no workspace yet. Make one with: openprod init NAME")?,
+        None => output::line(&format!("{open} {} open.", if open == 1 { "workspace is" } else { "workspaces are" }))?,
+    }
+    output::line("Stop with Ctrl-C; nothing is lost.")
+}
+
+const TRY: &str = "\n  openprod tables\n  openprod records cues\n  \
+                   openprod query 'table == \"cues\" AND is_called == true AND department == \"Sound\"'\n  \
+                   openprod set cues \"LX 12\" label=Darkness\n  openprod history\n";
+
+fn doors(config: &Config) -> Vec<String> {
+    let socket = config.socket.iter().map(|path| format!("OpenProd listens on {}", path.display()));
+    let port = config.listen.iter().map(|at| format!("OpenProd listens on http://{at} (gRPC; with a token)"));
+    socket.chain(port).collect()
+}
+
+/// A client of this very node, by whichever door it has.
+async fn own_client(node: &Node) -> Result<Client, CliError> {
+    let by_port = |at| {
+        let token = node.identities.default_actor().map(|actor| Token::read(&node.identities.token_path(actor)));
+        Ok::<_, CliError>(Endpoint::Http(format!("http://{at}"), token.transpose()?))
+    };
+    let endpoint = match (&node.config.socket, node.config.listen) {
+        (Some(path), _) => Endpoint::Socket(path.clone()),
+        (None, Some(at)) => by_port(at)?,
+        (None, None) => return Err(CliError::usage("The configuration says that the node listens nowhere.")),
+    };
+    Ok(Client::connect(endpoint).await?)
+}

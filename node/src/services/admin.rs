@@ -1,0 +1,299 @@
+//! AdminService: verifies, saves, exports; shows and settles what is in quarantine.
+
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use openprod_api::status;
+use openprod_api::v1;
+use openprod_api::v1::admin_service_server::AdminService as Service;
+use openprod_messages::log::Quarantined;
+use openprod_messages::oplog::OplogMsg;
+use openprod_model::refusal::{Reason, Refusal};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::{CHUNK_BYTES, Parts, STREAM_AHEAD, no_answer, not_appended, sentence, streaming, unreadable};
+use crate::node::Node;
+use crate::workspace::Workspace;
+use crate::{backup, logging, verification, workspace_file};
+
+mod quarantine;
+
+/// Verifies, saves and repairs.
+pub struct AdminService(Arc<Node>);
+
+impl AdminService {
+    /// The service of this node.
+    pub fn new(node: Arc<Node>) -> Self {
+        Self(node)
+    }
+
+    fn workspace(&self, named: &str) -> Result<Workspace, Status> {
+        super::workspace(&self.0, named)
+    }
+}
+
+type Sender<T> = mpsc::Sender<Result<T, Status>>;
+
+#[tonic::async_trait]
+impl Service for AdminService {
+    type VerifyStream = Parts<v1::VerifyResponse>;
+    type BackupStream = Parts<v1::BackupResponse>;
+    type ExportWorkspaceStream = Parts<v1::ExportWorkspaceResponse>;
+
+    async fn verify(&self, request: Request<v1::VerifyRequest>) -> Result<Response<Self::VerifyStream>, Status> {
+        let workspace = self.workspace(&request.get_ref().workspace)?;
+        let end = workspace.log.tail().map_err(|failure| unreadable(&failure))?.position;
+        let snapshot = super::snapshot_from(&workspace, end).await?;
+        let subject = verification::Subject { workspace: workspace.id, log: workspace.log, snapshot: Some(snapshot) };
+        let job = move |sender: &Sender<v1::VerifyResponse>| verified(&subject, sender);
+        self.stream(&request, job)
+    }
+
+    async fn list_quarantine(
+        &self,
+        request: Request<v1::ListQuarantineRequest>,
+    ) -> Result<Response<v1::ListQuarantineResponse>, Status> {
+        let workspace = self.workspace(&request.get_ref().workspace)?;
+        quarantine::list(&workspace, request.get_ref()).map(Response::new)
+    }
+
+    async fn get_quarantined(
+        &self,
+        request: Request<v1::GetQuarantinedRequest>,
+    ) -> Result<Response<v1::GetQuarantinedResponse>, Status> {
+        let v1::GetQuarantinedRequest { workspace, number } = request.into_inner();
+        let workspace = self.workspace(&workspace)?;
+        quarantine::show(&workspace, number).map(Response::new)
+    }
+
+    async fn retry_quarantined(
+        &self,
+        request: Request<v1::RetryQuarantinedRequest>,
+    ) -> Result<Response<v1::RetryQuarantinedResponse>, Status> {
+        let v1::RetryQuarantinedRequest { workspace, number } = request.into_inner();
+        let workspace = self.workspace(&workspace)?;
+        quarantine::find(&workspace, number)?;
+        let admitted = workspace.oplog.call(|reply| OplogMsg::Retry { number, reply }).await;
+        let admitted = admitted.map_err(no_answer)?.map_err(not_appended)?;
+        let admitted_now = admitted.appended + admitted.known > 0;
+        let item = if admitted_now { None } else { Some(quarantine::item(&quarantine::find(&workspace, number)?)) };
+        let revision = if admitted_now { admitted.through.0 } else { 0 };
+        Ok(Response::new(v1::RetryQuarantinedResponse { admitted: admitted_now, revision, item }))
+    }
+
+    async fn skip_quarantined(
+        &self,
+        request: Request<v1::SkipQuarantinedRequest>,
+    ) -> Result<Response<v1::SkipQuarantinedResponse>, Status> {
+        let v1::SkipQuarantinedRequest { workspace, number } = request.into_inner();
+        let workspace = self.workspace(&workspace)?;
+        quarantine::find(&workspace, number)?;
+        let skipped = workspace.oplog.call(|reply| OplogMsg::Skip { number, reply }).await;
+        skipped.map_err(no_answer)?.map_err(not_appended)?;
+        Ok(Response::new(v1::SkipQuarantinedResponse {}))
+    }
+
+    async fn export_quarantined(
+        &self,
+        request: Request<v1::ExportQuarantinedRequest>,
+    ) -> Result<Response<v1::ExportQuarantinedResponse>, Status> {
+        let v1::ExportQuarantinedRequest { workspace, number } = request.into_inner();
+        let Quarantined { bytes, .. } = quarantine::find(&self.workspace(&workspace)?, number)?;
+        Ok(Response::new(v1::ExportQuarantinedResponse { content: bytes }))
+    }
+
+    async fn backup(&self, request: Request<v1::BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {
+        if !request.get_ref().path.is_empty() {
+            super::own_user_only(super::caller(request.extensions())?, "Backups are written to a path")?;
+        }
+        let workspace = self.workspace(&request.get_ref().workspace)?;
+        let place = self.place_for(&workspace, &request.get_ref().path)?;
+        let now = self.0.env.clock.wall_ms();
+        let job = move |sender: &Sender<v1::BackupResponse>| backed_up(&workspace, &place, now, sender);
+        self.stream(&request, job)
+    }
+
+    async fn export_workspace(
+        &self,
+        request: Request<v1::ExportWorkspaceRequest>,
+    ) -> Result<Response<Self::ExportWorkspaceStream>, Status> {
+        let workspace = self.workspace(&request.get_ref().workspace)?;
+        let now = self.0.env.clock.wall_ms();
+        let job = move |sender: &Sender<v1::ExportWorkspaceResponse>| exported(&workspace, now, sender);
+        self.stream(&request, job)
+    }
+
+    async fn set_log_level(
+        &self,
+        request: Request<v1::SetLogLevelRequest>,
+    ) -> Result<Response<v1::SetLogLevelResponse>, Status> {
+        let filter = &request.get_ref().filter;
+        let changed = logging::change_filter(filter).map_err(|error| {
+            let refusal = Refusal::new(Reason::InvalidValue, sentence(&error.to_string())).at("filter");
+            status::refused(&refusal.next("Write a level such as info, or info,openprod_oplog=debug."))
+        });
+        let previous_filter = changed?;
+        tracing::info!(filter, previous_filter, "the log level was changed");
+        Ok(Response::new(v1::SetLogLevelResponse { previous_filter }))
+    }
+}
+
+impl AdminService {
+    /// Runs `job` on a thread where it may block, and streams what it sends; its failure is the stream's last part.
+    fn stream<R, T: Send + 'static>(
+        &self,
+        request: &Request<R>,
+        job: impl FnOnce(&Sender<T>) -> Result<(), Status> + Send + 'static,
+    ) -> Result<Response<Parts<T>>, Status> {
+        let (sender, parts) = mpsc::channel(STREAM_AHEAD);
+        let response = streaming(request.extensions(), ReceiverStream::new(parts))?;
+        let (env, to_client) = (self.0.env.clone(), sender.clone());
+        tokio::spawn(async move {
+            let failure = match env.offload(move || job(&to_client)).await {
+                Some(Ok(())) => return,
+                Some(Err(status)) => status,
+                None => super::internal("a long task panicked"),
+            };
+            // Nobody hears it if the client is gone.
+            let _ = sender.send(Err(failure)).await;
+        });
+        Ok(response)
+    }
+
+    /// Where a backup goes: a path of the client's choice, or a new name in the workspace's own folder of backups.
+    fn place_for(&self, workspace: &Workspace, path: &str) -> Result<backup::Place, Status> {
+        if path.is_empty() {
+            return Ok(backup::Place::Within(self.0.folder.workspace(workspace.id).backups()));
+        }
+        let path = PathBuf::from(path);
+        if path.is_absolute() {
+            return Ok(backup::Place::Exactly(path));
+        }
+        let message = "The path of a backup must be absolute: the node does not know where you are.";
+        Err(status::refused(&Refusal::new(Reason::InvalidValue, message).at("path")))
+    }
+}
+
+fn gone<T>(_: T) -> Status {
+    Status::cancelled("The client is gone.")
+}
+
+fn progress(stage: &str, done: u64, total: u64) -> v1::Progress {
+    v1::Progress { stage: stage.to_owned(), done, total }
+}
+
+fn verified(subject: &verification::Subject, sender: &Sender<v1::VerifyResponse>) -> Result<(), Status> {
+    let mut tell = |at: verification::Progress| {
+        let event = v1::verify_response::Event::Progress(progress(at.stage.words(), at.done, at.total));
+        match sender.blocking_send(Ok(v1::VerifyResponse { event: Some(event) })) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    };
+    let report = match verification::verify(subject, &mut tell) {
+        Ok(report) => report,
+        Err(verification::VerifyError::BrokenOff) => return Err(gone(())),
+        Err(verification::VerifyError::Read(failure)) => return Err(unreadable(&failure)),
+    };
+    let event = Some(v1::verify_response::Event::Report(verify_report(report)));
+    sender.blocking_send(Ok(v1::VerifyResponse { event })).map_err(gone)
+}
+
+fn verify_report(report: verification::Report) -> v1::VerifyReport {
+    v1::VerifyReport {
+        outcome: super::node::outcome(report.outcome()).into(),
+        bundles: report.bundles,
+        ops: report.ops,
+        revision: report.revision.0,
+        state_hash: report.state_hash.to_string(),
+        findings: report.findings.into_iter().map(finding).collect(),
+    }
+}
+
+fn finding(finding: verification::Finding) -> v1::Finding {
+    v1::Finding {
+        id: finding.id.to_owned(),
+        outcome: super::node::outcome(finding.outcome).into(),
+        sentence: finding.sentence,
+        bundle_digest: finding.bundle.map_or_else(String::new, |digest| digest.to_string()),
+        fix: finding.fix.to_owned(),
+    }
+}
+
+fn backed_up(
+    workspace: &Workspace,
+    place: &backup::Place,
+    now_ms: u64,
+    sender: &Sender<v1::BackupResponse>,
+) -> Result<(), Status> {
+    let send = |event| sender.blocking_send(Ok(v1::BackupResponse { event: Some(event) })).map_err(gone);
+    let total = workspace.log.tail().map_or(0, |tail| tail.position.0);
+    send(v1::backup_response::Event::Progress(progress("Copying the history", 0, total)))?;
+    let name = super::name_of(workspace);
+    let source = backup::Source::History(&*workspace.log);
+    let written = backup::write(&source, workspace.id, &name, place, now_ms).map_err(|error| match error {
+        backup::BackupError::Exists(_) => {
+            let refusal = Refusal::new(Reason::AlreadyExists, sentence(&error.to_string())).at("path");
+            status::refused(&refusal.next("Name a path at which nothing is yet."))
+        }
+        backup::BackupError::Full => super::disk_full(),
+        other => super::unavailable(sentence(&other.to_string())),
+    })?;
+    send(v1::backup_response::Event::Report(v1::BackupReport {
+        path: written.path.display().to_string(),
+        revision: written.revision.0,
+        bundles: written.revision.0,
+        bytes: written.bytes,
+    }))
+}
+
+fn exported(workspace: &Workspace, now_ms: u64, sender: &Sender<v1::ExportWorkspaceResponse>) -> Result<(), Status> {
+    let mut chunks = Chunks { sender, chunk: Vec::with_capacity(CHUNK_BYTES) };
+    let told = |done, total| {
+        let progress = Some(progress("Writing the history", done, total));
+        sender.blocking_send(Ok(v1::ExportWorkspaceResponse { chunk: Vec::new(), progress }))
+    };
+    let mut tell = |done, total| drop(told(done, total));
+    let name = super::name_of(workspace);
+    let written = workspace_file::write(&*workspace.log, workspace.id, name, now_ms, &mut chunks, &mut tell);
+    written.map_err(|error| match error {
+        workspace_file::WriteError::Log(failure) => unreadable(&failure),
+        workspace_file::WriteError::Io(_) => gone(()),
+        workspace_file::WriteError::Damaged { .. } => {
+            let refusal = Refusal::new(Reason::BadBundle, sentence(&error.to_string()));
+            status::refused(&refusal.next("`openprod export --emergency` saves what can be read."))
+        }
+    })?;
+    chunks.flush().map_err(gone)
+}
+
+/// A file that goes to the client in chunks.
+struct Chunks<'a> {
+    sender: &'a Sender<v1::ExportWorkspaceResponse>,
+    chunk: Vec<u8>,
+}
+
+impl Write for Chunks<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = bytes.len().min(CHUNK_BYTES - self.chunk.len());
+        self.chunk.extend_from_slice(&bytes[..count]);
+        if self.chunk.len() == CHUNK_BYTES {
+            self.flush()?;
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.chunk.is_empty() {
+            return Ok(());
+        }
+        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK_BYTES));
+        let part = v1::ExportWorkspaceResponse { chunk, progress: None };
+        self.sender.blocking_send(Ok(part)).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+

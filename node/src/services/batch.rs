@@ -1,0 +1,423 @@
+//! Bundles as clients are told of them: the facts about one, what its ops wrote, and what that changed in what is shown.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use openprod_api::convert::history::{Beside, bundle_info, bundle_kind, signed_ms};
+use openprod_api::convert::path::or_empty;
+use openprod_api::v1;
+use openprod_domain::cell::{Cell, Content};
+use openprod_domain::fold;
+use openprod_domain::index::{self, Direction};
+use openprod_domain::read::{self, EdgeReading, Table};
+use openprod_domain::view::{Read, View};
+use openprod_messages::log::{Entry, Stored};
+use openprod_messages::snapshot::Snapshot;
+use openprod_model::bundle::{Bundle, Header};
+use openprod_model::ids::{ActorId, EdgeId, EntityId, Position};
+use openprod_model::value::{Name, Text};
+
+use super::paging::{MAX_BYTES, Mark};
+use super::reading::{self, view_at};
+
+/// Most records, and most edges, that a batch tells one by one; of larger ones it names the tables to read anew.
+pub(super) const MAX_CHANGED: usize = 2_000;
+/// How far an author's clock may be ahead of this node's before it cannot be right: time zones set wrong are not news.
+const PLAUSIBLE_AHEAD_MS: u64 = 24 * 60 * 60 * 1_000;
+/// 2020-01-01T00:00Z: no bundle is older than the format; a clock without battery shows less.
+const EARLIEST_PLAUSIBLE_MS: u64 = 1_577_836_800_000;
+
+/// Whether the time that a bundle's author saw cannot be right.
+fn is_implausible(entry: &Entry) -> bool {
+    let latest = entry.appended_ms.saturating_add(PLAUSIBLE_AHEAD_MS);
+    entry.wall_ms < EARLIEST_PLAUSIBLE_MS || entry.wall_ms > latest
+}
+
+/// The names of actors, each looked up once.
+pub(super) struct Names<'a> {
+    view: &'a dyn View,
+    known: BTreeMap<ActorId, Option<Text>>,
+}
+
+impl<'a> Names<'a> {
+    /// Names as `view` shows them.
+    pub(super) fn of(view: &'a dyn View) -> Self {
+        Self { view, known: BTreeMap::new() }
+    }
+
+    fn name(&mut self, actor: ActorId) -> Read<Option<&Text>> {
+        if let std::collections::btree_map::Entry::Vacant(unknown) = self.known.entry(actor) {
+            unknown.insert(read::actor_name(self.view, actor)?);
+        }
+        Ok(self.known.get(&actor).and_then(Option::as_ref))
+    }
+
+    /// What people call an actor; a part of its id where nobody gave a name.
+    pub(super) fn called(&mut self, actor: ActorId) -> Read<String> {
+        Ok(self.name(actor)?.map_or_else(|| actor.short(), Text::to_string))
+    }
+}
+
+/// The facts about a stored bundle.
+pub(super) fn info(
+    names: &mut Names<'_>,
+    position: Position,
+    entry: &Entry,
+    stored: &Stored,
+) -> Read<v1::BundleInfo> {
+    let actor_name = names.name(entry.actor)?;
+    let time_implausible = is_implausible(entry);
+    Ok(match stored {
+        Stored::Whole(bundle) => {
+            let shown_in_part = bundle.ops().iter().any(|op| op.operation.is_none());
+            let beside = Beside { revision: position, actor_name, time_implausible, shown_in_part };
+            let header: &Header = bundle.header();
+            bundle_info(header, bundle.digest(), beside)
+        }
+        // What the log keeps beside the bundle is all that is left of it.
+        Stored::Damaged { .. } => v1::BundleInfo {
+            revision: position.0,
+            bundle_id: entry.id.to_string(),
+            bundle_digest: entry.digest.to_string(),
+            actor: entry.actor.to_string(),
+            actor_name: or_empty(actor_name),
+            wall_ms: signed_ms(entry.wall_ms),
+            time_implausible,
+            kind: bundle_kind(entry.kind),
+            label: String::new(),
+            source: None,
+            undoes: Vec::new(),
+            op_count: entry.ops,
+            shown_in_part: true,
+        },
+    })
+}
+
+/// What a watcher wants to be told.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Scope {
+    /// The keys of the tables; none for everything.
+    pub(super) tables: Option<BTreeSet<Name>>,
+}
+
+impl Scope {
+    /// Whether a table is in it.
+    pub(super) fn holds(&self, table: &Name) -> bool {
+        self.tables.as_ref().is_none_or(|tables| tables.contains(table))
+    }
+
+    fn is_everything(&self) -> bool {
+        self.tables.is_none()
+    }
+
+    /// Whether an edge is at a record of a table in it.
+    pub(super) fn holds_edge(&self, view: &dyn View, edge: &EdgeReading) -> Read<bool> {
+        if self.is_everything() {
+            return Ok(true);
+        }
+        let mut at = read::tables_of(view, edge.ends.source)?;
+        at.extend(read::tables_of(view, edge.ends.target)?);
+        Ok(at.iter().any(|table| self.holds(table)))
+    }
+}
+
+/// What the ops of a bundle wrote, within a scope.
+#[derive(Debug, Default)]
+struct Touched {
+    /// The records, and which of their fields.
+    records: BTreeMap<(Name, EntityId), BTreeSet<Name>>,
+    /// The records that were put into tables or taken out.
+    moved: BTreeSet<EntityId>,
+    edges: BTreeSet<EdgeId>,
+    schema: bool,
+    workspace: bool,
+}
+
+impl Touched {
+    fn by(bundle: &Bundle, scope: &Scope) -> Self {
+        let mut touched = Self::default();
+        for operation in bundle.ops().iter().filter_map(|op| op.operation.as_ref()) {
+            for write in fold::writes(operation) {
+                touched.add(write.cell, scope);
+            }
+        }
+        touched
+    }
+
+    fn add(&mut self, cell: Cell, scope: &Scope) {
+        match cell {
+            Cell::Table { table } | Cell::Column { table, .. } => self.schema |= scope.holds(&table),
+            Cell::Facet { table, entity } => {
+                self.moved.insert(entity);
+                if scope.holds(&table) {
+                    self.records.entry((table, entity)).or_default();
+                }
+            }
+            Cell::Field { table, entity, field } => {
+                if scope.holds(&table) {
+                    self.records.entry((table, entity)).or_default().insert(field);
+                }
+            }
+            Cell::Edge { edge } | Cell::EdgeProperty { edge, .. } | Cell::EdgePosition { edge } => {
+                self.edges.insert(edge);
+            }
+            Cell::Setting { .. } | Cell::Member { .. } | Cell::ActorName { .. } => {
+                self.workspace |= scope.is_everything();
+            }
+        }
+    }
+
+    fn too_large(&self) -> v1::TooLarge {
+        let tables: BTreeSet<&Name> = self.records.keys().map(|(table, _)| table).collect();
+        let edges = !self.edges.is_empty() || !self.moved.is_empty();
+        v1::TooLarge { tables: tables.into_iter().map(Name::to_string).collect(), edges }
+    }
+
+    fn is_too_large(&self) -> bool {
+        self.records.len().max(self.edges.len()).max(self.moved.len()) > MAX_CHANGED
+    }
+}
+
+/// A bundle of the log, to be told as what it changed.
+pub(super) struct Telling<'a> {
+    /// A state that has folded it.
+    pub(super) snapshot: &'a dyn Snapshot,
+    /// What to tell.
+    pub(super) scope: &'a Scope,
+    /// Where it lies.
+    pub(super) position: Position,
+    /// What the log keeps beside it.
+    pub(super) entry: &'a Entry,
+    /// The bundle.
+    pub(super) stored: &'a Stored,
+}
+
+impl Telling<'_> {
+    /// The batch, and about how many bytes it takes; none if nothing in scope changed.
+    pub(super) fn batch(&self) -> Read<Option<(v1::ChangeBatch, usize)>> {
+        let after = view_at(self.snapshot, self.position);
+        let told = match self.stored {
+            Stored::Damaged { .. } => self.unknown(&*after)?,
+            Stored::Whole(bundle) => self.known(&*after, &Touched::by(bundle, self.scope))?,
+        };
+        let Some((changes, bytes)) = told else { return Ok(None) };
+        let bundle = Some(info(&mut Names::of(&*after), self.position, self.entry, self.stored)?);
+        let resume_token = Mark { revision: self.position, chain: self.entry.chain }.token();
+        Ok(Some((v1::ChangeBatch { bundle, resume_token, ..changes }, bytes)))
+    }
+
+    /// It cannot be known any more what the bundle changed: everything in scope may have.
+    fn unknown(&self, after: &dyn View) -> Read<Option<(v1::ChangeBatch, usize)>> {
+        let tables = read::tables(after)?.into_iter().map(|table| table.key).filter(|table| self.scope.holds(table));
+        let too_large = Some(v1::TooLarge { tables: tables.map(|table| table.to_string()).collect(), edges: true });
+        let batch = v1::ChangeBatch {
+            schema_changed: true,
+            workspace_changed: self.scope.is_everything(),
+            too_large,
+            ..v1::ChangeBatch::default()
+        };
+        Ok(Some((batch, 0)))
+    }
+
+    fn known(&self, after: &dyn View, touched: &Touched) -> Read<Option<(v1::ChangeBatch, usize)>> {
+        let mut batch = v1::ChangeBatch {
+            schema_changed: touched.schema,
+            workspace_changed: touched.workspace,
+            ..v1::ChangeBatch::default()
+        };
+        if touched.is_too_large() {
+            batch.too_large = Some(touched.too_large());
+            return Ok(Some((batch, 0)));
+        }
+        let before = view_at(self.snapshot, Position(self.position.0.saturating_sub(1)));
+        batch.records = records(&*before, after, touched)?;
+        batch.edges = self.edges(&*before, after, touched)?;
+        let bytes = bytes(&batch);
+        if bytes > MAX_BYTES || batch.edges.len() > MAX_CHANGED {
+            (batch.records, batch.edges) = (Vec::new(), Vec::new());
+            batch.too_large = Some(touched.too_large());
+        }
+        let something = bytes > 0 || batch.schema_changed || batch.workspace_changed;
+        Ok((something || self.scope.is_everything()).then_some((batch, bytes)))
+    }
+
+    fn edges(&self, before: &dyn View, after: &dyn View, touched: &Touched) -> Read<Vec<v1::EdgeChange>> {
+        let mut edges = touched.edges.clone();
+        for record in &touched.moved {
+            // An edge shows while both its ends exist, so it comes and goes with them.
+            if read::exists(before, *record)? != read::exists(after, *record)? {
+                edges.extend(edges_at(self.snapshot.view(), *record)?);
+            }
+        }
+        let mut changes = Vec::new();
+        for edge in edges {
+            changes.extend(self.edge(before, after, edge)?);
+        }
+        Ok(changes)
+    }
+
+    fn edge(&self, before: &dyn View, after: &dyn View, edge: EdgeId) -> Read<Option<v1::EdgeChange>> {
+        let (was, is) = (read::edge(before, edge)?, read::edge(after, edge)?);
+        let in_scope = |view: &dyn View, edge: &Option<EdgeReading>| match edge {
+            Some(edge) => self.scope.holds_edge(view, edge),
+            None => Ok(false),
+        };
+        if was.is_none() && is.is_none() {
+            return Ok(deleted_unseen(before, after, edge)?.map(removed));
+        }
+        if !in_scope(before, &was)? && !in_scope(after, &is)? {
+            return Ok(None);
+        }
+        let (kind, edge) = match (&was, &is) {
+            (None, Some(edge)) => (v1::ChangeKind::Created, v1::Edge::from(edge)),
+            (Some(_), Some(edge)) => (v1::ChangeKind::Changed, v1::Edge::from(edge)),
+            (Some(edge), None) => return Ok(Some(removed(edge.into()))),
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(v1::EdgeChange { kind: kind.into(), edge: Some(edge) }))
+    }
+}
+
+fn removed(edge: v1::Edge) -> v1::EdgeChange {
+    v1::EdgeChange { kind: v1::ChangeKind::Removed.into(), edge: Some(v1::Edge { properties: Vec::new(), ..edge }) }
+}
+
+/// An edge that was deleted while a removed record hid it. Its going may not have been told with the record, as the
+/// index no longer named it by then; told twice, it does no harm.
+fn deleted_unseen(before: &dyn View, after: &dyn View, edge: EdgeId) -> Read<Option<v1::Edge>> {
+    let cell = |view| read::cell(view, Cell::Edge { edge });
+    if cell(after)?.content() != Some(&Content::Absent) {
+        return Ok(None);
+    }
+    let was = cell(before)?;
+    let Some(Content::Edge(ends)) = was.content() else { return Ok(None) };
+    let hidden = EdgeReading { edge, ends: ends.clone(), place: None, properties: Vec::new(), in_conflict: false };
+    Ok(Some((&hidden).into()))
+}
+
+/// The edges that may be at a record.
+fn edges_at(view: &dyn View, record: EntityId) -> Read<Vec<EdgeId>> {
+    let mut edges = Vec::new();
+    for direction in [Direction::From, Direction::To] {
+        for entry in view.entries(&index::edges_at(record, direction, None)).into_iter().flatten() {
+            edges.extend(index::edge_in(&entry?));
+        }
+    }
+    Ok(edges)
+}
+
+fn bytes(batch: &v1::ChangeBatch) -> usize {
+    let records = batch.records.iter().filter_map(|change| change.record.as_ref()).map(reading::weight);
+    let edges = batch.edges.iter().filter_map(|change| change.edge.as_ref()).map(reading::edge_weight);
+    records.chain(edges).sum()
+}
+
+fn records(before: &dyn View, after: &dyn View, touched: &Touched) -> Read<Vec<v1::RecordChange>> {
+    let mut tables: BTreeMap<&Name, Option<Table>> = BTreeMap::new();
+    let mut changes = Vec::new();
+    for ((table, entity), fields) in &touched.records {
+        let known = match tables.get(table) {
+            Some(known) => known,
+            None => &*tables.entry(table).or_insert(read::table_of_key(after, table)?),
+        };
+        let was = read::is_record(before, table, *entity)?;
+        let is = read::is_record(after, table, *entity)?;
+        let in_conflict = reading::membership_in_conflict(after, table, *entity)?;
+        let (kind, record) = match (was, is) {
+            (false, true) => (v1::ChangeKind::Created, whole(after, known.as_ref(), table, *entity)?),
+            (true, true) => (v1::ChangeKind::Changed, part(after, table, *entity, fields, in_conflict)?),
+            (true, false) => {
+                (v1::ChangeKind::Removed, openprod_api::convert::reading::record(*entity, table, in_conflict, []))
+            }
+            // What is hidden changes nothing that is shown.
+            (false, false) => continue,
+        };
+        changes.push(v1::RecordChange { kind: kind.into(), record: Some(record) });
+    }
+    Ok(changes)
+}
+
+/// All fields of a record, hidden columns included.
+fn whole(view: &dyn View, known: Option<&Table>, table: &Name, entity: EntityId) -> Read<v1::Record> {
+    if let Some(known) = known {
+        let columns: Vec<Name> = known.columns.iter().map(|column| column.key.clone()).collect();
+        return reading::record(view, known, entity, &columns);
+    }
+    let fields = read::fields(view, table, entity)?;
+    let in_conflict = reading::membership_in_conflict(view, table, entity)?;
+    Ok(openprod_api::convert::reading::record(entity, table, in_conflict, fields.iter().map(|(name, field)| (name, field))))
+}
+
+/// The fields that changed, those without a value now included.
+fn part(
+    view: &dyn View,
+    table: &Name,
+    entity: EntityId,
+    fields: &BTreeSet<Name>,
+    in_conflict: bool,
+) -> Read<v1::Record> {
+    let mut told = Vec::new();
+    for field in fields {
+        told.push((field, read::field(view, table, entity, field)?));
+    }
+    let told = told.iter().map(|(name, field)| (*name, field));
+    Ok(openprod_api::convert::reading::record(entity, table, in_conflict, told))
+}
+
+#[cfg(test)]
+mod tests {
+    use openprod_model::bundle::BundleKind;
+    use openprod_model::clock::Hlc;
+    use openprod_model::ids::{BundleId, Digest};
+
+    use super::*;
+
+    fn entry(wall_ms: u64, appended_ms: u64) -> Entry {
+        Entry {
+            digest: Digest::from_bytes([1; 32]),
+            chain: Digest::from_bytes([2; 32]),
+            id: BundleId::from_bytes([3; 16]),
+            actor: ActorId::from_bytes([4; 32]),
+            hlc: Hlc::ZERO,
+            wall_ms,
+            kind: BundleKind::EDIT,
+            ops: 1,
+            session: None,
+            appended_ms,
+        }
+    }
+
+    #[test]
+    fn a_time_is_implausible_a_day_ahead_or_before_2020() {
+        let now = 1_795_000_000_000;
+        assert!(!is_implausible(&entry(now + PLAUSIBLE_AHEAD_MS, now)));
+        assert!(is_implausible(&entry(now + PLAUSIBLE_AHEAD_MS + 1, now)));
+        assert!(!is_implausible(&entry(EARLIEST_PLAUSIBLE_MS, now)), "a laptop that was offline for years");
+        assert!(is_implausible(&entry(0, now)));
+    }
+
+    #[test]
+    fn a_scope_takes_what_is_in_its_tables() {
+        let cues = Name::new("cues").unwrap();
+        let record = EntityId::from_bytes([7; 16]);
+        let scope = Scope { tables: Some(BTreeSet::from([cues.clone()])) };
+        let mut touched = Touched::default();
+        touched.add(Cell::Field { table: cues.clone(), entity: record, field: Name::new("label").unwrap() }, &scope);
+        touched.add(Cell::Facet { table: Name::new("people").unwrap(), entity: record }, &scope);
+        touched.add(Cell::Setting { setting: Name::new("name").unwrap() }, &scope);
+        touched.add(Cell::Table { table: Name::new("people").unwrap() }, &scope);
+        assert_eq!(touched.records.len(), 1);
+        assert!(!touched.schema && !touched.workspace);
+        assert_eq!(touched.too_large(), v1::TooLarge { tables: vec!["cues".into()], edges: true });
+    }
+
+    #[test]
+    fn a_batch_of_too_many_records_names_their_tables() {
+        let (mut touched, scope) = (Touched::default(), Scope::default());
+        for number in 0..=u128::try_from(MAX_CHANGED).unwrap() {
+            let entity = EntityId::from_bytes(number.to_be_bytes());
+            touched.add(Cell::Field { table: Name::new("cues").unwrap(), entity, field: Name::new("x").unwrap() }, &scope);
+        }
+        assert!(touched.is_too_large());
+        assert_eq!(touched.too_large(), v1::TooLarge { tables: vec!["cues".into()], edges: false });
+    }
+}

@@ -1,0 +1,111 @@
+//! Commands: the one door for writes, from a request to the commands room and back.
+
+use std::sync::Arc;
+
+use openprod_api::convert::command::{Execution, created};
+use openprod_api::status::{ApiError, refused};
+use openprod_api::v1;
+use openprod_api::v1::command_service_server::CommandService as Service;
+use openprod_domain::cell::Cell;
+use openprod_messages::commands::{CommandsMsg, OpenedConflict, Outcome};
+use openprod_model::ids::ActorId;
+use tonic::{Code, Request, Response, Status};
+
+use super::Caller;
+use crate::node::Node;
+use crate::telemetry;
+
+/// Changes workspaces.
+pub struct CommandService {
+    node: Arc<Node>,
+}
+
+impl CommandService {
+    /// The service of this node.
+    pub fn new(node: Arc<Node>) -> Self {
+        Self { node }
+    }
+}
+
+#[tonic::async_trait]
+impl Service for CommandService {
+    async fn execute(&self, request: Request<v1::ExecuteRequest>) -> Result<Response<v1::ExecuteResponse>, Status> {
+        let caller = super::caller(request.extensions())?;
+        let mut message = request.into_inner();
+        let workspace = super::workspace(&self.node, &message.workspace)?;
+        // A workspace may be named, too; the command is about the one that was found.
+        message.workspace = workspace.id.to_string();
+        let execution = Execution::try_from(message).map_err(|refusal| refused(&refusal))?;
+        let actor = acting(caller, execution.actor)?;
+        let request = Box::new(execution.request);
+        let outcome = workspace.commands.call(|reply| CommandsMsg::Execute { request, actor, reply }).await;
+        let outcome = outcome.map_err(super::no_answer)?.map_err(super::failed)?;
+        count(&outcome);
+        Ok(Response::new(answer(outcome)))
+    }
+}
+
+/// Who acts: whom the caller names, within what the caller may.
+fn acting(caller: Caller, named: Option<ActorId>) -> Result<Option<ActorId>, Status> {
+    match (caller.actor, named) {
+        (Some(own), Some(other)) if own != other => Err(another(own, other)),
+        (Some(own), _) => Ok(Some(own)),
+        (None, named) => Ok(named),
+    }
+}
+
+fn another(own: ActorId, other: ActorId) -> Status {
+    let message = format!("The token of this call acts as {} and not as {}.", own.short(), other.short());
+    let error = ApiError::new(v1::Reason::Unauthenticated, message);
+    ApiError { code: Code::PermissionDenied, at: "actor".to_owned(), ..error }
+        .next("Leave the actor out, or call with that actor's token.")
+        .into()
+}
+
+fn count(outcome: &Outcome) {
+    if !outcome.replayed {
+        metrics::counter!(telemetry::BUNDLES_COMMITTED).increment(1);
+        let opened = u64::try_from(outcome.answer.opened.len()).unwrap_or(u64::MAX);
+        metrics::counter!(telemetry::CONFLICTS_OPENED).increment(opened);
+    }
+}
+
+fn answer(outcome: Outcome) -> v1::ExecuteResponse {
+    let Outcome { revision, answer, replayed } = outcome;
+    v1::ExecuteResponse {
+        revision: revision.0,
+        bundle_id: answer.bundle.to_string(),
+        bundle_digest: answer.digest.to_string(),
+        created: answer.created.into_iter().map(|(index, thing)| created(index, thing)).collect(),
+        opened_conflicts: answer.opened.into_iter().map(opened).collect(),
+        replayed,
+    }
+}
+
+fn opened(conflict: OpenedConflict) -> v1::OpenedConflict {
+    let cell = Cell::from_key(&conflict.cell).as_ref().map(v1::Cell::from);
+    v1::OpenedConflict { cell, sentence: conflict.sentence }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MARA: ActorId = ActorId::from_bytes([1; 32]);
+    const LEO: ActorId = ActorId::from_bytes([2; 32]);
+
+    #[test]
+    fn a_token_acts_as_its_own_actor_only() {
+        let mara = Caller { actor: Some(MARA) };
+        assert_eq!(acting(mara, None).unwrap(), Some(MARA));
+        assert_eq!(acting(mara, Some(MARA)).unwrap(), Some(MARA));
+        assert_eq!(acting(mara, Some(LEO)).unwrap_err().code(), Code::PermissionDenied);
+    }
+
+    #[test]
+    fn the_socket_acts_as_whom_it_names_or_as_the_default() {
+        let socket = Caller { actor: None };
+        assert_eq!(acting(socket, None).unwrap(), None);
+        assert_eq!(acting(socket, Some(LEO)).unwrap(), Some(LEO));
+    }
+}

@@ -1,0 +1,374 @@
+//! The gRPC services: requests become messages, answers become replies; nothing is decided here.
+//!
+//! One file for each service. What all of them share stands in this one: who calls, until when, which workspace is
+//! meant, how failures of the rooms become statuses, and how long answers are streamed. What several need: [`reading`]
+//! (a revision, opened off the runtime's threads), [`moment`] (the past), [`paging`] (tokens), [`batch`] (what a bundle
+//! changed).
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use http::Extensions;
+use openprod_api::status::{self, ApiError};
+use openprod_api::v1::admin_service_server::{self, AdminServiceServer};
+use openprod_api::v1::command_service_server::{self, CommandServiceServer};
+use openprod_api::v1::edge_service_server::{self, EdgeServiceServer};
+use openprod_api::v1::event_service_server::{self, EventServiceServer};
+use openprod_api::v1::history_service_server::{self, HistoryServiceServer};
+use openprod_api::v1::node_service_server::{self, NodeServiceServer};
+use openprod_api::v1::table_service_server::{self, TableServiceServer};
+use openprod_api::v1::workspace_service_server::{self, WorkspaceServiceServer};
+use openprod_api::v1::Reason;
+use openprod_domain::fold::workspace_name_setting;
+use openprod_domain::read;
+use openprod_domain::view::{ReadFailure, View};
+use openprod_messages::address::NoAnswer;
+use openprod_messages::commands::CommandError;
+use openprod_messages::oplog::AppendError;
+use openprod_messages::snapshot::Snapshot;
+use openprod_model::ids::{ActorId, Position, WorkspaceId};
+use openprod_model::refusal::{self, Refusal};
+use openprod_model::value::Value;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
+use tonic::service::Routes;
+use tonic::{Code, Response, Status};
+
+use crate::node::Node;
+use crate::workspace::Workspace;
+
+pub mod admin;
+pub mod command;
+pub mod edge;
+pub mod event;
+pub mod history;
+pub mod node;
+pub mod table;
+pub mod workspace;
+
+mod batch;
+mod moment;
+mod paging;
+mod reading;
+
+/// Largest message that this node sends: beyond what any page or bundle comes to.
+pub const MAX_SENT_BYTES: usize = 64 * 1024 * 1024;
+/// How many calls a stream may be ahead of its reader: parts wait in a channel of this size.
+pub const STREAM_AHEAD: usize = 16;
+/// Largest part of a streamed file, as the API says.
+pub const CHUNK_BYTES: usize = 1024 * 1024;
+
+/// The full names of the services, as health checks name them.
+pub const NAMES: [&str; 8] = [
+    admin_service_server::SERVICE_NAME,
+    command_service_server::SERVICE_NAME,
+    edge_service_server::SERVICE_NAME,
+    event_service_server::SERVICE_NAME,
+    history_service_server::SERVICE_NAME,
+    node_service_server::SERVICE_NAME,
+    table_service_server::SERVICE_NAME,
+    workspace_service_server::SERVICE_NAME,
+];
+
+/// All services of this node, and the reflection that describes them.
+pub fn routes(node: &Arc<Node>) -> Routes {
+    let received = node.config.max_request_mb.saturating_mul(1024 * 1024);
+    macro_rules! bounded {
+        ($server:ident($service:path)) => {
+            $server::new(<$service>::new(Arc::clone(node)))
+                .max_decoding_message_size(received)
+                .max_encoding_message_size(MAX_SENT_BYTES)
+        };
+    }
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(openprod_api::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    const DESCRIBED: &str = "the descriptors were made by this build";
+    Routes::default()
+        .add_service(bounded!(AdminServiceServer(admin::AdminService)))
+        .add_service(bounded!(CommandServiceServer(command::CommandService)))
+        .add_service(bounded!(EdgeServiceServer(edge::EdgeService)))
+        .add_service(bounded!(EventServiceServer(event::EventService)))
+        .add_service(bounded!(HistoryServiceServer(history::HistoryService)))
+        .add_service(bounded!(NodeServiceServer(node::NodeService)))
+        .add_service(bounded!(TableServiceServer(table::TableService)))
+        .add_service(bounded!(WorkspaceServiceServer(workspace::WorkspaceService)))
+        .add_service(reflection().build_v1().expect(DESCRIBED))
+        .add_service(reflection().build_v1alpha().expect(DESCRIBED))
+}
+
+/// Who calls. An extension of every request that a service sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    /// The actor whose token the call carries; none through the Unix socket, whose permissions decide.
+    pub actor: Option<ActorId>,
+}
+
+/// When the caller gives up. An extension of requests that carry a timeout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadline(pub Instant);
+
+/// What streamed answers share: how many there may be, and word that the node stops. An extension of every request.
+#[derive(Debug, Clone)]
+pub struct Streams {
+    slots: Arc<Semaphore>,
+    stopping: watch::Receiver<bool>,
+}
+
+/// A mark on answers that are streamed: what they take in time says nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Streamed;
+
+/// A streamed answer.
+pub type Parts<T> = Pin<Box<dyn futures::Stream<Item = Result<T, Status>> + Send>>;
+
+impl Streams {
+    /// At most `at_once` of them; all end when `stopping` turns true.
+    pub fn new(at_once: usize, stopping: watch::Receiver<bool>) -> Self {
+        Self { slots: Arc::new(Semaphore::new(at_once)), stopping }
+    }
+
+    fn slot(&self) -> Result<OwnedSemaphorePermit, Status> {
+        Arc::clone(&self.slots).try_acquire_owned().map_err(|_| too_busy())
+    }
+}
+
+/// Streams `parts` as the answer to the request with these extensions: it counts as one of the node's streams, and
+/// ends with a status at the request's deadline and when the node stops.
+pub fn streaming<T, S>(extensions: &Extensions, parts: S) -> Result<Response<Parts<T>>, Status>
+where
+    T: Send + 'static,
+    S: futures::Stream<Item = Result<T, Status>> + Send + 'static,
+{
+    let streams = extensions.get::<Streams>().cloned();
+    let slot = streams.as_ref().map(Streams::slot).transpose()?;
+    let deadline = extensions.get::<Deadline>().copied();
+    let end = Box::pin(ends(streams.map(|streams| streams.stopping), deadline));
+    let state = Some((Box::pin(parts), end, slot));
+    let parts = futures::stream::unfold(state, |state| async move {
+        let (mut parts, mut end, slot) = state?;
+        tokio::select! {
+            biased;
+            status = &mut end => Some((Err(status), None)),
+            part = parts.next() => part.map(|part| (part, Some((parts, end, slot)))),
+        }
+    });
+    let mut response = Response::new(Box::pin(parts) as Parts<T>);
+    response.extensions_mut().insert(Streamed);
+    Ok(response)
+}
+
+async fn ends(stopping: Option<watch::Receiver<bool>>, deadline: Option<Deadline>) -> Status {
+    let stops = async {
+        match stopping {
+            Some(stopping) => stopped(stopping).await,
+            None => std::future::pending().await,
+        }
+    };
+    let expires = async {
+        match deadline {
+            Some(Deadline(at)) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = stops => unavailable("The node is stopping."),
+        () = expires => deadline_exceeded(),
+    }
+}
+
+/// Ends when the node stops.
+pub async fn stopped(mut stopping: watch::Receiver<bool>) {
+    if stopping.wait_for(|stopping| *stopping).await.is_err() {
+        // Whoever would say so is gone without a word: then nothing stops.
+        std::future::pending().await
+    }
+}
+
+/// Who makes this call; refused where no door has said so.
+pub fn caller(extensions: &Extensions) -> Result<Caller, Status> {
+    let unknown = || ApiError::new(Reason::Unauthenticated, "It is not known who makes this call.").into();
+    extensions.get::<Caller>().copied().ok_or_else(unknown)
+}
+
+/// Some things are for whoever may read the node's files anyway. `what` begins the sentence of the refusal.
+pub fn own_user_only(caller: Caller, what: &str) -> Result<(), Status> {
+    if caller.actor.is_none() {
+        return Ok(());
+    }
+    let denied = ApiError::new(Reason::Unspecified, format!("{what} through the node's Unix socket only."));
+    let denied = ApiError { code: Code::PermissionDenied, reason: String::new(), ..denied };
+    Err(denied.next("Use the command `openprod` on the node's machine, as the node's user.").into())
+}
+
+/// The running workspace of that id, or of that name if only one has it.
+pub fn workspace(node: &Node, named: &str) -> Result<Workspace, Status> {
+    if named.is_empty() {
+        let missing = Refusal::new(refusal::Reason::InvalidRequest, "The request lacks `workspace`.").at("workspace");
+        return Err(status::refused(&missing.next("`openprod workspaces` lists them.")));
+    }
+    let id = match named.parse::<WorkspaceId>() {
+        Ok(id) => id,
+        Err(_) => named_so(node, named).map_err(|refusal| status::refused(&refusal))?,
+    };
+    node.workspace(id).map_err(|refusal| status::refused(&refusal))
+}
+
+fn named_so(node: &Node, name: &str) -> Result<WorkspaceId, Refusal> {
+    let open = node.workspaces().into_iter().filter_map(|(id, slot)| match slot {
+        crate::node::Slot::Open(workspace) => Some((id, workspace)),
+        crate::node::Slot::Closed { .. } => None,
+    });
+    let named: Vec<_> = open.filter(|(_, workspace)| name_of(workspace) == name).map(|(id, _)| id).collect();
+    match named.as_slice() {
+        [id] => Ok(*id),
+        [] => {
+            let message = format!("This node has no workspace called \"{name}\".");
+            let refusal = Refusal::new(refusal::Reason::UnknownWorkspace, message).at("workspace");
+            Err(refusal.next("`openprod workspaces` lists them."))
+        }
+        several => {
+            let message = format!("{} workspaces are called \"{name}\".", several.len());
+            let refusal = Refusal::new(refusal::Reason::UnknownWorkspace, message).at("workspace");
+            Err(refusal.next("Name the one that is meant by its id."))
+        }
+    }
+}
+
+/// What people call a workspace; empty as long as that cannot be read.
+pub fn name_of(workspace: &Workspace) -> String {
+    workspace.snapshots.snapshot().and_then(|snapshot| name_in(snapshot.view())).unwrap_or_default()
+}
+
+/// What people call the workspace of this view.
+pub fn name_in(view: &dyn View) -> Result<String, ReadFailure> {
+    let value = read::setting(view, &workspace_name_setting())?;
+    Ok(match value {
+        Some(Value::Text(name)) => name.to_string(),
+        _ => String::new(),
+    })
+}
+
+/// The newest snapshot that shows at least this revision; waits for it if need be.
+pub async fn snapshot_from(workspace: &Workspace, min_revision: Position) -> Result<Arc<dyn Snapshot>, Status> {
+    let end = workspace.log.tail().map_err(|failure| unreadable(&failure))?.position;
+    if min_revision > end {
+        let message = format!("Revision {min_revision} is not in this log, which ends at {end}.");
+        let unknown = Refusal::new(refusal::Reason::UnknownHistory, message).at("min_revision");
+        return Err(status::refused(&unknown));
+    }
+    let mut folded = workspace.snapshots.folded();
+    let waits = folded.wait_for(|folded| folded.position >= min_revision);
+    match tokio::time::timeout(openprod_messages::address::CALL_DEADLINE, waits).await {
+        Ok(Ok(_)) => workspace.snapshots.snapshot().map_err(|failure| unreadable(&failure)),
+        Ok(Err(_)) => Err(unavailable("This workspace is being closed.")),
+        Err(_) => Err(unavailable("The state of this workspace does not catch up with its log.")),
+    }
+}
+
+/// What a command's failure is to its caller.
+pub fn failed(error: CommandError) -> Status {
+    match error {
+        CommandError::Refused(refusal) => status::refused(&refusal),
+        CommandError::Unavailable(why) => unavailable(why),
+    }
+}
+
+/// What it is to a caller that the oplog did not take something.
+pub fn not_appended(error: AppendError) -> Status {
+    match error {
+        AppendError::Refused(refusal) => status::refused(&refusal),
+        AppendError::Disk { full: true, .. } => disk_full(),
+        AppendError::Stale | AppendError::Disk { .. } => unavailable(sentence(&error.to_string())),
+    }
+}
+
+/// What it is to a caller that a store could not be read.
+pub fn unreadable(failure: &ReadFailure) -> Status {
+    tracing::error!(%failure, "a read failed");
+    unavailable(sentence(&failure.to_string()))
+}
+
+/// What it is to a caller that a room did not answer.
+pub fn no_answer(none: NoAnswer) -> Status {
+    unavailable(sentence(&none.to_string()))
+}
+
+/// Not now, perhaps later: nothing is known to be wrong with the request.
+pub fn unavailable(why: impl Into<String>) -> Status {
+    ApiError::new(Reason::WorkspaceDown, why).next("Try again; a write with the same command id.").into()
+}
+
+/// The deadline has passed.
+pub fn deadline_exceeded() -> Status {
+    ApiError::new(Reason::DeadlineExceeded, "The deadline passed before the answer was ready.")
+        .next("If it was a write, it may have happened: try again with the same command id.")
+        .into()
+}
+
+/// Too much is under way.
+pub fn too_busy() -> Status {
+    ApiError::new(Reason::TooBusy, "This node serves as many requests as it may at once.")
+        .next("Try again in a moment; the setting max_clients is the limit.")
+        .into()
+}
+
+/// There is no space.
+pub fn disk_full() -> Status {
+    ApiError::new(Reason::DiskFull, "The disk is full.").next("Free some space, then try again.").into()
+}
+
+/// Something went wrong that nobody foresaw; the log has the details, the caller gets none.
+pub fn internal(what: &str) -> Status {
+    tracing::error!(what, "an unforeseen failure");
+    ApiError::new(Reason::Internal, "The node failed in a way that it did not foresee.")
+        .next("Its log says more.")
+        .into()
+}
+
+/// A text as a sentence: a capital first, a full stop last.
+pub fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map_or_else(String::new, |letter| letter.to_uppercase().collect());
+    let stop = if text.ends_with(['.', '!', '?']) { "" } else { "." };
+    format!("{first}{}{stop}", letters.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_ends_at_its_deadline_with_a_status() {
+        let mut extensions = Extensions::new();
+        extensions.insert(Deadline(Instant::now() + std::time::Duration::from_millis(20)));
+        let endless = futures::stream::once(async { Ok(1) }).chain(futures::stream::pending());
+        let parts: Vec<_> = streaming(&extensions, endless).unwrap().into_inner().collect().await;
+        assert_eq!(parts.len(), 2);
+        assert_eq!(parts[1].as_ref().unwrap_err().code(), tonic::Code::DeadlineExceeded);
+    }
+
+    #[tokio::test]
+    async fn a_stopping_node_ends_its_streams_and_there_are_only_so_many() {
+        let (stop, stopping) = watch::channel(false);
+        let mut extensions = Extensions::new();
+        extensions.insert(Streams::new(1, stopping));
+        let first = streaming::<u8, _>(&extensions, futures::stream::pending()).unwrap();
+        let second = streaming::<u8, _>(&extensions, futures::stream::pending()).err().unwrap();
+        assert_eq!(second.code(), tonic::Code::ResourceExhausted);
+        stop.send(true).unwrap();
+        let parts: Vec<_> = first.into_inner().collect().await;
+        assert_eq!(parts[0].as_ref().unwrap_err().code(), tonic::Code::Unavailable);
+        assert!(streaming::<u8, _>(&extensions, futures::stream::empty()).is_ok(), "the slot is free again");
+    }
+
+    #[test]
+    fn texts_become_sentences() {
+        assert_eq!(sentence("the disk is full"), "The disk is full.");
+        assert_eq!(sentence("Why?"), "Why?");
+    }
+}

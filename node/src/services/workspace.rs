@@ -1,0 +1,217 @@
+//! WorkspaceService: makes, lists, describes and takes in workspaces.
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use openprod_api::convert::ids;
+use openprod_api::status;
+use openprod_api::v1;
+use openprod_api::v1::workspace_service_server::WorkspaceService as Service;
+use openprod_domain::cell::{Cell, Content};
+use openprod_domain::read;
+use openprod_domain::view::{Read as Reads, View};
+use openprod_model::ids::{ActorId, CommandId, Position, WorkspaceId};
+use openprod_model::refusal::{Reason, Refusal};
+use openprod_model::value::Text;
+use tokio::sync::{Mutex, mpsc};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::reading::{self, Asked, Scene};
+use super::{caller, failed, name_in, name_of};
+use crate::node::{Node, Slot};
+use crate::workspace_file;
+
+/// Answers to `CreateWorkspace` that are remembered for retries.
+const REMEMBERED: usize = 256;
+
+/// Makes, lists, describes and takes in workspaces.
+pub struct WorkspaceService {
+    node: Arc<Node>,
+    /// Workspaces made since the start, for whoever asks again; locked while one is being made.
+    made: Mutex<VecDeque<Made>>,
+}
+
+struct Made {
+    command: CommandId,
+    asked: v1::CreateWorkspaceRequest,
+    workspace: WorkspaceId,
+    revision: Position,
+}
+
+impl WorkspaceService {
+    /// The service of this node.
+    pub fn new(node: Arc<Node>) -> Self {
+        Self { node, made: Mutex::default() }
+    }
+}
+
+#[tonic::async_trait]
+impl Service for WorkspaceService {
+    async fn create_workspace(
+        &self,
+        request: Request<v1::CreateWorkspaceRequest>,
+    ) -> Result<Response<v1::CreateWorkspaceResponse>, Status> {
+        let caller = caller(request.extensions())?;
+        let asked = request.into_inner();
+        let refused = |refusal: Refusal| status::refused(&refusal);
+        let command: CommandId = ids::id(&asked.command_id, "command_id").map_err(refused)?;
+        let founder: Option<ActorId> = ids::optional_id(&asked.founder, "founder").map_err(refused)?;
+        let founder = acting(caller, founder).map_err(refused)?;
+        let mut made = self.made.lock().await;
+        if let Some(before) = made.iter().find(|made| made.command == command) {
+            return again(before, &asked).map(Response::new).map_err(refused);
+        }
+        let name = Text::new(asked.name.trim()).map_err(|invalid| refused(Refusal::from(invalid).at("name")))?;
+        let (workspace, outcome) = self.node.create(name, founder).await.map_err(failed)?;
+        let new = Made { command, asked, workspace: workspace.id, revision: outcome.revision };
+        let response = v1::CreateWorkspaceResponse {
+            workspace: new.workspace.to_string(),
+            revision: new.revision.0,
+            replayed: false,
+        };
+        made.push_back(new);
+        if made.len() > REMEMBERED {
+            made.pop_front();
+        }
+        Ok(Response::new(response))
+    }
+
+    async fn list_workspaces(
+        &self,
+        _: Request<v1::ListWorkspacesRequest>,
+    ) -> Result<Response<v1::ListWorkspacesResponse>, Status> {
+        let slots = self.node.workspaces();
+        let summary = |(id, slot): &(WorkspaceId, Slot)| v1::WorkspaceSummary {
+            workspace: id.to_string(),
+            name: match slot {
+                Slot::Open(workspace) => name_of(workspace),
+                Slot::Closed { .. } => String::new(),
+            },
+        };
+        let mut workspaces: Vec<_> = slots.iter().map(summary).collect();
+        workspaces.sort_by(|a, b| (&a.name, &a.workspace).cmp(&(&b.name, &b.workspace)));
+        Ok(Response::new(v1::ListWorkspacesResponse { workspaces }))
+    }
+
+    async fn get_workspace(
+        &self,
+        request: Request<v1::GetWorkspaceRequest>,
+    ) -> Result<Response<v1::GetWorkspaceResponse>, Status> {
+        let v1::GetWorkspaceRequest { workspace, min_revision, as_of } = request.into_inner();
+        let asked = Asked { workspace: &workspace, min_revision, as_of, pinned: None };
+        let id = super::workspace(&self.node, &workspace)?.id;
+        let job = move |scene: &Scene| Ok(describe(&*scene.view(), id, scene.revision())?);
+        reading::read(&self.node, asked, job).await.map(Response::new)
+    }
+
+    async fn import_workspace(
+        &self,
+        request: Request<Streaming<v1::ImportWorkspaceRequest>>,
+    ) -> Result<Response<v1::ImportWorkspaceResponse>, Status> {
+        caller(request.extensions())?;
+        let mut chunks = request.into_inner();
+        let (sender, receiver) = mpsc::channel(super::STREAM_AHEAD);
+        let feed = async move {
+            while let Some(v1::ImportWorkspaceRequest { chunk }) = chunks.message().await? {
+                // The reader stops listening when it has found something wrong, and says what.
+                if sender.send(chunk).await.is_err() {
+                    break;
+                }
+            }
+            // Dropping the sender is the end of the file; an interrupted upload therefore reads as a truncated file.
+            Ok::<(), Status>(())
+        };
+        let file = Upload { chunks: receiver, current: Vec::new(), at: 0 };
+        let import = workspace_file::import(&self.node, file, "an uploaded workspace file");
+        let (_, imported) = tokio::join!(feed, import);
+        let imported = imported.map_err(failed)?;
+        Ok(Response::new(v1::ImportWorkspaceResponse {
+            workspace: imported.workspace.to_string(),
+            name: imported.name,
+            revision: imported.revision.0,
+            new_bundles: imported.bundles,
+        }))
+    }
+}
+
+/// Who founds: whom the request names, else whom the token stands for; never anybody else by token.
+fn acting(caller: super::Caller, named: Option<ActorId>) -> Result<Option<ActorId>, Refusal> {
+    match (caller.actor, named) {
+        (Some(actor), Some(named)) if actor != named => {
+            let message = "The token of this call does not stand for the founder that it names.";
+            Err(Refusal::new(Reason::NotAMember, message).at("founder"))
+        }
+        (actor, named) => Ok(actor.or(named)),
+    }
+}
+
+fn again(before: &Made, asked: &v1::CreateWorkspaceRequest) -> Result<v1::CreateWorkspaceResponse, Refusal> {
+    if before.asked != *asked {
+        let message = "This command id was used before, for something else.";
+        return Err(Refusal::new(Reason::CommandIdReused, message).at("command_id"));
+    }
+    let (workspace, revision) = (before.workspace.to_string(), before.revision.0);
+    Ok(v1::CreateWorkspaceResponse { workspace, revision, replayed: true })
+}
+
+/// What a view shows of its workspace.
+fn describe(view: &dyn View, workspace: WorkspaceId, revision: Position) -> Reads<v1::GetWorkspaceResponse> {
+    Ok(v1::GetWorkspaceResponse {
+        workspace: workspace.to_string(),
+        name: name_in(view)?,
+        settings: settings(view)?,
+        members: members(view)?,
+        revision: revision.0,
+    })
+}
+
+fn settings(view: &dyn View) -> Reads<Vec<v1::Setting>> {
+    let mut settings = Vec::new();
+    for item in view.cells(&Cell::settings()) {
+        let (cell, tips) = item?;
+        let reading = read::CellReading { cell, tips };
+        if let (Cell::Setting { setting }, Some(Content::Value(value))) = (&reading.cell, reading.content()) {
+            let (name, value) = (setting.to_string(), Some(value.into()));
+            settings.push(v1::Setting { name, value, in_conflict: reading.in_conflict() });
+        }
+    }
+    Ok(settings)
+}
+
+fn members(view: &dyn View) -> Reads<Vec<v1::Member>> {
+    let mut members = Vec::new();
+    for (actor, membership) in read::members(view)? {
+        let name = read::actor_name(view, actor)?;
+        members.push(v1::Member {
+            actor: actor.to_string(),
+            name: name.map_or_else(String::new, |name| name.to_string()),
+            membership: v1::Membership::from(membership).into(),
+            in_conflict: read::cell(view, Cell::Member { member: actor })?.in_conflict(),
+        });
+    }
+    members.sort_by(|a, b| (&a.name, &a.actor).cmp(&(&b.name, &b.actor)));
+    Ok(members)
+}
+
+/// A file that comes in chunks, to be read off the runtime's threads.
+struct Upload {
+    chunks: mpsc::Receiver<Vec<u8>>,
+    current: Vec<u8>,
+    at: usize,
+}
+
+impl Read for Upload {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.current.len() {
+            match self.chunks.blocking_recv() {
+                Some(chunk) => (self.current, self.at) = (chunk, 0),
+                None => return Ok(0),
+            }
+        }
+        let count = out.len().min(self.current.len() - self.at);
+        out[..count].copy_from_slice(&self.current[self.at..self.at + count]);
+        self.at += count;
+        Ok(count)
+    }
+}

@@ -1,0 +1,33 @@
+//! Storage: opens the two stores of a workspace's folder.
+
+use std::sync::Arc;
+
+use openprod_messages::log::LogReader;
+use openprod_model::ids::WorkspaceId;
+use openprod_oplog::store::LogStore;
+use openprod_state::{OnDisk, StateStore};
+
+use crate::config::Config;
+use crate::folder::WorkspaceFolder;
+
+const MIB: usize = 1024 * 1024;
+
+/// The open stores of a workspace.
+pub struct Stores {
+    /// Its log: the source of truth.
+    pub log: Arc<LogStore>,
+    /// Its state: derived, and made anew where it does not belong to the log.
+    pub state: Arc<StateStore>,
+}
+
+/// Opens the stores in a workspace's folder, making those that are missing. The error is a sentence for people.
+pub fn open(folder: &WorkspaceFolder, id: WorkspaceId, config: &Config) -> Result<Stores, String> {
+    let log = openprod_oplog::store::Options { cache_bytes: config.log_cache_mb.saturating_mul(MIB) };
+    let log = LogStore::open_file(folder.log(), id, log)
+        .map_err(|error| format!("{}: {error}", folder.log().display()))?;
+    let reader: Arc<dyn LogReader> = log.clone();
+    let state = openprod_state::Options { cache_bytes: config.state_cache_mb.saturating_mul(MIB) };
+    let state = StateStore::open(OnDisk(folder.state()), id, reader, state)
+        .map_err(|error| format!("{}: {error}", folder.state().display()))?;
+    Ok(Stores { log, state })
+}

@@ -1,0 +1,22 @@
+//! Whole nodes, as people meet them: real processes, the public API and the real command line.
+
+// What fails here is the test: a panic is the right report.
+#![allow(clippy::unwrap_used)]
+
+mod conflicts;
+mod coverage;
+mod crash;
+mod disk;
+mod doors;
+mod edges;
+mod first_minutes;
+mod kept;
+mod people;
+mod real_data;
+mod refusals;
+mod removal;
+mod rooms;
+mod schema;
+mod startup;
+mod watching;
+mod world;

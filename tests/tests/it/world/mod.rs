@@ -1,0 +1,114 @@
+//! A world to act in: nodes in folders of their own, and people at them.
+
+mod node;
+mod person;
+mod reading;
+mod speak;
+mod steward;
+mod typing;
+mod watcher;
+mod wire;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use openprod_model::ids::WorkspaceId;
+
+pub(crate) use node::{Node, Setup};
+pub(crate) use person::{Person, Thing, connected};
+pub(crate) use speak::*;
+pub(crate) use steward::{brings_in, unpacks_identity, workspace_id};
+pub(crate) use typing::{Typed, typed};
+pub(crate) use watcher::{Watcher, told};
+pub(crate) use wire::{Answer, grpc_web, raw};
+
+/// One node, called the house, and whoever sits at it.
+pub(crate) struct World {
+    pub(crate) house: Node,
+    folder: tempfile::TempDir,
+    names: Names,
+    shows: Mutex<HashMap<String, Show>>,
+}
+
+/// What records and edges are called by those who speak of them.
+pub(crate) type Names = Arc<Mutex<HashMap<String, Thing>>>;
+
+#[derive(Clone)]
+struct Show {
+    id: WorkspaceId,
+    founder: Person,
+}
+
+/// The workspace in which people are, unless it is said otherwise.
+pub(crate) const HAMLET: &str = "Hamlet";
+
+impl World {
+    /// With a node that listens on its Unix socket only.
+    pub(crate) async fn new() -> Self {
+        Self::with(Setup::default()).await
+    }
+
+    /// With a node that is set up otherwise.
+    pub(crate) async fn with(setup: Setup) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let house = Node::start(&folder.path().join("house"), setup).await;
+        Self { house, folder, names: Names::default(), shows: Mutex::default() }
+    }
+
+    /// A folder for files of this test.
+    pub(crate) fn desk(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes a file and tells where it is.
+    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// One more node, with a folder of its own.
+    pub(crate) async fn another_node(&self, name: &str) -> Node {
+        Node::start(&self.folder.path().join(name), Setup::default()).await
+    }
+
+    /// Somebody who works on Hamlet at the house. The first one founds it, the others are admitted.
+    pub(crate) async fn person(&self, name: &str) -> Person {
+        self.person_in(HAMLET, name).await
+    }
+
+    /// Somebody who works on that show at the house.
+    pub(crate) async fn person_in(&self, show: &str, name: &str) -> Person {
+        let person = Person::arrives(&self.house, name, self.names.clone()).await;
+        let known = self.shows.lock().unwrap().get(show).cloned();
+        if let Some(Show { id, founder }) = known {
+            let person = person.in_workspace(id);
+            founder.admits(&person).await;
+            return person;
+        }
+        let id = person.founds(show).await;
+        let person = person.in_workspace(id);
+        self.shows.lock().unwrap().insert(show.to_owned(), Show { id, founder: person.clone() });
+        person
+    }
+
+    /// Somebody who sits at the house and is a member of nothing.
+    pub(crate) async fn stranger(&self, name: &str) -> Person {
+        let person = Person::arrives(&self.house, name, self.names.clone()).await;
+        let show = self.shows.lock().unwrap().get(HAMLET).map(|show| show.id);
+        show.map_or(person.clone(), |id| person.in_workspace(id))
+    }
+
+    /// The lights go out: no process may clean up, and the node is started again.
+    pub(crate) async fn pulls_the_plug(&mut self) {
+        self.house.dies();
+        self.house.comes_back().await;
+    }
+
+    /// The node is stopped as it should be, and started again.
+    pub(crate) async fn restarts(&mut self) {
+        self.house.stops().await;
+        self.house.comes_back().await;
+    }
+}

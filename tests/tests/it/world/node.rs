@@ -1,0 +1,237 @@
+//! A node as a process: started, killed, frozen and started again; its words are kept and shown when a test fails.
+
+use std::io::{BufRead as _, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use openprod_client::{Endpoint, Token};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::sync::watch;
+
+/// Longer than a start takes on the slowest machine: waiting ends here only where something is wrong.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How a node is started.
+#[derive(Debug, Clone)]
+pub(crate) struct Setup {
+    /// An address and port, or off.
+    pub(crate) listen: &'static str,
+    /// Variables in its environment.
+    pub(crate) env: Vec<(&'static str, String)>,
+    /// How many files it may have open; none for the system's own limit.
+    pub(crate) open_files: Option<u32>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { listen: "off", env: Vec::new(), open_files: None }
+    }
+}
+
+impl Setup {
+    /// With a TCP port that the system chooses.
+    pub(crate) fn on_tcp() -> Self {
+        Self { listen: "127.0.0.1:0", ..Self::default() }
+    }
+
+    /// With faults planted: see `src/under_test.rs`.
+    pub(crate) fn faults(faults: &str) -> Self {
+        Self { env: vec![("OPENPROD_FAULTS", faults.to_owned())], ..Self::default() }
+    }
+
+    /// With failpoints set as the fail crate has it.
+    pub(crate) fn failpoints(points: &str) -> Self {
+        Self { env: vec![("FAILPOINTS", points.to_owned())], ..Self::default() }
+    }
+}
+
+/// A node of this test.
+pub(crate) struct Node {
+    folder: PathBuf,
+    setup: Setup,
+    process: Option<Child>,
+    words: Words,
+    /// How long the last start took until it served.
+    pub(crate) start: Duration,
+}
+
+/// All that a node has written so far, over all its lives.
+#[derive(Clone)]
+struct Words {
+    lines: Arc<Mutex<Vec<String>>>,
+    count: Arc<watch::Sender<usize>>,
+}
+
+/// The program under test: the one with failpoints, or the one that the operator names.
+pub(crate) fn program() -> PathBuf {
+    std::env::var_os("OPENPROD_UNDER_TEST").map_or_else(|| env!("CARGO_BIN_EXE_openprod-under-test").into(), PathBuf::from)
+}
+
+impl Node {
+    /// Starts a node on that folder and waits until it serves.
+    pub(crate) async fn start(folder: &Path, setup: Setup) -> Self {
+        let mut node = Self::asleep(folder, setup);
+        node.comes_back().await;
+        node
+    }
+
+    /// A node that was not started yet.
+    pub(crate) fn asleep(folder: &Path, setup: Setup) -> Self {
+        let words = Words { lines: Arc::default(), count: Arc::new(watch::channel(0).0) };
+        Self { folder: folder.to_owned(), setup, process: None, words, start: Duration::ZERO }
+    }
+
+    /// Its folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The folder of its only workspace.
+    pub(crate) fn workspace_folder(&self) -> PathBuf {
+        let mut folders = std::fs::read_dir(self.folder.join("workspaces")).unwrap().map(|entry| entry.unwrap().path());
+        let only = folders.next().unwrap();
+        assert!(folders.next().is_none(), "there are several workspaces");
+        only
+    }
+
+    /// Where it is reached.
+    pub(crate) fn socket(&self) -> Endpoint {
+        Endpoint::Socket(self.folder.join("openprod.sock"))
+    }
+
+    /// Its TCP address.
+    pub(crate) fn address(&self) -> String {
+        let line = self.words.find("address=").expect("this node listens on TCP");
+        line.rsplit("address=").next().unwrap().trim().to_owned()
+    }
+
+    /// The token of that actor.
+    pub(crate) fn token(&self, actor: &str) -> Token {
+        Token::read(&self.token_file(actor)).unwrap()
+    }
+
+    /// The file that holds it.
+    pub(crate) fn token_file(&self, actor: &str) -> PathBuf {
+        self.folder.join(format!("tokens/{actor}.token"))
+    }
+
+    /// How it is started from now on.
+    pub(crate) fn set_up(&mut self, setup: Setup) {
+        self.setup = setup;
+    }
+
+    /// Starts the process, without waiting.
+    pub(crate) fn launches(&mut self) {
+        assert!(self.process.is_none(), "it runs already");
+        self.words.lines.lock().unwrap().clear();
+        let mut process = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        self.words.listen_to(process.stdout.take().unwrap());
+        self.words.listen_to(process.stderr.take().unwrap());
+        self.process = Some(process);
+    }
+
+    fn command(&self) -> Command {
+        let limit = self.setup.open_files.map_or(String::new(), |files| format!("ulimit -n {files}; "));
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("{limit}exec \"$0\" \"$@\"")).arg(program());
+        command.args(["up", "--listen", self.setup.listen, "--data-dir"]).arg(&self.folder);
+        command.envs(self.setup.env.iter().map(|(name, value)| (name, value)));
+        command.env("RUST_BACKTRACE", "0").stdin(Stdio::null());
+        command
+    }
+
+    /// Starts the process and waits until it serves.
+    pub(crate) async fn comes_back(&mut self) {
+        let began = Instant::now();
+        self.launches();
+        self.says("ready").await;
+        self.start = began.elapsed();
+    }
+
+    /// Waits for a line with these words.
+    pub(crate) async fn says(&self, what: &str) -> String {
+        let mut count = self.words.count.subscribe();
+        let hearing = async {
+            loop {
+                match self.words.find(what) {
+                    Some(line) => return line,
+                    None => count.changed().await.unwrap(),
+                }
+            }
+        };
+        let heard = tokio::time::timeout(PATIENCE, hearing).await;
+        heard.unwrap_or_else(|_| panic!("the node never said {what:?}"))
+    }
+
+    /// Whether it has said this.
+    pub(crate) fn has_said(&self, what: &str) -> bool {
+        self.words.find(what).is_some()
+    }
+
+    /// SIGKILL.
+    pub(crate) fn dies(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// SIGTERM, and waits for its end.
+    pub(crate) async fn stops(&mut self) {
+        self.signal(Signal::TERM);
+        let status = self.ends().await;
+        assert!(status.success(), "it did not stop well: {status}");
+    }
+
+    /// Waits until the process ends by itself.
+    pub(crate) async fn ends(&mut self) -> ExitStatus {
+        let mut process = self.process.take().unwrap();
+        let ended = tokio::task::spawn_blocking(move || process.wait().unwrap());
+        tokio::time::timeout(PATIENCE, ended).await.expect("the process ends").unwrap()
+    }
+
+    /// SIGSTOP.
+    pub(crate) fn freezes(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub(crate) fn thaws(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(self.process.as_ref().unwrap()), signal).unwrap();
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("---- the node in {} said:", self.folder.display());
+            self.words.lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter().for_each(|line| eprintln!("{line}"));
+        }
+    }
+}
+
+impl Words {
+    fn listen_to(&self, pipe: impl Read + Send + 'static) {
+        let words = self.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                words.lines.lock().unwrap().push(line);
+                words.count.send_modify(|count| *count += 1);
+            }
+        });
+    }
+
+    fn find(&self, what: &str) -> Option<String> {
+        self.lines.lock().unwrap().iter().find(|line| line.contains(what)).cloned()
+    }
+}

@@ -1,0 +1,80 @@
+//! Somebody who watches a workspace, and what is told.
+
+use openprod_client::{Event, From, Watch, v1};
+
+use super::person::Person;
+use super::reading::field;
+use super::speak::aloud;
+
+/// A watch of a person.
+pub(crate) struct Watcher {
+    watch: Watch,
+    person: Person,
+}
+
+impl Person {
+    /// Watches these tables, all if there are none.
+    pub(crate) fn watches(&self, from: From, tables: &[&str]) -> Watcher {
+        let tables = tables.iter().map(|table| (*table).to_owned()).collect();
+        Watcher { watch: self.workspace().watch(from, tables), person: self.clone() }
+    }
+}
+
+impl Watcher {
+    /// The next event.
+    pub(crate) async fn hears(&mut self) -> Event {
+        let patience = std::time::Duration::from_secs(60);
+        let event = tokio::time::timeout(patience, self.watch.next()).await.expect("something happens").unwrap();
+        match &event {
+            Event::SnapshotEnd(revision) | Event::Bookmark(revision) => self.person.was_shown(*revision),
+            Event::Batch(batch) => self.person.was_shown(batch.bundle.as_ref().unwrap().revision),
+            Event::Snapshot(_) | Event::Resynced => {}
+        }
+        event
+    }
+
+    /// The next bundle; bookmarks are passed over.
+    pub(crate) async fn hears_of_a_bundle(&mut self) -> v1::ChangeBatch {
+        loop {
+            match self.hears().await {
+                Event::Batch(batch) => return batch,
+                Event::Bookmark(_) => {}
+                other => panic!("not a bundle: {other:?}"),
+            }
+        }
+    }
+
+    /// The whole snapshot: its tables, records and edges.
+    pub(crate) async fn hears_the_snapshot(&mut self) -> v1::SnapshotPart {
+        let mut all = v1::SnapshotPart::default();
+        loop {
+            match self.hears().await {
+                Event::Snapshot(part) => {
+                    all.tables.extend(part.tables);
+                    all.records.extend(part.records);
+                    all.edges.extend(part.edges);
+                }
+                Event::SnapshotEnd(_) => return all,
+                other => panic!("not a snapshot: {other:?}"),
+            }
+        }
+    }
+
+    /// With what a later watch goes on from here.
+    pub(crate) fn token(&self) -> String {
+        self.watch.token().expect("something was heard").to_owned()
+    }
+}
+
+/// What a bundle did to the only record in it: "changed LX 12: label=Dawn".
+pub(crate) fn told(batch: &v1::ChangeBatch, column: &str) -> String {
+    let [change] = &batch.records[..] else { panic!("not one record: {batch:?}") };
+    let did = match change.kind() {
+        v1::ChangeKind::Created => "created",
+        v1::ChangeKind::Changed => "changed",
+        v1::ChangeKind::Removed => "removed",
+        v1::ChangeKind::Unspecified => "?",
+    };
+    let record = change.record.as_ref().unwrap();
+    format!("{did}: {column}={}", aloud(field(record, column).value.as_ref()))
+}
