@@ -113,7 +113,10 @@ pub(crate) struct KeyBytes(Vec<u8>);
 
 impl KeyBytes {
     pub(crate) fn tag(tag: u8) -> Self {
-        Self(vec![tag])
+        // Most keys fit: folding makes one for each write.
+        let mut bytes = Vec::with_capacity(64);
+        bytes.push(tag);
+        Self(bytes)
     }
 
     pub(crate) fn name(mut self, name: &Name) -> Self {

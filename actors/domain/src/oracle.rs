@@ -86,8 +86,7 @@ impl Oracle {
 
 impl Register {
     fn tips(&self) -> Vec<Tip> {
-        let mut tips: Vec<Tip> =
-            self.written.values().filter(|tip| !self.dead.contains(&tip.op)).cloned().collect();
+        let mut tips: Vec<Tip> = self.written.values().filter(|tip| !self.dead.contains(&tip.op)).cloned().collect();
         tips.sort_by_key(Tip::order);
         tips
     }
@@ -134,7 +133,8 @@ mod tests {
         for (number, (at, seen, value)) in (1..).zip(steps) {
             let (entity, table, field) = cell(at % 3);
             let tips = oracle.tips(&Cell::Field { table: table.clone(), entity, field: field.clone() });
-            let preds = (0..).zip(&tips).filter(|(bit, _)| seen >> (bit % 32) & 1 == 1).map(|(_, tip)| tip.op).collect();
+            let preds =
+                (0..).zip(&tips).filter(|(bit, _)| seen >> (bit % 32) & 1 == 1).map(|(_, tip)| tip.op).collect();
             let basis = Basis { preds, restores: None, decision: seen % 7 == 0 };
             let at = vec![FieldAt { entity, table, field, basis }];
             let bundle = sealed(&keys, number, &Operation::SetField { at, value: Value::Integer(*value) });

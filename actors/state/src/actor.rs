@@ -306,7 +306,11 @@ mod tests {
         type State = Arc<Mutex<Vec<Position>>>;
         type Arguments = Self::State;
 
-        async fn pre_start(&self, _: ActorRef<OplogMsg>, heard: Self::State) -> Result<Self::State, ActorProcessingErr> {
+        async fn pre_start(
+            &self,
+            _: ActorRef<OplogMsg>,
+            heard: Self::State,
+        ) -> Result<Self::State, ActorProcessingErr> {
             Ok(heard)
         }
 

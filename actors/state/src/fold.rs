@@ -173,13 +173,7 @@ impl Touched {
     }
 
     /// The domain's `register::apply`, for arrival in any order at all.
-    fn apply<G: Ground>(
-        &mut self,
-        ground: &G,
-        key: &[u8],
-        write: Standing,
-        preds: &[OpRef],
-    ) -> Result<(), G::Failure> {
+    fn apply<G: Ground>(&mut self, ground: &G, key: &[u8], write: Standing, preds: &[OpRef]) -> Result<(), G::Failure> {
         for pred in preds {
             self.supersede(ground, key, *pred, write.place.position)?;
         }
@@ -193,13 +187,7 @@ impl Touched {
         Ok(())
     }
 
-    fn supersede<G: Ground>(
-        &mut self,
-        ground: &G,
-        key: &[u8],
-        pred: OpRef,
-        since: Position,
-    ) -> Result<(), G::Failure> {
+    fn supersede<G: Ground>(&mut self, ground: &G, key: &[u8], pred: OpRef, since: Position) -> Result<(), G::Failure> {
         if let Some(at) = self.standing.iter().position(|one| one.tip.op == pred) {
             let written = Some(self.standing.remove(at).place);
             self.dead.insert(pred, Dead { since, written });

@@ -67,9 +67,9 @@ fn contribution(key: &[u8], tips: &[OpRef]) -> [u64; 4] {
     let length = u32::try_from(key.len()).expect("a key is a few names and ids");
     let mut hasher = blake3::Hasher::new();
     hasher.update(CELL_DOMAIN).update(&length.to_le_bytes()).update(key);
-    sorted.iter().for_each(|op| {
+    for op in sorted {
         hasher.update(op.as_bytes());
-    });
+    }
     lanes(hasher.finalize().as_bytes())
 }
 

@@ -27,9 +27,11 @@ mod hash;
 mod store;
 mod tables;
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "the numbers of a test are small")]
 mod testing;
 
 pub use actor::{State, StateArgs};
 pub use store::{
-    Backends, FoldError, InMemory, MAX_PIECE_OPS, OnDisk, OpenError, Options, Round, Settled, StateStore, replay_hash,
+    Backends, FoldError, InMemory, MAX_PIECE_OPS, MAX_UNSETTLED_OPS, OnDisk, OpenError, Options, Round, Settled,
+    StateStore, replay_hash,
 };

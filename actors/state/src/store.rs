@@ -23,24 +23,29 @@ use crate::fold::{Cursor, Dead, Ground, Piece, Standing};
 use crate::hash::Buckets;
 use crate::tables::{self, BUCKETS, DEAD, ENTRIES, META, META_CURSOR, META_FORMAT, META_KINDS, TIPS};
 
-mod snapshot;
-mod spill;
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "the numbers of a test are small")]
 mod histories;
+mod snapshot;
 #[cfg(test)]
+#[allow(clippy::cast_precision_loss, reason = "figures for people")]
 mod speed;
+mod spill;
 #[cfg(test)]
 mod tests;
 
 use snapshot::Snap;
 use spill::{Gauge, Spill};
 
-/// Most ops of a piece, and most that are folded without being durable: what a crash makes us fold again.
-pub const MAX_PIECE_OPS: u64 = 5_000;
+/// Most ops that are folded without being durable: what a crash makes us fold again.
+pub const MAX_UNSETTLED_OPS: u64 = 5_000;
+/// Most ops of a piece, unless one bundle has more. Scattered edits cost a page or two each; the more of them share a
+/// transaction, the fewer pages are written twice.
+pub const MAX_PIECE_OPS: u64 = 50_000;
 /// Most bundles read at once.
-const BATCH_BUNDLES: usize = 5_000;
+const BATCH_BUNDLES: usize = 50_000;
 /// About as many bytes are read at once.
-const BATCH_BYTES: usize = 4 * 1024 * 1024;
+const BATCH_BYTES: usize = 16 * 1024 * 1024;
 
 /// Where the file lies: on a disk, in memory, or in a simulated world.
 pub trait Backends: Send + Sync {
@@ -149,14 +154,16 @@ impl Health {
         self.ailment.load(Ordering::Acquire) == FINE
     }
 
-    fn is(&self, ailment: u8) {
-        self.ailment.fetch_max(ailment, Ordering::AcqRel);
+    /// Gives how it fared before.
+    fn is(&self, ailment: u8) -> u8 {
+        self.ailment.fetch_max(ailment, Ordering::AcqRel)
     }
 
     /// A reader's failure, which the writer would not notice by itself.
     fn failed(&self, error: &StoreError) -> ReadFailure {
-        self.is(error.ailment());
-        if let Some(wake) = &*lock(&self.wake) {
+        if self.is(error.ailment()) == FINE
+            && let Some(wake) = &*lock(&self.wake)
+        {
             wake();
         }
         ReadFailure(error.to_string())
@@ -175,11 +182,9 @@ enum StoreError {
 impl StoreError {
     fn ailment(&self) -> u8 {
         match self {
-            Self::Row(_) => DAMAGED,
-            Self::Redb(redb::Error::Io(error)) if is_garbage(error) => DAMAGED,
-            Self::Redb(redb::Error::Io(_) | redb::Error::PreviousIo | redb::Error::DatabaseClosed) => LATCHED,
-            Self::Redb(redb::Error::LockPoisoned(_)) => LATCHED,
-            Self::Redb(_) => DAMAGED,
+            Self::Redb(redb::Error::Io(error)) if !is_garbage(error) => LATCHED,
+            Self::Redb(redb::Error::PreviousIo | redb::Error::DatabaseClosed | redb::Error::LockPoisoned(_)) => LATCHED,
+            Self::Redb(_) | Self::Row(_) => DAMAGED,
         }
     }
 
@@ -283,7 +288,7 @@ impl StateStore {
         *lock(&self.wake) = Some(Box::new(wake));
     }
 
-    /// Folds some more of the log: about 4 MiB, in pieces of at most [`MAX_PIECE_OPS`] or one bundle each (I-2).
+    /// Folds some more of the log: about 16 MiB, in pieces of at most [`MAX_PIECE_OPS`] or one bundle each (I-2).
     pub fn fold_some(&self) -> Result<Round, FoldError> {
         let mut writer = self.writer();
         let from = self.mend(&mut writer)?;
@@ -393,7 +398,7 @@ impl StateStore {
         let living = self.living.read().unwrap_or_else(PoisonError::into_inner);
         let Some(living) = &*living else { return Err(FoldError::Closed) };
         act(living).map_err(|error| {
-            living.health.is(error.ailment());
+            let _ = living.health.is(error.ailment());
             self.full.store(error.no_space(), Ordering::Relaxed);
             error.into()
         })
@@ -410,7 +415,7 @@ impl StateStore {
         let ops: u64 = bundles.iter().map(|(_, entry, _)| u64::from(entry.ops)).sum();
         let unsettled = writer.unsettled + ops.max(1);
         let (durability, unsettled) =
-            if unsettled < MAX_PIECE_OPS { (Durability::None, unsettled) } else { (Durability::Immediate, 0) };
+            if unsettled < MAX_UNSETTLED_OPS { (Durability::None, unsettled) } else { (Durability::Immediate, 0) };
         let cursor = self.on_living(|living| {
             let transaction = begin(living, durability)?;
             let mut piece = fold_on(&transaction, cursor, bundles)?;
@@ -520,7 +525,11 @@ impl StateStore {
             empty(&transaction, self.workspace)?;
         }
         let known = (read_cursor(&transaction)?, read_buckets(&transaction)?);
-        if useless.is_some() { transaction.commit()? } else { transaction.abort()? }
+        if useless.is_some() {
+            transaction.commit()?;
+        } else {
+            transaction.abort()?;
+        }
         Ok(Ok(known))
     }
 
@@ -575,12 +584,14 @@ impl StateStore {
     fn take_snapshot(&self) -> Read<Snap> {
         let living = self.living.read().unwrap_or_else(PoisonError::into_inner);
         let Some(living) = &*living else { return Err(ReadFailure("it is closed, or just being opened".into())) };
+        // Asked first: the writer may come to promise more while the snapshot is taken.
+        let promised = self.promised.load(Ordering::Acquire);
         let taken = || -> Result<Snap, StoreError> {
             let transaction = living.database.begin_read()?;
             Snap::of(&transaction, Arc::clone(&self.log), Arc::clone(&living.health))
         };
         let snap = taken().map_err(|error| living.health.failed(&error))?;
-        if snap.cursor().position.0 < self.promised.load(Ordering::Acquire) {
+        if snap.cursor().position.0 < promised {
             return Err(ReadFailure("it is being folded again; try again".into()));
         }
         Ok(snap)

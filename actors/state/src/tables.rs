@@ -90,8 +90,12 @@ pub(crate) fn cursor_bytes(cursor: &Cursor) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(80 + 32 * cursor.heads.len());
     bytes.extend_from_slice(&cursor.position.0.to_le_bytes());
     bytes.extend_from_slice(cursor.chain.as_bytes());
-    [bundles, ops, unknown_ops, damaged, cells].iter().for_each(|n| bytes.extend_from_slice(&n.to_le_bytes()));
-    cursor.heads.iter().for_each(|head| bytes.extend_from_slice(head.as_bytes()));
+    for number in [bundles, ops, unknown_ops, damaged, cells] {
+        bytes.extend_from_slice(&number.to_le_bytes());
+    }
+    for head in &cursor.heads {
+        bytes.extend_from_slice(head.as_bytes());
+    }
     bytes
 }
 
@@ -121,7 +125,9 @@ const SEEN: u8 = 4;
 /// restores (16, if flagged), what its author had seen (count, 16 each, if flagged), content (tag, length, bytes).
 pub(crate) fn tips_bytes(standing: &[Standing]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(96 * standing.len());
-    standing.iter().for_each(|one| put_standing(&mut bytes, one));
+    for one in standing {
+        put_standing(&mut bytes, one);
+    }
     bytes
 }
 
@@ -138,7 +144,9 @@ fn put_standing(bytes: &mut Vec<u8>, Standing { tip, place }: &Standing) {
     }
     if !tip.seen.is_empty() {
         put_number(bytes, tip.seen.len() as u64);
-        tip.seen.iter().for_each(|op| bytes.extend_from_slice(op.as_bytes()));
+        for op in &tip.seen {
+            bytes.extend_from_slice(op.as_bytes());
+        }
     }
     put_content(bytes, &tip.content);
 }
@@ -216,10 +224,10 @@ fn read_content(reader: &mut Bytes<'_>) -> Result<Content, BadRow> {
 /// Seven bits a byte, the lowest first, the highest bit set on all but the last (LEB128).
 fn put_number(bytes: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
-        bytes.push(0x80 | (number & 0x7f) as u8);
+        bytes.push(0x80 | number.to_le_bytes()[0]);
         number >>= 7;
     }
-    bytes.push(number as u8);
+    bytes.push(number.to_le_bytes()[0]);
 }
 
 struct Bytes<'a>(&'a [u8]);

@@ -24,7 +24,9 @@ pub(crate) struct FakeLog(Mutex<Vec<(Entry, Stored)>>);
 impl FakeLog {
     pub(crate) fn of(bundles: &[Bundle]) -> Arc<Self> {
         let log = Arc::<Self>::default();
-        bundles.iter().for_each(|bundle| log.append(bundle));
+        for bundle in bundles {
+            log.append(bundle);
+        }
         log
     }
 
@@ -228,7 +230,11 @@ impl Disk {
     /// A disk with what was synced, as after a power cut.
     pub(crate) fn after_power_cut(&self) -> Self {
         let synced = self.0.synced.lock().unwrap().clone();
-        Self(Arc::new(DiskInner { bytes: Mutex::new(synced.clone()), synced: Mutex::new(synced), ..Default::default() }))
+        Self(Arc::new(DiskInner {
+            bytes: Mutex::new(synced.clone()),
+            synced: Mutex::new(synced),
+            ..Default::default()
+        }))
     }
 
     pub(crate) fn flips(&self, at: usize) {

@@ -89,7 +89,9 @@ impl Error {
             (Code::Unavailable, _) | (_, Some(v1::Reason::TooBusy)) => Self::Busy(refused),
             (Code::DeadlineExceeded | Code::Cancelled, _) => Self::Late { at },
             (Code::Unimplemented, _) => Self::Failed { at, why: "it does not know this call: it may be older".into() },
-            (Code::Internal | Code::Unknown | Code::DataLoss, _) => Self::Failed { at, why: without_stop(refused.message) },
+            (Code::Internal | Code::Unknown | Code::DataLoss, _) => {
+                Self::Failed { at, why: without_stop(refused.message) }
+            }
             _ => Self::Refused(refused),
         }
     }

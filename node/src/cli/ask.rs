@@ -67,7 +67,8 @@ fn typed(prompt: &str) -> Result<Zeroizing<String>, CliError> {
 
 /// With the terminal's echo turned off, and on again whatever happens.
 fn unseen(prompt: &str) -> Result<Zeroizing<String>, CliError> {
-    let refused = |error: rustix::io::Errno| CliError::failed(format!("The terminal cannot hide what is typed: {error}."));
+    let refused =
+        |error: rustix::io::Errno| CliError::failed(format!("The terminal cannot hide what is typed: {error}."));
     let before = tcgetattr(io::stdin()).map_err(refused)?;
     let mut silent = before.clone();
     silent.local_modes.remove(LocalModes::ECHO);

@@ -12,28 +12,20 @@ use crate::sheet::cell::parse_value;
 pub const TYPES: &str = "Types: text, integer, float, boolean, date, datetime, duration, enum(a,b,c), \
                          reference or reference(table), blob, list(type)";
 
-const WORDS: &[&str] = &[
-    "text", "integer", "float", "boolean", "date", "datetime", "duration", "enum", "reference", "blob", "list",
-];
+const WORDS: &[&str] =
+    &["text", "integer", "float", "boolean", "date", "datetime", "duration", "enum", "reference", "blob", "list"];
 
 /// Reads a column.
 pub fn column(text: &str) -> Result<NewColumn, CliError> {
-    let Some((named, rest)) = text.split_once(':') else {
-        let (named, default) = text.split_once('=').map_or((text, None), |(named, default)| (named, Some(default)));
-        return finished(name(named)?, FieldType::Text, false, default);
-    };
-    let (of, rest) = rest.split_at(end_of_type(rest));
+    let (named, rest) = text.split_at(text.find([':', '=']).unwrap_or(text.len()));
+    let (of, rest) = rest.strip_prefix(':').map_or(("text", rest), |rest| rest.split_at(end_of_type(rest)));
     let (required, rest) = rest.strip_prefix(":required").map_or((false, rest), |rest| (true, rest));
     let default = match rest {
         "" => None,
         rest => Some(rest.strip_prefix('=').ok_or_else(|| malformed(text))?),
     };
-    finished(name(named)?, field_type(of)?, required, default)
-}
-
-#[expect(clippy::fn_params_excessive_bools, reason = "none of these is a switch")]
-fn finished(name: Name, field_type: FieldType, required: bool, default: Option<&str>) -> Result<NewColumn, CliError> {
-    let wrong = |why| CliError::usage(format!("{name}: the default {why}"));
+    let (name, field_type) = (name(named)?, field_type(of)?);
+    let wrong = |why| CliError::usage(format!("{name}: the default: {why}"));
     let default = default.map_or(Ok(None), |text| parse_value(text, &field_type)).map_err(wrong)?;
     Ok(NewColumn { name, field_type, required, default })
 }

@@ -1,35 +1,66 @@
-//! The command `config`: tells and checks the configuration.
+//! `openprod config`: what the node would be configured with, and who says so.
 
-use clap::{Args, Subcommand};
+use serde_json::json;
 
 use super::context::Context;
 use super::error::CliError;
+use super::output::{Grid, Style, grid, json as show, line, remark};
+use crate::config;
 
 /// What `config` takes.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct ConfigArgs {
-    /// What to do.
     #[command(subcommand)]
-    pub command: ConfigCommand,
+    command: ConfigCommand,
 }
 
-/// What can be done with a configuration.
-#[derive(Debug, Clone, Subcommand)]
-pub enum ConfigCommand {
+#[derive(Debug, Clone, clap::Subcommand)]
+enum ConfigCommand {
     /// Says whether the configuration can be used
     Check,
-    /// Tells every setting
+    /// Shows every setting
     Show {
-        /// Tells where each was set, too
+        /// Shows who gave each value, too
         #[arg(long)]
         origin: bool,
     },
-    /// Prints an example file with every setting
+    /// Prints an example file with every setting and its meaning
     Example,
 }
 
 /// Runs `config`.
-#[expect(clippy::unused_async, reason = "its module is being written")]
-pub async fn run(_: ConfigArgs, _: &Context) -> Result<(), CliError> {
-    Err(CliError::failed("`openprod config` is not there yet."))
+#[expect(clippy::unused_async, reason = "every command is asynchronous, though this one asks nobody")]
+pub async fn run(args: ConfigArgs, context: &Context) -> Result<(), CliError> {
+    match args.command {
+        ConfigCommand::Example => line(config::example().trim_end()),
+        ConfigCommand::Check => check(context),
+        ConfigCommand::Show { origin } => {
+            let header: &[&str] = if origin { &["SETTING", "VALUE", "ORIGIN"] } else { &["SETTING", "VALUE"] };
+            settings(context, header)
+        }
+    }
+}
+
+fn check(context: &Context) -> Result<(), CliError> {
+    context.config()?;
+    if context.style == Style::Json {
+        return show(&json!({"usable": true}));
+    }
+    remark("The configuration can be used.");
+    Ok(())
+}
+
+fn settings(context: &Context, header: &[&str]) -> Result<(), CliError> {
+    let config = context.config()?;
+    let mut shown = Grid::new(header);
+    for entry in config.entries() {
+        let cells = [entry.name.to_owned(), entry.value.clone(), entry.origin.to_string()];
+        if context.style == Style::Json {
+            let [setting, value, origin] = cells;
+            show(&json!({"setting": setting, "value": value, "origin": origin}))?;
+        } else {
+            shown.row(cells.into_iter().take(header.len()));
+        }
+    }
+    if context.style == Style::Json { Ok(()) } else { grid(context.style, &shown) }
 }

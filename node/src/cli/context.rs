@@ -68,7 +68,8 @@ impl Context {
 
     /// The configuration that a node with the same flags would have.
     pub fn config(&self) -> Result<Config, CliError> {
-        let flag = |name: &str, value: &Option<String>| value.clone().map(|value| Flag { name: name.to_owned(), value });
+        let flag =
+            |name: &str, value: &Option<String>| value.clone().map(|value| Flag { name: name.to_owned(), value });
         let flags = [flag("data-dir", &self.globals.data_dir), flag("socket", &self.globals.socket)];
         let flags = flags.into_iter().flatten().collect();
         config::load(self.globals.config.as_deref(), flags).map_err(|error| CliError::usage(format!("{error}.")))
@@ -101,9 +102,9 @@ impl Context {
             return Ok(Some(Token::read(path)?));
         }
         let host = url.trim_start_matches("http://");
-        let is_here = ["127.0.0.1", "localhost", "[::1]"].iter().any(|name| {
-            host.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
-        });
+        let is_here = ["127.0.0.1", "localhost", "[::1]"]
+            .iter()
+            .any(|name| host.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/'])));
         let folder = if is_here { self.config().ok().map(|config| config.data_dir) } else { None };
         Ok(folder.and_then(|folder| {
             let actor = std::fs::read_to_string(folder.join("identities/default")).ok()?;

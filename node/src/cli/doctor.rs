@@ -1,20 +1,79 @@
-//! The command `doctor`: checks this computer, the node and its folder.
+//! `openprod doctor`: the node's checks of itself; without a node, checks of its folder.
 
-use clap::Args;
+use openprod_client::v1;
+use serde_json::json;
 
+use super::backup::offline;
 use super::context::Context;
 use super::error::CliError;
+use super::output::{Grid, Style, grid, json as show, remark};
+use crate::diagnostics::{self, Check, Outcome};
 
 /// What `doctor` takes.
-#[derive(Debug, Clone, Args)]
-pub struct DoctorArgs {
-    /// Mends what can be mended safely
-    #[arg(long)]
-    pub fix: bool,
-}
+#[derive(Debug, Clone, clap::Args)]
+pub struct DoctorArgs {}
 
 /// Runs `doctor`.
-#[expect(clippy::unused_async, reason = "its module is being written")]
-pub async fn run(_: DoctorArgs, _: &Context) -> Result<(), CliError> {
-    Err(CliError::failed("`openprod doctor` is not there yet."))
+pub async fn run(_: DoctorArgs, context: &Context) -> Result<(), CliError> {
+    let checks = match context.client().await {
+        Ok(client) => client.ask(v1::RunDiagnosticsRequest {}).await?.checks,
+        Err(error) if offline::is_elsewhere(context) => return Err(error),
+        Err(_) => without_node(context).await?,
+    };
+    tell(context, &checks)?;
+    match checks.iter().filter(|check| check.outcome() == v1::CheckOutcome::Problem).count() {
+        0 => Ok(()),
+        problems => Err(CliError::failed(format!("There are {problems} problems."))),
+    }
+}
+
+async fn without_node(context: &Context) -> Result<Vec<v1::Diagnosis>, CliError> {
+    let config = context.config()?;
+    remark(&format!("No node answers; this checks its folder {}.", config.data_dir.display()));
+    let checks = tokio::task::spawn_blocking(move || diagnostics::of_folder(&config)).await;
+    let checks = checks.map_err(|error| CliError::failed(format!("The checks broke off: {error}.")))?;
+    Ok(checks.into_iter().map(told).collect())
+}
+
+/// A check as a node would tell it.
+fn told(check: Check) -> v1::Diagnosis {
+    let Check { id, title, outcome, evidence, fix } = check;
+    let outcome = outcome_of(outcome).into();
+    v1::Diagnosis { id: id.to_owned(), title: title.to_owned(), outcome, evidence, fix }
+}
+
+/// How a check went, as a node would tell it.
+pub(super) fn outcome_of(outcome: Outcome) -> v1::CheckOutcome {
+    match outcome {
+        Outcome::Ok => v1::CheckOutcome::Ok,
+        Outcome::Warning => v1::CheckOutcome::Warning,
+        Outcome::Problem => v1::CheckOutcome::Problem,
+    }
+}
+
+/// How a check went, in a word.
+pub(super) fn word(outcome: v1::CheckOutcome) -> &'static str {
+    match outcome {
+        v1::CheckOutcome::Unspecified => "unknown",
+        v1::CheckOutcome::Ok => "ok",
+        v1::CheckOutcome::Warning => "warning",
+        v1::CheckOutcome::Problem => "PROBLEM",
+    }
+}
+
+fn tell(context: &Context, checks: &[v1::Diagnosis]) -> Result<(), CliError> {
+    if context.style == Style::Json {
+        return checks.iter().try_for_each(|check| {
+            let outcome = word(check.outcome()).to_lowercase();
+            show(&json!({
+                "id": check.id, "title": check.title, "outcome": outcome, "evidence": check.evidence, "fix": check.fix,
+            }))
+        });
+    }
+    let mut shown = Grid::new(&["ID", "OUTCOME", "SEEN", "WHAT TO DO"]);
+    for check in checks {
+        let outcome = word(check.outcome()).to_owned();
+        shown.row([check.id.clone(), outcome, check.evidence.clone(), check.fix.clone()]);
+    }
+    grid(context.style, &shown)
 }

@@ -139,7 +139,9 @@ async fn question(workspace: &Workspace, filter: Filter) -> Result<v1::ListBundl
         None => String::new(),
     };
     let record = match (&filter.record, &filter.table) {
-        (Some(wanted), Some(table)) => KnownTable::read(workspace, table).await?.record(workspace, wanted).await?.to_string(),
+        (Some(wanted), Some(table)) => {
+            KnownTable::read(workspace, table).await?.record(workspace, wanted).await?.to_string()
+        }
         (Some(wanted), None) => anywhere(workspace, wanted).await?.to_string(),
         (None, _) => String::new(),
     };

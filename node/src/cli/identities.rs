@@ -9,10 +9,10 @@ use openprod_client::{Client, v1};
 use serde_json::{Value as Json, json};
 use zeroize::Zeroizing;
 
+use super::ask;
 use super::context::{self, Context};
 use super::error::CliError;
 use super::output::{self, Grid, Style, grid, line, remark};
-use super::ask;
 use crate::folder;
 
 /// Lists, makes, exports and imports identities of the node

@@ -107,7 +107,8 @@ pub fn bundle(bundle: &v1::BundleInfo) -> Json {
 
 /// What made a bundle, in a word.
 pub fn kind_word(bundle: &v1::BundleInfo) -> &'static str {
-    openprod_api::convert::history::bundle_kind_of(bundle.kind).map_or("unknown", openprod_model::bundle::BundleKind::word)
+    openprod_api::convert::history::bundle_kind_of(bundle.kind)
+        .map_or("unknown", openprod_model::bundle::BundleKind::word)
 }
 
 /// Who made a bundle: the name, else the beginning of the id.

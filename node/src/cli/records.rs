@@ -188,7 +188,11 @@ impl Listing {
             self.grid.rows.extend(rows);
         }
         if self.style == Style::Plain {
-            if is_first { grid(self.style, &self.grid)? } else { more(&self.grid)? }
+            if is_first {
+                grid(self.style, &self.grid)?
+            } else {
+                more(&self.grid)?
+            }
             self.grid.rows.clear();
         }
         Ok(if self.told >= self.limit { Wants::NoMore } else { self.cut })

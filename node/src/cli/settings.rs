@@ -31,6 +31,7 @@ enum SettingsCommand {
         /// Its name
         setting: String,
         /// Its value; left out for the default
+        #[arg(allow_negative_numbers = true)]
         value: Option<String>,
         /// The value's type
         #[arg(long = "type", value_name = "TYPE", default_value = "text")]

@@ -138,6 +138,7 @@ enum AlterCommand {
         /// Column
         column: String,
         /// The default; left out for none
+        #[arg(allow_hyphen_values = true)]
         value: Option<String>,
     },
 }

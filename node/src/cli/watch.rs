@@ -80,12 +80,8 @@ fn as_json(event: &Event) -> Json {
 }
 
 fn batch_json(batch: &v1::ChangeBatch) -> Json {
-    let record = |change: &v1::RecordChange| {
-        json!({"change": change_word(change.kind()), "record": change.record.as_ref().map(told::record)})
-    };
-    let edge = |change: &v1::EdgeChange| {
-        json!({"change": change_word(change.kind()), "edge": change.edge.as_ref().map(told::edge)})
-    };
+    let record = |change: &v1::RecordChange| json!({"change": change_word(change.kind()), "record": change.record.as_ref().map(told::record)});
+    let edge = |change: &v1::EdgeChange| json!({"change": change_word(change.kind()), "edge": change.edge.as_ref().map(told::edge)});
     let too_large = batch.too_large.as_ref().map(|large| json!({"tables": large.tables, "edges": large.edges}));
     json!({
         "event": "batch", "bundle": batch.bundle.as_ref().map(told::bundle),

@@ -109,7 +109,7 @@ pub fn bytes(count: u64) -> String {
     }
     // The last unit that leaves at least one; tenths by whole numbers, cut off.
     let step = (usize::try_from(count.ilog2()).unwrap_or_default() / 10).min(UNITS.len());
-    let tenths = u128::from(count) * 10 >> (10 * step);
+    let tenths = (u128::from(count) * 10) >> (10 * step);
     format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[step - 1])
 }
 

@@ -98,12 +98,7 @@ async fn present(workspace: &Workspace, table: &KnownTable, record: EntityId) ->
 }
 
 /// Makes a change of these commands and tells of it.
-pub async fn send(
-    context: &Context,
-    workspace: &Workspace,
-    commands: &[Command],
-    verb: &str,
-) -> Result<(), CliError> {
+pub async fn send(context: &Context, workspace: &Workspace, commands: &[Command], verb: &str) -> Result<(), CliError> {
     tell(context, &workspace.execute(&Change::new(commands)).await?, verb)
 }
 

@@ -21,6 +21,8 @@ mod calls;
 mod doors;
 mod gate;
 mod pages;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::path::PathBuf;

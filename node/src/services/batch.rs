@@ -58,12 +58,7 @@ impl<'a> Names<'a> {
 }
 
 /// The facts about a stored bundle.
-pub(super) fn info(
-    names: &mut Names<'_>,
-    position: Position,
-    entry: &Entry,
-    stored: &Stored,
-) -> Read<v1::BundleInfo> {
+pub(super) fn info(names: &mut Names<'_>, position: Position, entry: &Entry, stored: &Stored) -> Read<v1::BundleInfo> {
     let actor_name = names.name(entry.actor)?;
     let time_implausible = is_implausible(entry);
     Ok(match stored {
@@ -344,7 +339,12 @@ fn whole(view: &dyn View, known: Option<&Table>, table: &Name, entity: EntityId)
     }
     let fields = read::fields(view, table, entity)?;
     let in_conflict = reading::membership_in_conflict(view, table, entity)?;
-    Ok(openprod_api::convert::reading::record(entity, table, in_conflict, fields.iter().map(|(name, field)| (name, field))))
+    Ok(openprod_api::convert::reading::record(
+        entity,
+        table,
+        in_conflict,
+        fields.iter().map(|(name, field)| (name, field)),
+    ))
 }
 
 /// The fields that changed, those without a value now included.
@@ -415,7 +415,8 @@ mod tests {
         let (mut touched, scope) = (Touched::default(), Scope::default());
         for number in 0..=u128::try_from(MAX_CHANGED).unwrap() {
             let entity = EntityId::from_bytes(number.to_be_bytes());
-            touched.add(Cell::Field { table: Name::new("cues").unwrap(), entity, field: Name::new("x").unwrap() }, &scope);
+            touched
+                .add(Cell::Field { table: Name::new("cues").unwrap(), entity, field: Name::new("x").unwrap() }, &scope);
         }
         assert!(touched.is_too_large());
         assert_eq!(touched.too_large(), v1::TooLarge { tables: vec!["cues".into()], edges: false });

@@ -37,14 +37,9 @@ impl Service for EdgeService {
         request: Request<v1::ListEdgesRequest>,
     ) -> Result<Response<v1::ListEdgesResponse>, Status> {
         let request = request.into_inner();
-        let asked = Asked {
-            workspace: &request.workspace,
-            min_revision: request.min_revision,
-            as_of: request.as_of.clone(),
-            pinned: None,
-        };
-        let job = { let request = request.clone(); move |scene: &Scene| list(scene, &request) };
-        read(&self.node, asked, job).await.map(Response::new)
+        let (workspace, as_of) = (request.workspace.clone(), request.as_of.clone());
+        let asked = Asked { workspace: &workspace, min_revision: request.min_revision, as_of, pinned: None };
+        read(&self.node, asked, move |scene| list(scene, &request)).await.map(Response::new)
     }
 
     async fn get_edge(&self, request: Request<v1::GetEdgeRequest>) -> Result<Response<v1::GetEdgeResponse>, Status> {
@@ -82,8 +77,7 @@ fn list(scene: &Scene, request: &v1::ListEdgesRequest) -> Result<v1::ListEdgesRe
 }
 
 fn pages(request: &v1::ListEdgesRequest) -> Pages {
-    let unpaged =
-        v1::ListEdgesRequest { page_size: 0, page_token: String::new(), min_revision: 0, ..request.clone() };
+    let unpaged = v1::ListEdgesRequest { page_size: 0, page_token: String::new(), min_revision: 0, ..request.clone() };
     Pages::of(&unpaged)
 }
 

@@ -6,6 +6,7 @@ use openprod_api::convert::history::{BundleName, bundle_named, cell_content};
 use openprod_api::v1;
 use openprod_api::v1::history_service_server::HistoryService as Service;
 use openprod_domain::cell::{Cell, Content};
+use openprod_domain::describe;
 use openprod_domain::fold::{self, Write};
 use openprod_domain::view::{Read, View};
 use openprod_messages::log::{Entry, LogReader, Stored};
@@ -77,7 +78,9 @@ fn list(scene: &Scene, request: &v1::ListBundlesRequest) -> Result<v1::ListBundl
         v1::ListBundlesRequest { page_size: 0, page_token: String::new(), min_revision: 0, ..request.clone() };
     let pages = Pages::of(&unpaged);
     let newest = scene.snapshot.position();
-    let from = pages.place::<Position>(&request.page_token)?.map_or(newest, |(_, behind)| Position(behind.0.saturating_sub(1)));
+    let from = pages
+        .place::<Position>(&request.page_token)?
+        .map_or(newest, |(_, behind)| Position(behind.0.saturating_sub(1)));
     let view = scene.view();
     let filter = Filter::of(request, &*view)?;
     let mut search = Search { scene, filter: &filter, names: Names::of(&*view), found: Vec::new(), read: 0 };
@@ -143,7 +146,7 @@ fn position_of(log: &dyn LogReader, named: &str) -> Result<Position, Problem> {
 }
 
 fn no_bundle(named: &str) -> Refusal {
-    Refusal::new(Reason::UnknownHistory, format!("There is no bundle {named}.")).at("bundle")
+    Refusal::new(Reason::UnknownHistory, format!("There is no bundle {}.", describe::escaped(named))).at("bundle")
 }
 
 fn one(scene: &Scene, position: Position, request: &v1::GetBundleRequest) -> Result<v1::GetBundleResponse, Problem> {

@@ -108,7 +108,9 @@ fn opened<T: Serialize + DeserializeOwned>(token: &str, at: &str) -> Result<T, R
 }
 
 fn not_a_token(at: &str) -> Refusal {
-    Refusal::new(Reason::InvalidValue, "This is not a token that a node gave.").at(at).next("Leave it out to begin anew.")
+    Refusal::new(Reason::InvalidValue, "This is not a token that a node gave.")
+        .at(at)
+        .next("Leave it out to begin anew.")
 }
 
 #[cfg(test)]

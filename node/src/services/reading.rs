@@ -82,7 +82,11 @@ pub(super) struct Stop(Arc<AtomicBool>);
 impl Stop {
     /// A failure once nobody waits any more; to be asked now and then by what takes long.
     pub(super) fn check(&self) -> Result<(), Problem> {
-        if self.0.load(Ordering::Relaxed) { Err(Status::cancelled("Nobody waits for this any more.").into()) } else { Ok(()) }
+        if self.0.load(Ordering::Relaxed) {
+            Err(Status::cancelled("Nobody waits for this any more.").into())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -296,7 +300,9 @@ fn field_weight(field: &v1::FieldReading) -> usize {
         Some(Kind::List(list)) => list.items.iter().map(item_weight).sum(),
         _ => 64,
     };
-    32 + field.column.len() + value + field.target.as_ref().map_or(0, |target| 64 + target.table.len() + target.field.len())
+    32 + field.column.len()
+        + value
+        + field.target.as_ref().map_or(0, |target| 64 + target.table.len() + target.field.len())
 }
 
 fn item_weight(item: &v1::Primitive) -> usize {

@@ -7,6 +7,7 @@ use openprod_api::convert::path::{optional_name, required};
 use openprod_api::v1;
 use openprod_api::v1::table_service_server::TableService as Service;
 use openprod_domain::cell::Cell;
+use openprod_domain::describe::escaped;
 use openprod_domain::query::{Checked, Context, Page, PageKey, Query};
 use openprod_domain::read::{self, Table};
 use openprod_domain::view::{Read, View};
@@ -123,22 +124,28 @@ fn tables_with(view: &dyn View, record: EntityId) -> Read<Vec<Table>> {
 
 /// Why there is none: it was removed, or never was.
 fn no_record(view: &dyn View, record: EntityId, table: &str) -> Read<Refusal> {
-    let within = if table.is_empty() { String::new() } else { format!(" in table \"{table}\"") };
-    let removed = was_ever(view, record)?;
-    let message = match removed {
-        true => format!("Record {record} was removed or is hidden{within}."),
-        false => format!("There is no record {record}{within}."),
+    let within = if table.is_empty() {
+        " in a table that is shown".to_owned()
+    } else {
+        format!(" in table \"{}\"", escaped(table))
     };
-    let next = if removed { "A read as of an earlier revision still shows it." } else { "" };
-    Ok(Refusal::new(Reason::UnknownRecord, message).at("record").next(next))
+    let refusal = |message: String| Refusal::new(Reason::UnknownRecord, message).at("record");
+    if read::exists(view, record)? {
+        return Ok(refusal(format!("Record {record} is not{within}, but elsewhere.")));
+    }
+    if was_ever(view, record)? {
+        let next = "A read as of an earlier revision still shows it.";
+        return Ok(refusal(format!("Record {record} was removed.")).next(next));
+    }
+    Ok(refusal(format!("There is no record {record}.")))
 }
 
+/// Whether it was ever put into a table.
 fn was_ever(view: &dyn View, entity: EntityId) -> Read<bool> {
     for item in view.cells(&Cell::tables()) {
-        if let (Cell::Table { table }, _) = item? {
-            if !view.tips(&Cell::Facet { table, entity })?.is_empty() {
-                return Ok(true);
-            }
+        let (Cell::Table { table }, _) = item? else { continue };
+        if !view.tips(&Cell::Facet { table, entity })?.is_empty() {
+            return Ok(true);
         }
     }
     Ok(false)

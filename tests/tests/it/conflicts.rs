@@ -74,6 +74,7 @@ async fn clearing_against_setting_is_a_conflict_too_and_a_late_edit_opens_a_deci
     }
     mara.clears("LX 12", "label").await;
     assert_eq!(leo.sets("LX 12", "label", "Blackout").await.opened_conflicts.len(), 1);
+    mara.looks("LX 12").await;
     mara.decides("LX 12", "label", "Sunrise").await;
     assert!(!leo.looks_at("LX 12", "label").await.in_conflict);
     ann.sets("LX 12", "label", "Noon").await;

@@ -380,7 +380,7 @@ fn stranger(author: ActorId) -> Refusal {
 fn well_placed(bundle: &Bundle, ancestors: &Ancestors, end: Position) -> Result<(), Refusal> {
     let header = bundle.header();
     let latest = ancestors.iter().map(|(_, known)| known.last_hlc.ms + 1).max().unwrap_or(0);
-    if ancestors.iter().any(|(_, known)| header.hlc < known.last_hlc) {
+    if ancestors.iter().any(|(_, known)| header.hlc <= known.last_hlc) {
         return Err(bad("Its clock does not exceed that of what it builds on."));
     }
     if header.hlc.ms > latest.max(LATEST_WALL_MS) {

@@ -8,7 +8,8 @@ use openprod_model::ids::{Position, WorkspaceId};
 use openprod_model::refusal::Reason;
 
 use super::kit::{
-    Knowledge, MemoryDisk, WORKSPACE, Working, append_of, check_log, command, edit, person, running, running_on,
+    Asked, Gate, Knowledge, MemoryDisk, WORKSPACE, Working, append_of, check_log, command, edit, person, running,
+    running_on,
 };
 
 fn reason<T>(result: Result<T, AppendError>) -> Reason {
@@ -64,6 +65,31 @@ async fn a_command_id_acts_once_queued_or_stored() {
     other.receipt.payload = [9; 32];
     let asked = oplog.ask(|reply| OplogMsg::Append { append: Box::new(other), reply });
     assert_eq!(reason(asked.answer().await.unwrap()), Reason::CommandIdReused);
+}
+
+/// I-1: neither a bundle nor a retry of its command is acknowledged before its commit.
+#[tokio::test]
+async fn nothing_is_acknowledged_before_its_commit_and_all_that_queued_shares_the_next() {
+    let gate = Gate::default();
+    let oplog = running_on(MemoryDisk::default(), &Working::Behind(gate.clone())).await;
+    let (mara, mut known) = (person("Mara"), Knowledge::default());
+    oplog.append(&known.bootstrap(&mara)).await.unwrap();
+    gate.closes();
+    let (id, first) = (command(), known.edit(&mara));
+    let mut asked = vec![oplog.ask_append(&first, id), oplog.ask_append(&first, id)];
+    asked.extend((0..50).map(|_| oplog.ask_append(&known.edit(&mara), command())));
+    asked.push(oplog.ask_append(&first, id));
+    let mut tail = oplog.ask(|reply| OplogMsg::Tail { reply });
+    assert!(oplog.skip(99).await.is_err(), "behind all of them in the mailbox, and answered at once");
+    assert!(asked.iter_mut().all(Asked::is_open) && tail.is_open());
+    assert_eq!(*oplog.appended.borrow(), Position(1));
+    gate.opens();
+    for asked in asked {
+        asked.answer().await.unwrap().unwrap();
+    }
+    assert_eq!(tail.answer().await.unwrap().unwrap().position, Position(52));
+    let heard = oplog.heard.lock().unwrap().clone();
+    assert!([&[Position(1), Position(2), Position(52)][..], &[Position(1), Position(2)]].contains(&&heard[..]));
 }
 
 #[tokio::test]

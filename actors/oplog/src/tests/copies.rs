@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use openprod_messages::log::LogReader;
+use openprod_messages::oplog::AppendError;
 use openprod_model::bundle::Bundle;
 use openprod_model::ids::{Position, WorkspaceId};
 use tempfile::TempDir;
@@ -33,6 +34,22 @@ fn a_log(bundles: usize) -> (TempDir, PathBuf, Vec<Bundle>) {
     drop(writer);
     drop(store);
     (folder, path, all)
+}
+
+/// What the dead incarnation's writer still had in hand is never written behind the back of the next.
+#[test]
+fn only_the_newest_writer_writes() {
+    let (_folder, path, _) = a_log(3);
+    let store = LogStore::open_file(&path, WORKSPACE, OPTIONS).unwrap();
+    let dead = store.writer();
+    let base = dead.ledger().unwrap().end();
+    let living = store.writer();
+    let batch = Batch { base, changes: Vec::new(), end: base, now_ms: 1 };
+    assert_eq!(dead.commit(&batch), Err(AppendError::Stale));
+    assert!(matches!(dead.ledger(), Err(AppendError::Stale)));
+    assert_eq!(living.commit(&batch).unwrap(), store.tail().unwrap());
+    let elsewhere = Batch { base: End::EMPTY, ..batch };
+    assert_eq!(living.commit(&elsewhere), Err(AppendError::Stale), "made for another log");
 }
 
 fn open_error(path: &PathBuf, workspace: WorkspaceId) -> OpenError {

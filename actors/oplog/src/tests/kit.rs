@@ -216,9 +216,35 @@ impl Spawner for Inline {
     }
 }
 
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A writer's thread that can be held up.
+#[derive(Clone, Default)]
+pub(crate) struct Gate(Arc<Mutex<Option<Vec<Job>>>>);
+
+impl Gate {
+    pub(crate) fn closes(&self) {
+        self.0.lock().unwrap().get_or_insert_default();
+    }
+    pub(crate) fn opens(&self) {
+        let held = self.0.lock().unwrap().take();
+        held.into_iter().flatten().for_each(|job| job());
+    }
+}
+
+impl Spawner for Gate {
+    fn run(&self, job: Job) {
+        match &mut *self.0.lock().unwrap() {
+            Some(held) => held.push(job),
+            None => drop(std::thread::spawn(job)),
+        }
+    }
+}
+
 pub(crate) enum Working {
     Threads,
     Inline,
+    Behind(Gate),
 }
 
 pub(crate) fn environment(working: &Working) -> (Environment, Arc<HandClock>) {
@@ -226,6 +252,7 @@ pub(crate) fn environment(working: &Working) -> (Environment, Arc<HandClock>) {
     let spawner: Arc<dyn Spawner> = match working {
         Working::Threads => Arc::new(Threads),
         Working::Inline => Arc::new(Inline),
+        Working::Behind(gate) => Arc::new(gate.clone()),
     };
     (Environment { clock: clock.clone(), random: Arc::new(Zeros), spawner }, clock)
 }
@@ -508,6 +535,10 @@ pub(crate) fn append_of(bundle: &Bundle, command: CommandId) -> Append {
 pub(crate) struct Asked<T>(ractor::concurrency::OneshotReceiver<T>);
 
 impl<T> Asked<T> {
+    pub(crate) fn is_open(&mut self) -> bool {
+        matches!(self.0.try_recv(), Err(tokio::sync::oneshot::error::TryRecvError::Empty))
+    }
+
     /// None if the actor died over it.
     pub(crate) async fn answer(self) -> Option<T> {
         tokio::time::timeout(std::time::Duration::from_secs(20), self.0).await.expect("an answer in time").ok()

@@ -41,8 +41,13 @@ enum Event {
 }
 
 fn a_step() -> impl Strategy<Value = Step> {
-    (0..3_u8, 0..9_u8, 0..3_u64, any::<u32>(), 0..3_u8)
-        .prop_map(|(author, kind, at, seen, value)| Step { author, kind, at, seen, value })
+    (0..3_u8, 0..9_u8, 0..3_u64, any::<u32>(), 0..3_u8).prop_map(|(author, kind, at, seen, value)| Step {
+        author,
+        kind,
+        at,
+        seen,
+        value,
+    })
 }
 
 fn an_event() -> impl Strategy<Value = Event> {
@@ -62,7 +67,7 @@ fn an_event() -> impl Strategy<Value = Event> {
 fn operation(step: &Step, known: &dyn Fn(&Cell) -> Vec<OpRef>) -> Operation {
     let basis = |cell: &Cell| {
         let mut basis = knowing(chosen(&known(cell), step.seen));
-        basis.decision = step.seen % 5 == 0;
+        basis.decision = step.seen.is_multiple_of(5);
         basis
     };
     let (entity, table, edge) = (entity(step.at), name("cues"), EdgeId::from_bytes([step.at as u8; 16]));
@@ -81,7 +86,9 @@ fn operation(step: &Step, known: &dyn Fn(&Cell) -> Vec<OpRef>) -> Operation {
     };
     match step.kind {
         0 => Operation::AttachFacet { at: facet_at() },
-        1 => Operation::DetachFacet { at: facet_at(), seen: chosen(&known(&Cell::Facet { table, entity }), !step.seen) },
+        1 => {
+            Operation::DetachFacet { at: facet_at(), seen: chosen(&known(&Cell::Facet { table, entity }), !step.seen) }
+        }
         2 => Operation::ClearField { at: vec![field_at()] },
         3 => {
             let ends = EdgeEnds { edge_type: name("follows"), source: entity, target: entity };
@@ -98,7 +105,7 @@ fn operation(step: &Step, known: &dyn Fn(&Cell) -> Vec<OpRef>) -> Operation {
 fn chosen(known: &[OpRef], bits: u32) -> Vec<OpRef> {
     let mut chosen: Vec<_> =
         (0..).zip(known).filter(|(bit, _)| bits >> (bit % 31) & 1 == 1).map(|(_, op)| *op).collect();
-    if bits % 11 == 0 {
+    if bits.is_multiple_of(11) {
         chosen.push(OpRef::from_bytes([bits as u8; 16]));
     }
     chosen
@@ -113,7 +120,7 @@ fn history(steps: &[Step]) -> (Vec<Bundle>, bool) {
         let known = |cell: &Cell| all.iter().filter(|(c, _)| c == cell).map(|(_, op)| *op).collect::<Vec<_>>();
         let more = Step { at: (step.at + 1) % 3, kind: step.kind.wrapping_add(3) % 9, ..step.clone() };
         let ops = [operation(step, &known), operation(&more, &known)];
-        let ops = &ops[..1 + usize::from(step.seen % 3 == 0)];
+        let ops = &ops[..=usize::from(step.seen.is_multiple_of(3))];
         let parents = bundles.last().map(Bundle::digest).into_iter().collect();
         let author = &authors[usize::from(step.author)];
         let bundle = author.writes(parents, number / 3, ops);
@@ -142,10 +149,8 @@ fn check(store: &StateStore, bundles: &[Bundle]) -> Result<(), TestCaseError> {
     let everything = openprod_domain::cell::KeyRange { from: Vec::new(), to: vec![u8::MAX] };
     let entries: BTreeSet<_> = snapshot.entries(&everything).unwrap().map(Result::unwrap).collect();
     prop_assert_eq!(&entries, &oracle.entries());
-    let derived: BTreeSet<_> = cells
-        .iter()
-        .flat_map(|(cell, tips)| tips.iter().flat_map(|tip| index::entries(cell, &tip.content)))
-        .collect();
+    let derived: BTreeSet<_> =
+        cells.iter().flat_map(|(cell, tips)| tips.iter().flat_map(|tip| index::entries(cell, &tip.content))).collect();
     prop_assert_eq!(&entries, &derived);
     let hash = snapshot.hash().unwrap();
     prop_assert_eq!(hash.total, oracle.total());

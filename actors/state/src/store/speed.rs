@@ -31,7 +31,8 @@ fn records(author: &Author) -> Vec<Bundle> {
 
 /// As many single edits, each of another field than the last.
 fn edits(author: &Author, records: &[Bundle]) -> Vec<Bundle> {
-    let sets = records.iter().flat_map(Bundle::ops).filter(|op| matches!(op.operation, Some(Operation::SetField { .. })));
+    let sets =
+        records.iter().flat_map(Bundle::ops).filter(|op| matches!(op.operation, Some(Operation::SetField { .. })));
     let mut before: Vec<_> = sets.map(|op| op.reference).collect();
     let count = before.len();
     let mut head = records[records.len() - 1].digest();
@@ -64,7 +65,12 @@ impl Watch {
     fn report(&self, what: &str, ops: u64, store: &StateStore) {
         let (wall, processor) = (self.0.elapsed().as_secs_f64(), Self::processor_seconds() - self.1);
         let (ops, kib) = (ops as f64, store.bytes_on_disk() / 1024);
-        println!("{what}: {:.0} ops/s; processor {:.0} ops/s, {:.2} us; file {kib} KiB", ops / wall, ops / processor, processor / ops * 1e6);
+        println!(
+            "{what}: {:.0} ops/s; processor {:.0} ops/s, {:.2} us; file {kib} KiB",
+            ops / wall,
+            ops / processor,
+            processor / ops * 1e6
+        );
     }
 }
 
@@ -75,7 +81,11 @@ fn sizes(store: &StateStore, ops: u64) {
     let (stored, metadata, fragmented) = (stats.stored_bytes(), stats.metadata_bytes(), stats.fragmented_bytes());
     println!("  bytes/op: {} stored, {} metadata, {} fragmented", stored / ops, metadata / ops, fragmented / ops);
     let show = |what: &str, stats: redb::TableStats| {
-        println!("  {what}: {} stored/op, {} pages * 4096 / op", stats.stored_bytes() / ops, stats.leaf_pages() * 4096 / ops);
+        println!(
+            "  {what}: {} stored/op, {} pages * 4096 / op",
+            stats.stored_bytes() / ops,
+            stats.leaf_pages() * 4096 / ops
+        );
     };
     show("tips", transaction.open_table(TIPS).unwrap().stats().unwrap());
     show("superseded", transaction.open_table(DEAD).unwrap().stats().unwrap());
@@ -98,7 +108,9 @@ fn speed() {
     since.report("bulk of 1,100 ops a bundle", RECORDS * 11, &store);
     sizes(&store, RECORDS * 11);
 
-    edits.iter().for_each(|bundle| log.append(bundle));
+    for bundle in &edits {
+        log.append(bundle);
+    }
     let since = Watch::start();
     store.fold_all(&mut |_, _| {}).unwrap();
     since.report("catching up with single edits", edits.len() as u64, &store);
@@ -133,6 +145,12 @@ fn speed() {
     let store = StateStore::open(place, WORKSPACE, log.clone(), Options::default()).unwrap();
     drop(store.snapshot().unwrap());
     println!("opened: {:.2} ms", since.elapsed().as_secs_f64() * 1e3);
+    let since = Watch::start();
+    let mut at = Position(1);
+    while let Some((last, ..)) = log.bundles(at, BATCH_BUNDLES, BATCH_BYTES).unwrap().last() {
+        at = last.next();
+    }
+    since.report("of which the test's log takes", store.snapshot().unwrap().counts().unwrap().ops, &store);
     let since = Watch::start();
     let replayed = replay_hash(log.clone(), WORKSPACE, &mut |_, _| {}).unwrap();
     since.report("replay in memory", store.snapshot().unwrap().counts().unwrap().ops, &store);

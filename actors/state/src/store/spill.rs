@@ -114,7 +114,8 @@ impl Held {
     fn set_len(&mut self, length: u64) {
         (self.length, self.below) = (length, self.below.min(length));
         self.blocks.retain(|at, _| *at < length);
-        if let Some((at, block)) = self.blocks.last_key_value().map(|(at, _)| *at).zip(self.blocks.values_mut().last()) {
+        if let Some((at, block)) = self.blocks.last_key_value().map(|(at, _)| *at).zip(self.blocks.values_mut().last())
+        {
             block[size(length - at).min(BLOCK)..].fill(0);
         }
     }

@@ -36,6 +36,8 @@ pub(super) struct Draft {
     existing: HashSet<EntityId>,
     edges: Vec<WantedEdge>,
     bad: Vec<BadCell>,
+    /// The columns by which people name records of this table.
+    naming: Vec<Name>,
 }
 
 impl Draft {
@@ -60,6 +62,10 @@ impl Draft {
             existing: HashSet::new(),
             edges: Vec::new(),
             bad: std::mem::take(&mut plan.bad).into_iter().map(bad_row).collect(),
+            naming: table.map_or_else(
+                || first_of(&plan.new_columns),
+                |table| table.naming().into_iter().map(|column| column.reference.clone()).collect(),
+            ),
         };
         draft.take_new(plan, &titled);
         draft.take_changed(plan, &titled);
@@ -114,23 +120,17 @@ impl Draft {
             }
         }
         if target.is_none() {
-            self.add_new(&mut targets, own);
+            self.add_new(&mut targets);
         }
         Ok(targets)
     }
 
-    /// New records are known by the same columns as those that are there; in a new table, by the file's first of each.
-    fn add_new(&self, targets: &mut Targets, own: Option<&Surveyed>) {
-        let naming: Option<Vec<&Name>> = own.map(|own| own.naming().iter().map(|column| &column.reference).collect());
+    fn add_new(&self, targets: &mut Targets) {
         for row in &self.rows {
-            let Row::New(record, values) = row else { continue };
-            let first_text = values.iter().position(|(_, value)| matches!(value, Value::Text(_)));
-            let names = |index: usize, column: &Name| match &naming {
-                Some(naming) => naming.contains(&column),
-                None => index == 0 || Some(index) == first_text,
-            };
-            let named = values.iter().enumerate().filter(|(index, (column, _))| names(*index, column));
-            targets.add(*record, named.map(|(_, (_, value))| value));
+            if let Row::New(record, values) = row {
+                let named = values.iter().filter(|(column, _)| self.naming.contains(column));
+                targets.add(*record, named.map(|(_, value)| value));
+            }
         }
     }
 
@@ -237,6 +237,12 @@ fn schema(table: &Name, makes_table: Option<()>, columns: &[(Name, FieldType)]) 
             Some(Command::AlterTable { table: table.clone(), changes })
         }
     }
+}
+
+/// The first column, and the first of text.
+fn first_of(columns: &[(Name, FieldType)]) -> Vec<Name> {
+    let text = columns.iter().find(|(_, of)| *of == FieldType::Text);
+    columns.first().into_iter().chain(text).map(|(name, _)| name.clone()).collect()
 }
 
 fn bad_row(bad: BadRow) -> BadCell {

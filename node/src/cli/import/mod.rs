@@ -27,6 +27,7 @@ pub use spec::{Bundles, ImportSpec, LinkBy, LinkSpec, TypeSpec};
 
 use super::context::Context;
 use super::error::CliError;
+use super::export::bar::Bar;
 use super::output::{Style, json, remark};
 use super::{ask, columns};
 use crate::sheet::decode::MAX_FILE_BYTES;
@@ -99,10 +100,10 @@ pub async fn run(args: ImportArgs, context: &Context) -> Result<(), CliError> {
     if std::io::stdin().is_terminal() && context.style != Style::Json {
         ask::sure(context, &format!("Import into {}?", prepared.summary.table))?;
     }
-    let bar = show::bar(spec.bundles);
-    let outcome = prepared.apply(&workspace, spec.bundles, |progress| show::advance(&bar, progress)).await;
-    bar.finish_and_clear();
-    let outcome = outcome?;
+    let bar = Bar::new();
+    let told = |Progress { done, of }| bar.at("Importing", done as u64, of as u64);
+    let outcome = prepared.apply(&workspace, spec.bundles, told).await?;
+    drop(bar);
     let last = outcome.written.last().map(|written| written.revision).unwrap_or_default();
     finish(context, &outcome, &format!("Imported. Revision {last}."))
 }
@@ -152,10 +153,11 @@ fn finish(context: &Context, outcome: &ImportOutcome, words: &str) -> Result<(),
         }
         remark(words);
     }
+    let rest = if outcome.written.is_empty() { "Nothing was changed." } else { "Everything else was imported." };
     match (outcome.summary.bad_rows(), outcome.summary.bad_links()) {
         (0, 0) => Ok(()),
         (rows, links) => Err(CliError::partial(format!("Set aside: {rows} bad rows and {links} links."))
-            .affected("Everything else was taken as shown.")
+            .affected(rest)
             .next("Mend these lines and import the file again; with --key nothing is made twice.")),
     }
 }

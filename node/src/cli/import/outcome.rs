@@ -122,9 +122,7 @@ impl ImportSummary {
 
     /// All of it.
     pub fn to_json(&self) -> Json {
-        let column = |column: &ColumnSummary| {
-            json!({"name": column.name, "type": column.kind, "new": column.is_new, "why": column.why})
-        };
+        let column = |column: &ColumnSummary| json!({"name": column.name, "type": column.kind, "new": column.is_new, "why": column.why});
         let bad = |bad: &BadCell| {
             let loss = match bad.loss {
                 Loss::Row => "row",

@@ -15,9 +15,7 @@ use super::spec::ImportSpec;
 use super::survey::{self, Surveyed, SurveyedColumn};
 use crate::cli::columns;
 use crate::sheet::plan::ORDINAL;
-use crate::sheet::{
-    Guess, ImportOptions, ImportPlan, Sheet, TableNow, guess_types, plan_import, read_sheet,
-};
+use crate::sheet::{Guess, ImportOptions, ImportPlan, Sheet, TableNow, guess_types, plan_import, read_sheet};
 
 /// An import that is ready to be done.
 #[derive(Debug, Clone)]
@@ -155,12 +153,7 @@ async fn table_now(
     Ok((TableNow::keyed(columns, records, options), Some(revision)))
 }
 
-fn column_summaries(
-    sheet: &Sheet,
-    options: &ImportOptions,
-    plan: &ImportPlan,
-    now: &TableNow,
-) -> Vec<ColumnSummary> {
+fn column_summaries(sheet: &Sheet, options: &ImportOptions, plan: &ImportPlan, now: &TableNow) -> Vec<ColumnSummary> {
     let of = |columns: &[(Name, FieldType)], title: &str| {
         columns.iter().find(|(name, _)| name.as_str() == title).map(|(_, of)| columns::words(of))
     };

@@ -1,13 +1,8 @@
 //! What an import shows to people.
 
-use std::io::IsTerminal as _;
-
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use openprod_domain::describe::escaped;
 
-use super::apply::Progress;
 use super::outcome::ImportSummary;
-use super::spec::Bundles;
 use crate::cli::error::CliError;
 use crate::cli::output::{Grid, Style, grid, line};
 
@@ -33,19 +28,4 @@ pub(super) fn summary(style: Style, summary: &ImportSummary) -> Result<(), CliEr
         line(&format!("... and {} more; --json tells all.", summary.bad.len() - SHOWN_BAD))?;
     }
     line(&format!("{}.", summary.sentence()))
-}
-
-/// A bar for several bundles, on a terminal only.
-pub(super) fn bar(bundles: Bundles) -> ProgressBar {
-    if bundles == Bundles::One || !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} changes  {eta} left");
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-pub(super) fn advance(bar: &ProgressBar, progress: Progress) {
-    bar.set_length(progress.of as u64);
-    bar.set_position(progress.done as u64);
 }

@@ -108,10 +108,9 @@ fn no_kind(number: i32) -> Refusal {
 
 fn is_of_table(cell: &Cell, wanted: &Name) -> bool {
     match cell {
-        Cell::Table { table }
-        | Cell::Column { table, .. }
-        | Cell::Facet { table, .. }
-        | Cell::Field { table, .. } => table == wanted,
+        Cell::Table { table } | Cell::Column { table, .. } | Cell::Facet { table, .. } | Cell::Field { table, .. } => {
+            table == wanted
+        }
         _ => false,
     }
 }

@@ -86,7 +86,8 @@ impl LogReader for Log {
         Ok(self.get(at).map(|(_, bundle)| Stored::Whole(Box::new(bundle.clone()))))
     }
     fn bundles(&self, from: Position, limit: usize, _: usize) -> Read<Vec<(Position, Entry, Stored)>> {
-        let whole = |at| self.get(at).map(|(entry, bundle)| (at, entry.clone(), Stored::Whole(Box::new(bundle.clone()))));
+        let whole =
+            |at| self.get(at).map(|(entry, bundle)| (at, entry.clone(), Stored::Whole(Box::new(bundle.clone()))));
         Ok((from.0..=self.end().0).map(Position).take(limit.min(3)).filter_map(whole).collect())
     }
     fn position_of(&self, digest: Digest) -> Read<Option<Position>> {
@@ -113,7 +114,8 @@ impl LogReader for Log {
 }
 
 fn line(workspace: u8, length: usize) -> Log {
-    let bundles: Vec<_> = (1..=length).map(|number| ((1..number).rev().take(1).collect(), number as u64 * 10)).collect();
+    let bundles: Vec<_> =
+        (1..=length).map(|number| ((1..number).rev().take(1).collect(), number as u64 * 10)).collect();
     Log::of([workspace; 16], &bundles)
 }
 

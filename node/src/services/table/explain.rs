@@ -79,11 +79,7 @@ fn named(view: &dyn View, cell: Cell) -> Result<Cell, Problem> {
 }
 
 /// The key of a column; a name that no column has is taken as it is, for columns that other versions know.
-fn column_key(
-    view: &dyn View,
-    table: &Name,
-    named: Name,
-) -> Read<Name> {
+fn column_key(view: &dyn View, table: &Name, named: Name) -> Read<Name> {
     let known = read::table_of_key(view, table)?;
     let column = known.as_ref().and_then(|table| table.column(&named));
     Ok(column.map_or(named, |column| column.key.clone()))

@@ -1,10 +1,11 @@
 //! A person at a node: one client, one session, one identity; verbs that change things.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use openprod_api::status::ApiError;
-use openprod_client::{Change, Client, Endpoint, Error, Patience, Workspace, v1};
+use openprod_client::{Change, Client, Endpoint, Patience, Workspace, v1};
 use openprod_model::ids::{ActorId, WorkspaceId};
 
 use super::speak::*;
@@ -23,7 +24,7 @@ pub(crate) struct Person {
     pub(crate) name: String,
     pub(crate) actor: ActorId,
     pub(crate) client: Client,
-    pub(super) at: std::path::PathBuf,
+    pub(super) at: PathBuf,
     pub(super) names: Names,
     workspace: Option<WorkspaceId>,
     /// The last revision that this person was shown, if any.
@@ -39,9 +40,13 @@ pub(crate) async fn connected(to: Endpoint) -> Client {
 impl Person {
     /// Sits down at the node, with a new identity.
     pub(crate) async fn arrives(node: &Node, name: &str, names: Names) -> Self {
-        let client = connected(node.socket()).await;
+        Self::sits_down(connected(node.socket()).await, node.folder(), name, names).await
+    }
+
+    /// Sits down at the node in that folder, with a new identity.
+    pub(crate) async fn sits_down(client: Client, node: &Path, name: &str, names: Names) -> Self {
         let actor = client.create_identity(name).await.unwrap().identity.unwrap().actor.parse().unwrap();
-        let at = node.folder().to_owned();
+        let at = node.to_owned();
         Self { name: name.to_owned(), actor, client, at, names, workspace: None, base: Arc::default() }
     }
 
@@ -266,9 +271,4 @@ impl Person {
         }
         (described.revision, all)
     }
-}
-
-/// The reason of an error, by its published name.
-pub(crate) fn reason(error: &Error) -> Option<v1::Reason> {
-    error.reason()
 }

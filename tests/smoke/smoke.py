@@ -1,0 +1,113 @@
+"""A client in Python, with stubs generated from the .proto files: workspace, table, records, query, watch, history."""
+
+import sys
+import uuid
+
+import grpc
+from openprod.v1 import (
+    command_pb2,
+    command_service_pb2,
+    command_service_pb2_grpc,
+    errors_pb2,
+    event_service_pb2,
+    event_service_pb2_grpc,
+    history_service_pb2,
+    history_service_pb2_grpc,
+    schema_pb2,
+    table_service_pb2,
+    table_service_pb2_grpc,
+    value_pb2,
+    workspace_service_pb2,
+    workspace_service_pb2_grpc,
+)
+
+DEADLINE = 30
+
+
+def text(value):
+    return value_pb2.Value(text=value)
+
+
+def main(address, token_file):
+    with open(token_file, encoding="utf-8") as file:
+        metadata = (("authorization", f"Bearer {file.read().strip()}"),)
+    channel = grpc.insecure_channel(address)
+    calling = {"metadata": metadata, "timeout": DEADLINE}
+
+    workspaces = workspace_service_pb2_grpc.WorkspaceServiceStub(channel)
+    made = workspaces.CreateWorkspace(
+        workspace_service_pb2.CreateWorkspaceRequest(command_id=str(uuid.uuid4()), name="Hamlet"), **calling
+    )
+
+    commands = command_service_pb2_grpc.CommandServiceStub(channel)
+
+    def execute(*what, command_id=None):
+        request = command_service_pb2.ExecuteRequest(
+            command_id=command_id or str(uuid.uuid4()), workspace=made.workspace, commands=what
+        )
+        return commands.Execute(request, **calling)
+
+    columns = [
+        command_pb2.NewColumn(name="cue", type=schema_pb2.FieldType(type=schema_pb2.DATA_TYPE_TEXT), required=True),
+        command_pb2.NewColumn(name="page", type=schema_pb2.FieldType(type=schema_pb2.DATA_TYPE_INTEGER)),
+    ]
+    execute(command_pb2.Command(create_table=command_pb2.CreateTable(name="cues", columns=columns)))
+
+    events = event_service_pb2_grpc.EventServiceStub(channel)
+    watch = events.Watch(
+        event_service_pb2.WatchRequest(workspace=made.workspace, include_snapshot=True), **calling
+    )
+    for said in watch:
+        if said.WhichOneof("event") == "snapshot_end":
+            break
+
+    def cue(name, page):
+        values = [
+            command_pb2.FieldValue(column="cue", value=text(name)),
+            command_pb2.FieldValue(column="page", value=value_pb2.Value(integer=page)),
+        ]
+        return command_pb2.Command(create_record=command_pb2.CreateRecord(table="cues", values=values))
+
+    same = str(uuid.uuid4())
+    first = execute(cue("LX 1", 3), cue("LX 2", 12), command_id=same)
+    again = execute(cue("LX 1", 3), cue("LX 2", 12), command_id=same)
+    assert len(first.created) == 2 and not first.replayed, first
+    assert again.replayed and again.bundle_digest == first.bundle_digest, again
+
+    for said in watch:
+        if said.WhichOneof("event") == "batch":
+            assert [change.kind for change in said.batch.records] == [event_service_pb2.CHANGE_KIND_CREATED] * 2, said
+            watch.cancel()
+            break
+
+    tables = table_service_pb2_grpc.TableServiceStub(channel)
+    found = tables.Query(
+        table_service_pb2.QueryRequest(
+            workspace=made.workspace, table="cues", query="page > 10", min_revision=first.revision
+        ),
+        **calling,
+    )
+    assert [record.fields[0].value.text for record in found.records] == ["LX 2"], found
+
+    history = history_service_pb2_grpc.HistoryServiceStub(channel)
+    log = history.ListBundles(history_service_pb2.ListBundlesRequest(workspace=made.workspace), **calling)
+    assert len(log.bundles) == 3 and log.bundles[0].bundle_digest == first.bundle_digest, log
+
+    try:
+        tables.Query(table_service_pb2.QueryRequest(workspace=made.workspace, table="nope"), **calling)
+        raise AssertionError("an unknown table was found")
+    except grpc.RpcError as error:
+        assert error.code() == grpc.StatusCode.NOT_FOUND, error
+        details = dict(error.trailing_metadata())["grpc-status-details-bin"]
+        reason = errors_pb2.Reason.Name(errors_pb2.REASON_UNKNOWN_TABLE).removeprefix("REASON_")
+        assert reason.encode() in details, details
+
+    try:
+        workspaces.ListWorkspaces(workspace_service_pb2.ListWorkspacesRequest(), timeout=DEADLINE)
+        raise AssertionError("no token was asked for")
+    except grpc.RpcError as error:
+        assert error.code() == grpc.StatusCode.UNAUTHENTICATED, error
+    print("Python: workspace, table, records, query, watch, history and refusals are well")
+
+
+main(*sys.argv[1:])
