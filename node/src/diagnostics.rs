@@ -225,8 +225,10 @@ fn judge_log(name: &str, found: &LogFacts, log: &Check) -> [Check; 3] {
     let revision = found.revision;
     let history = match &found.unreadable {
         None => Check { evidence: format!("{name}: {revision} bundles; the last one is whole."), ..log.clone() },
-        Some(why) => Check { evidence: format!("{name}: {why}"), ..log.clone() }
-            .but(Outcome::Problem, "`openprod verify` tells how much is affected; a backup or another node has good copies."),
+        Some(why) => Check { evidence: format!("{name}: {why}"), ..log.clone() }.but(
+            Outcome::Problem,
+            "`openprod verify` tells how much is affected; a backup or another node has good copies.",
+        ),
     };
     let state = Check::ok("workspace.state", "What is shown follows from the history", name);
     let state = match &found.state {
@@ -238,7 +240,8 @@ fn judge_log(name: &str, found: &LogFacts, log: &Check) -> [Check; 3] {
             .but(Outcome::Problem, "Stop the node, remove the workspace's state.redb, start it again."),
     };
     let alarms = found.alarms;
-    let quarantine = Check::ok("workspace.quarantine", "No bundle waits for a decision", format!("{name}: {alarms} wait."));
+    let quarantine =
+        Check::ok("workspace.quarantine", "No bundle waits for a decision", format!("{name}: {alarms} wait."));
     let fix = "`openprod quarantine` lists them, with the reasons.";
     [history, state, if alarms > 0 { quarantine.but(Outcome::Warning, fix) } else { quarantine }]
 }

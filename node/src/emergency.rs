@@ -95,7 +95,9 @@ fn trusted(bundles: Vec<Bundle>, workspace: WorkspaceId, problems: &mut Vec<Stri
             kept.push(bundle);
         } else {
             let (label, actor) = (describe::escaped(bundle.header().label.as_str()), bundle.header().actor.short());
-            problems.push(format!("A bundle \"{label}\" that claims to be of {actor} is not signed by its author, and was left out."));
+            problems.push(format!(
+                "A bundle \"{label}\" that claims to be of {actor} is not signed by its author, and was left out."
+            ));
         }
     }
     kept.reverse();
@@ -103,7 +105,10 @@ fn trusted(bundles: Vec<Bundle>, workspace: WorkspaceId, problems: &mut Vec<Stri
     for bundle in &kept {
         for missing in bundle.ancestors().filter(|ancestor| !there.contains(ancestor)) {
             let label = describe::escaped(bundle.header().label.as_str());
-            problems.push(format!("Bundle {}, on which \"{label}\" builds, is missing: what it changed is not shown.", missing.short()));
+            problems.push(format!(
+                "Bundle {}, on which \"{label}\" builds, is missing: what it changed is not shown.",
+                missing.short()
+            ));
         }
     }
     kept

@@ -24,6 +24,7 @@ pub mod folder;
 pub mod identities;
 pub mod logging;
 pub mod manifest;
+pub mod migration;
 pub mod node;
 pub mod restart;
 pub mod run;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::folder;
 
 /// The format of a workspace's folder that this version writes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// What `workspace.toml` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,8 @@ pub struct Manifest {
     pub workspace: String,
     /// When the folder was made, by its node's clock, in milliseconds since 1970.
     pub created_ms: u64,
+    /// The version of openprod that made this format: whoever is too old for it knows what to install. Since format 2.
+    pub written_by: String,
 }
 
 /// Why a manifest is not accepted.
@@ -43,11 +45,21 @@ pub enum ManifestError {
     },
     /// A newer version wrote it.
     #[error(
-        "{path} is of format {found}, and this version of openprod knows formats up to {FORMAT}. \
+        "{path} is of format {found}, written by openprod {written_by}, and this version knows formats up to {FORMAT}. \
          Install the newer version again, or restore the backup that it made before it converted the folder",
         path = path.display()
     )]
     FromTheFuture {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The version that wrote it.
+        written_by: String,
+    },
+    /// An older version wrote it: [`crate::migration`] brings it forward when the workspace is opened.
+    #[error("{path} is of the older format {found}; it is converted, after a backup, when a node opens it", path = path.display())]
+    Old {
         /// The file.
         path: PathBuf,
         /// Its format.
@@ -66,31 +78,40 @@ pub enum ManifestError {
 impl Manifest {
     /// The manifest of a new folder.
     pub fn new(id: WorkspaceId, now_ms: u64) -> Self {
-        Self { format: FORMAT, workspace: id.to_string(), created_ms: now_ms }
+        let written_by = env!("CARGO_PKG_VERSION").to_owned();
+        Self { format: FORMAT, workspace: id.to_string(), created_ms: now_ms, written_by }
     }
 }
 
 /// Writes a manifest, durably.
 pub fn write(path: &Path, manifest: &Manifest) -> std::io::Result<()> {
-    let text = toml::to_string(manifest).expect("three plain fields are TOML");
+    let text = toml::to_string(manifest).expect("four plain fields are TOML");
     folder::write_over(path, text.as_bytes())
 }
 
-/// Reads the manifest of the folder of workspace `id`.
-pub fn read(path: &Path, id: WorkspaceId) -> Result<Manifest, ManifestError> {
+/// What a manifest of any format says, and the format that it says it has.
+pub fn read_any(path: &Path) -> Result<(u32, toml::Table), ManifestError> {
     let text = std::fs::read_to_string(path).map_err(|source| ManifestError::Io { path: path.to_owned(), source })?;
+    let wrong = |why: &str| ManifestError::Syntax { path: path.to_owned(), why: why.to_owned() };
+    let table: toml::Table = toml::from_str(&text).map_err(|error| wrong(error.message()))?;
+    let format = table.get("format").and_then(toml::Value::as_integer).and_then(|format| u32::try_from(format).ok());
+    Ok((format.ok_or_else(|| wrong("it does not say its format"))?, table))
+}
+
+/// Reads the manifest of the folder of workspace `id`, which must be of the present format.
+pub fn read(path: &Path, id: WorkspaceId) -> Result<Manifest, ManifestError> {
     // The format comes first: a newer manifest may have fields that this version does not know.
-    let syntax = |error: toml::de::Error| ManifestError::Syntax {
-        path: path.to_owned(),
-        why: error.message().to_owned(),
-    };
-    let table: toml::Table = toml::from_str(&text).map_err(syntax)?;
-    if let Some(found) = table.get("format").and_then(toml::Value::as_integer).and_then(|n| u32::try_from(n).ok())
-        && found > FORMAT
-    {
-        return Err(ManifestError::FromTheFuture { path: path.to_owned(), found });
+    let (found, table) = read_any(path)?;
+    if found > FORMAT {
+        let written_by = table.get("written_by").and_then(toml::Value::as_str).unwrap_or("a newer version").to_owned();
+        return Err(ManifestError::FromTheFuture { path: path.to_owned(), found, written_by });
     }
-    let manifest: Manifest = table.try_into().map_err(syntax)?;
+    if found < FORMAT {
+        return Err(ManifestError::Old { path: path.to_owned(), found });
+    }
+    let manifest: Manifest = table
+        .try_into()
+        .map_err(|error: toml::de::Error| ManifestError::Syntax { path: path.to_owned(), why: error.message().to_owned() })?;
     if manifest.workspace != id.to_string() {
         return Err(ManifestError::Foreign { path: path.to_owned(), found: manifest.workspace });
     }

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::folder::{Folder, FolderError, FolderLock, LockError};
 use crate::identities::{Identities, IdentityError, key_at};
 use crate::manifest::{self, Manifest};
+use crate::migration;
 use crate::workspace::{self, Condition, Parts, Workspace};
 use crate::storage::{self, Stores};
 use crate::environment;
@@ -113,6 +114,7 @@ impl Node {
 
     async fn try_open(&self, id: WorkspaceId) -> Result<Workspace, String> {
         let folder = self.folder.workspace(id);
+        migration::bring_forward(&folder, self.env.clock.wall_ms()).map_err(|error| error.to_string())?;
         manifest::read(&folder.manifest(), id).map_err(|error| error.to_string())?;
         let Stores { log, state } = storage::open(&folder, id, &self.config)?;
         let parts = Parts { id, log, state, env: self.env.clone(), keyring: self.identities.clone() };

@@ -31,8 +31,10 @@ const THREADS: usize = 2;
 /// Most findings that a report lists; the rest is counted.
 const MAX_FINDINGS: usize = 1_000;
 
-const FROM_BACKUP: &str = "Take a good copy of it from a backup or another node: `openprod quarantine retry` looks for one.";
-const REPLAY: &str = "Stop the node, remove state.redb from the workspace's folder, start it again: the state is folded anew.";
+const FROM_BACKUP: &str =
+    "Take a good copy of it from a backup or another node: `openprod quarantine retry` looks for one.";
+const REPLAY: &str =
+    "Stop the node, remove state.redb from the workspace's folder, start it again: the state is folded anew.";
 const KEEP: &str = "Stop the node, keep a copy of the workspace's folder, and restore the last good backup.";
 
 /// What is to be verified.
@@ -129,10 +131,7 @@ pub enum VerifyError {
 
 /// Verifies a workspace, up to the revision of its snapshot. Blocks its thread, and takes about as long as it took to
 /// admit the log. `progress` may break it off.
-pub fn verify(
-    subject: &Subject,
-    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-) -> Result<Report, VerifyError> {
+pub fn verify(subject: &Subject, progress: &mut dyn FnMut(Progress) -> ControlFlow<()>) -> Result<Report, VerifyError> {
     let begun = Instant::now();
     let tail = subject.log.tail()?;
     let end = subject.snapshot.as_ref().map_or(tail.position, |snapshot| snapshot.position());
@@ -287,7 +286,11 @@ impl Pass {
                     let sentence = format!("The bundle at revision {at} is damaged: {reason}");
                     self.found("log.damaged", sentence, Some(entry.digest), FROM_BACKUP);
                     // It is judged no further, but what builds on it must not be reported for its sake.
-                    self.remember(entry.digest, entry.actor, entry.hlc.plus(entry.ops.saturating_sub(1)).unwrap_or(entry.hlc));
+                    self.remember(
+                        entry.digest,
+                        entry.actor,
+                        entry.hlc.plus(entry.ops.saturating_sub(1)).unwrap_or(entry.hlc),
+                    );
                 }
             }
         }
@@ -326,7 +329,8 @@ impl Pass {
         let digest = Some(bundle.digest());
         for ancestor in bundle.ancestors() {
             let Some(before) = self.seen.get(&ancestor).copied() else {
-                let sentence = format!("The bundle at revision {at} builds on {}, which is not before it.", ancestor.short());
+                let sentence =
+                    format!("The bundle at revision {at} builds on {}, which is not before it.", ancestor.short());
                 self.found("log.parents", sentence, digest, KEEP);
                 continue;
             };
@@ -371,14 +375,17 @@ impl Pass {
         }
         // From the end backwards, every voucher is judged before what it vouches for.
         for (digest, prev) in later.into_iter().rev() {
-            if !self.unsigned.contains_key(&digest) && let Some(prev) = prev {
+            if !self.unsigned.contains_key(&digest)
+                && let Some(prev) = prev
+            {
                 self.unsigned.remove(&prev);
             }
         }
         let mut forged: Vec<_> = self.unsigned.drain().map(|(digest, at)| (at, digest)).collect();
         forged.sort_unstable();
         for (at, digest) in forged {
-            let sentence = format!("The signature of the bundle at revision {at} does not verify, and nobody vouches for it.");
+            let sentence =
+                format!("The signature of the bundle at revision {at} does not verify, and nobody vouches for it.");
             self.found("log.signature", sentence, Some(digest), KEEP);
         }
         Ok(())

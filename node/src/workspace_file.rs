@@ -136,7 +136,9 @@ pub fn write<W: Write>(
     frames.write(MANIFEST, &codec::encode(&Manifest { workspace, name, exported_ms: now_ms, bundles: end.0 }))?;
     let mut from = Position::ZERO.next();
     while from <= end {
-        for (at, _, stored) in log.bundles(from, BATCH_BUNDLES, BATCH_BYTES)?.into_iter().take_while(|(at, ..)| *at <= end) {
+        for (at, _, stored) in
+            log.bundles(from, BATCH_BUNDLES, BATCH_BYTES)?.into_iter().take_while(|(at, ..)| *at <= end)
+        {
             match stored {
                 Stored::Whole(bundle) => frames.write(BUNDLE, bundle.bytes())?,
                 Stored::Damaged { reason, .. } => return Err(WriteError::Damaged { at, reason }),
@@ -219,7 +221,8 @@ impl<R: Read> Reader<R> {
         let mut frames =
             zstd::Decoder::new(Counted { inner: file, bytes: Arc::clone(&compressed) }).map_err(FileError::Io)?;
         frames.window_log_max(MAX_WINDOW_LOG).map_err(FileError::Io)?;
-        let unknown = Manifest { workspace: WorkspaceId::from_bytes([0; 16]), name: String::new(), exported_ms: 0, bundles: 0 };
+        let unknown =
+            Manifest { workspace: WorkspaceId::from_bytes([0; 16]), name: String::new(), exported_ms: 0, bundles: 0 };
         let mut reader = Self { frames, compressed, uncompressed: 0, hasher: hasher(), manifest: unknown, read: 0 };
         let (kind, bytes) = reader.frame()?;
         if kind != MANIFEST {

@@ -86,9 +86,8 @@ impl Contents {
     /// The list as text.
     pub(super) fn to_text(&self) -> String {
         let Self { workspace, name, revision, made, files } = self;
-        let mut text = format!(
-            "{FIRST_LINE}{FORMAT}\nworkspace {workspace}\nname {name}\nrevision {revision}\nmade {made:.0}\n"
-        );
+        let mut text =
+            format!("{FIRST_LINE}{FORMAT}\nworkspace {workspace}\nname {name}\nrevision {revision}\nmade {made:.0}\n");
         for Listed { name, bytes, hash } in files {
             let _ = writeln!(text, "file {hash} {bytes} {name}");
         }

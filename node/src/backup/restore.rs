@@ -163,7 +163,10 @@ fn put_back(files: &WorkspaceFolder, aside: Option<&Path>) {
 
 /// Copies a log into a folder of its own, opens it, and gives that folder the workspace's name.
 fn copied(files: &WorkspaceFolder, log: &Path, id: WorkspaceId) -> Result<Position, RestoreError> {
-    let at = |path: &Path| { let path = path.to_owned(); move |error| RestoreError::Io(path, error) };
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |error| RestoreError::Io(path, error)
+    };
     let parent = files.root().parent().unwrap_or(Path::new("/"));
     // Dropping it removes whatever was begun.
     let part = tempfile::Builder::new().prefix(".restoring-").tempdir_in(parent).map_err(at(parent))?;

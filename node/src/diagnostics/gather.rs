@@ -74,9 +74,7 @@ fn judged(folder: &Folder, now_ms: u64, lock: &Lock, workspaces: &[WorkspaceFact
 fn slot_facts(node: &Node, id: WorkspaceId, slot: &Slot) -> WorkspaceFacts {
     let manifest = manifest_problem(&node.folder, id);
     match slot {
-        Slot::Closed { why } => {
-            WorkspaceFacts { name: id.to_string(), manifest, closed: Some(why.clone()), log: None }
-        }
+        Slot::Closed { why } => WorkspaceFacts { name: id.to_string(), manifest, closed: Some(why.clone()), log: None },
         Slot::Open(workspace) => {
             let closed = match workspace.condition.borrow().clone() {
                 Condition::Running => None,
@@ -111,12 +109,8 @@ fn manifest_problem(folder: &Folder, id: WorkspaceId) -> Option<String> {
 fn stored_facts(folder: &Folder, id: WorkspaceId, config: &Config) -> WorkspaceFacts {
     let files = folder.workspace(id);
     let manifest = manifest_problem(folder, id);
-    let closed = |why: String| WorkspaceFacts {
-        name: id.to_string(),
-        manifest: manifest.clone(),
-        closed: Some(why),
-        log: None,
-    };
+    let closed =
+        |why: String| WorkspaceFacts { name: id.to_string(), manifest: manifest.clone(), closed: Some(why), log: None };
     if !files.log().exists() {
         return closed(format!("{} is missing.", files.log().display()));
     }

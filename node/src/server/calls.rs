@@ -195,7 +195,8 @@ async fn in_time(mut request: Request, next: Next) -> Response {
 /// A timeout as gRPC writes it: up to eight digits and a unit.
 fn timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let number: u64 = digits.parse().ok().filter(|_| digits.len() <= 8 && digits.bytes().all(|b| b.is_ascii_digit()))?;
+    let number: u64 =
+        digits.parse().ok().filter(|_| digits.len() <= 8 && digits.bytes().all(|b| b.is_ascii_digit()))?;
     match unit {
         "H" => Some(Duration::from_secs(number * 3_600)),
         "M" => Some(Duration::from_secs(number * 60)),

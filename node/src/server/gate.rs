@@ -44,7 +44,10 @@ async fn sort(request: Request, next: Next) -> Response {
     if calls::is_grpc(request.headers()) || pages::PATHS.contains(&request.uri().path()) {
         return next.run(request).await;
     }
-    refuse(StatusCode::NOT_FOUND, "There is no such page here. This port speaks gRPC; see also /healthz and /metrics.\n")
+    refuse(
+        StatusCode::NOT_FOUND,
+        "There is no such page here. This port speaks gRPC; see also /healthz and /metrics.\n",
+    )
 }
 
 async fn check(State(allowed): State<Arc<Allowed>>, request: Request, next: Next) -> Response {
@@ -97,7 +100,9 @@ fn may_call(origin: &str, more: &[String]) -> bool {
 
 fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && (!name.contains(':') || name.ends_with(']')) => {
+        Some((name, port))
+            if port.bytes().all(|b| b.is_ascii_digit()) && (!name.contains(':') || name.ends_with(']')) =>
+        {
             name
         }
         _ => authority,
@@ -126,7 +131,8 @@ mod tests {
             assert!(is_ours(host, &more), "{host}");
         }
         assert!(is_ours("desk.example.org:7117", &more));
-        for host in ["desk.example.org", "evil.example", "localhost.evil.example", "127.0.0.1.nip.io", "", "::1", "x:y"] {
+        for host in ["desk.example.org", "evil.example", "localhost.evil.example", "127.0.0.1.nip.io", "", "::1", "x:y"]
+        {
             assert!(!is_ours(host, &more), "{host}");
         }
     }

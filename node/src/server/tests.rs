@@ -156,7 +156,8 @@ async fn verified(house: &House, workspace: &str) -> v1::VerifyReport {
 
 async fn exported(house: &House, workspace: &str) -> Vec<u8> {
     let request = v1::ExportWorkspaceRequest { workspace: workspace.into() };
-    let mut parts = AdminServiceClient::new(house.channel().await).export_workspace(request).await.unwrap().into_inner();
+    let mut parts =
+        AdminServiceClient::new(house.channel().await).export_workspace(request).await.unwrap().into_inner();
     let mut file = Vec::new();
     while let Some(part) = parts.message().await.unwrap() {
         file.extend(part.chunk);
@@ -293,7 +294,9 @@ async fn strangers_and_tricked_browsers_stay_outside() {
     assert!(house.get("/readyz", "Host: 127.0.0.1:1\r\n").await.starts_with("HTTP/1.1 200"));
     assert!(house.get("/metrics", "Host: localhost\r\n").await.contains("openprod_requests_total"));
     assert!(house.get("/healthz", "Host: evil.example\r\n").await.starts_with("HTTP/1.1 421"));
-    assert!(house.get("/healthz", "Host: localhost\r\nOrigin: http://evil.example\r\n").await.starts_with("HTTP/1.1 403"));
+    assert!(
+        house.get("/healthz", "Host: localhost\r\nOrigin: http://evil.example\r\n").await.starts_with("HTTP/1.1 403")
+    );
     let allowed = house.get("/healthz", "Host: localhost\r\nOrigin: https://desk.example\r\n").await;
     assert!(allowed.contains("access-control-allow-origin: https://desk.example"), "{allowed}");
     assert!(house.get("/etc/passwd", "Host: localhost\r\n").await.starts_with("HTTP/1.1 404"));
@@ -301,7 +304,8 @@ async fn strangers_and_tricked_browsers_stay_outside() {
 }
 
 fn web_call(path: &str, headers: &str) -> String {
-    let fixed = "Host: localhost\r\nConnection: close\r\nContent-Type: application/grpc-web+proto\r\nContent-Length: 5\r\n";
+    let fixed =
+        "Host: localhost\r\nConnection: close\r\nContent-Type: application/grpc-web+proto\r\nContent-Length: 5\r\n";
     format!("POST /openprod.v1.{path} HTTP/1.1\r\n{fixed}{headers}\r\n\0\0\0\0\0")
 }
 
@@ -332,7 +336,8 @@ async fn too_many_calls_are_told_to_come_back() {
         async move { calls.run_diagnostics(v1::RunDiagnosticsRequest {}).await }
     });
     let answers = futures::future::join_all(calls).await;
-    let shed = answers.iter().filter(|answer| answer.as_ref().is_err_and(|s| s.code() == Code::ResourceExhausted)).count();
+    let shed =
+        answers.iter().filter(|answer| answer.as_ref().is_err_and(|s| s.code() == Code::ResourceExhausted)).count();
     assert!((1..8).contains(&shed), "{shed}");
     house.closes().await;
 }

@@ -296,4 +296,3 @@ impl Write for Chunks<'_> {
         self.sender.blocking_send(Ok(part)).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
-

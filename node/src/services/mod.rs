@@ -5,12 +5,14 @@
 //! (a revision, opened off the runtime's threads), [`moment`] (the past), [`paging`] (tokens), [`batch`] (what a bundle
 //! changed).
 
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use http::Extensions;
 use openprod_api::status::{self, ApiError};
+use openprod_api::v1::Reason;
 use openprod_api::v1::admin_service_server::{self, AdminServiceServer};
 use openprod_api::v1::command_service_server::{self, CommandServiceServer};
 use openprod_api::v1::edge_service_server::{self, EdgeServiceServer};
@@ -19,7 +21,6 @@ use openprod_api::v1::history_service_server::{self, HistoryServiceServer};
 use openprod_api::v1::node_service_server::{self, NodeServiceServer};
 use openprod_api::v1::table_service_server::{self, TableServiceServer};
 use openprod_api::v1::workspace_service_server::{self, WorkspaceServiceServer};
-use openprod_api::v1::Reason;
 use openprod_domain::fold::workspace_name_setting;
 use openprod_domain::read;
 use openprod_domain::view::{ReadFailure, View};
@@ -153,7 +154,11 @@ where
         tokio::select! {
             biased;
             status = &mut end => Some((Err(status), None)),
-            part = parts.next() => part.map(|part| (part, Some((parts, end, slot)))),
+            // A panic here would take down the whole connection, with everybody else's calls on it.
+            part = AssertUnwindSafe(parts.next()).catch_unwind() => match part {
+                Ok(part) => part.map(|part| (part, Some((parts, end, slot)))),
+                Err(_) => Some((Err(internal("a stream panicked")), None)),
+            },
         }
     });
     let mut response = Response::new(Box::pin(parts) as Parts<T>);
@@ -364,6 +369,13 @@ mod tests {
         let parts: Vec<_> = first.into_inner().collect().await;
         assert_eq!(parts[0].as_ref().unwrap_err().code(), tonic::Code::Unavailable);
         assert!(streaming::<u8, _>(&extensions, futures::stream::empty()).is_ok(), "the slot is free again");
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_panics_ends_with_a_status() {
+        let broken = futures::stream::once(async { panic!("the secret is 42") });
+        let parts: Vec<_> = streaming::<u8, _>(&Extensions::new(), broken).unwrap().into_inner().collect().await;
+        assert_eq!(parts[0].as_ref().unwrap_err().code(), tonic::Code::Internal);
     }
 
     #[test]

@@ -121,9 +121,7 @@ impl Service for NodeService {
         let actor = keys.actor();
         let (identity, already_known) = match self.0.identities.add(keys, name.as_str(), &*self.0.env.random) {
             Ok(identity) => (identity, false),
-            Err(IdentityError::Exists(_)) => {
-                (self.0.identities.of(actor).ok_or_else(|| unknown_actor(actor))?, true)
-            }
+            Err(IdentityError::Exists(_)) => (self.0.identities.of(actor).ok_or_else(|| unknown_actor(actor))?, true),
             Err(error) => return Err(not_kept(error)),
         };
         Ok(Response::new(v1::ImportIdentityResponse { identity: Some(self.shown(&identity)), already_known }))

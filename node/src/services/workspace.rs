@@ -16,6 +16,7 @@ use openprod_model::refusal::{Reason, Refusal};
 use openprod_model::value::Text;
 use tokio::sync::{Mutex, mpsc};
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument;
 
 use super::reading::{self, Asked, Scene};
 use super::{caller, failed, name_in, name_of};
@@ -29,7 +30,7 @@ const REMEMBERED: usize = 256;
 pub struct WorkspaceService {
     node: Arc<Node>,
     /// Workspaces made since the start, for whoever asks again; locked while one is being made.
-    made: Mutex<VecDeque<Made>>,
+    made: Arc<Mutex<VecDeque<Made>>>,
 }
 
 struct Made {
@@ -42,7 +43,7 @@ struct Made {
 impl WorkspaceService {
     /// The service of this node.
     pub fn new(node: Arc<Node>) -> Self {
-        Self { node, made: Mutex::default() }
+        Self { node, made: Arc::default() }
     }
 }
 
@@ -58,23 +59,8 @@ impl Service for WorkspaceService {
         let command: CommandId = ids::id(&asked.command_id, "command_id").map_err(refused)?;
         let founder: Option<ActorId> = ids::optional_id(&asked.founder, "founder").map_err(refused)?;
         let founder = acting(caller, founder).map_err(refused)?;
-        let mut made = self.made.lock().await;
-        if let Some(before) = made.iter().find(|made| made.command == command) {
-            return again(before, &asked).map(Response::new).map_err(refused);
-        }
-        let name = Text::new(asked.name.trim()).map_err(|invalid| refused(Refusal::from(invalid).at("name")))?;
-        let (workspace, outcome) = self.node.create(name, founder).await.map_err(failed)?;
-        let new = Made { command, asked, workspace: workspace.id, revision: outcome.revision };
-        let response = v1::CreateWorkspaceResponse {
-            workspace: new.workspace.to_string(),
-            revision: new.revision.0,
-            replayed: false,
-        };
-        made.push_back(new);
-        if made.len() > REMEMBERED {
-            made.pop_front();
-        }
-        Ok(Response::new(response))
+        let (node, made) = (Arc::clone(&self.node), Arc::clone(&self.made));
+        to_the_end(async move { create(&node, &made, command, founder, asked).await }).await.map(Response::new)
     }
 
     async fn list_workspaces(
@@ -123,9 +109,10 @@ impl Service for WorkspaceService {
             Ok::<(), Status>(())
         };
         let file = Upload { chunks: receiver, current: Vec::new(), at: 0 };
-        let import = workspace_file::import(&self.node, file, "an uploaded workspace file");
-        let (_, imported) = tokio::join!(feed, import);
-        let imported = imported.map_err(failed)?;
+        let node = Arc::clone(&self.node);
+        let import = async move { workspace_file::import(&node, file, "an uploaded workspace file").await.map_err(failed) };
+        let (_, imported) = tokio::join!(feed, to_the_end(import));
+        let imported = imported?;
         Ok(Response::new(v1::ImportWorkspaceResponse {
             workspace: imported.workspace.to_string(),
             name: imported.name,
@@ -133,6 +120,36 @@ impl Service for WorkspaceService {
             new_bundles: imported.bundles,
         }))
     }
+}
+
+/// Runs what must not stop halfway, such as the making of a folder, to its end, even if the caller goes away.
+async fn to_the_end<T: Send + 'static>(
+    job: impl Future<Output = Result<T, Status>> + Send + 'static,
+) -> Result<T, Status> {
+    tokio::spawn(job.in_current_span()).await.unwrap_or_else(|_| Err(super::internal("the making of a workspace panicked")))
+}
+
+async fn create(
+    node: &Node,
+    made: &Mutex<VecDeque<Made>>,
+    command: CommandId,
+    founder: Option<ActorId>,
+    asked: v1::CreateWorkspaceRequest,
+) -> Result<v1::CreateWorkspaceResponse, Status> {
+    let refused = |refusal: Refusal| status::refused(&refusal);
+    let mut made = made.lock().await;
+    if let Some(before) = made.iter().find(|made| made.command == command) {
+        return again(before, &asked).map_err(refused);
+    }
+    let name = Text::new(asked.name.trim()).map_err(|invalid| refused(Refusal::from(invalid).at("name")))?;
+    let (workspace, outcome) = node.create(name, founder).await.map_err(failed)?;
+    let new = Made { command, asked, workspace: workspace.id, revision: outcome.revision };
+    let (workspace, revision) = (new.workspace.to_string(), new.revision.0);
+    made.push_back(new);
+    if made.len() > REMEMBERED {
+        made.pop_front();
+    }
+    Ok(v1::CreateWorkspaceResponse { workspace, revision, replayed: false })
 }
 
 /// Who founds: whom the request names, else whom the token stands for; never anybody else by token.

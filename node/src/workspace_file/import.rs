@@ -205,8 +205,10 @@ fn broken(error: &FileError) -> CommandError {
 fn there_already(error: CommandError) -> CommandError {
     match error {
         CommandError::Refused(refusal) if refusal.reason == Reason::AlreadyExists => refusal
-            .next("Its history is not joined with the file's. Take the file in on another node, or restore it here \
-                   with `openprod restore`, which puts the present one aside.")
+            .next(
+                "Its history is not joined with the file's. Take the file in on another node, or restore it here \
+                   with `openprod restore`, which puts the present one aside.",
+            )
             .into(),
         other => other,
     }
