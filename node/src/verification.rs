@@ -20,6 +20,8 @@ use openprod_oplog::logic::ledger;
 use crate::diagnostics::Outcome;
 
 mod bounded;
+#[cfg(test)]
+mod tests;
 
 use bounded::UpTo;
 

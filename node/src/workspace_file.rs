@@ -96,7 +96,7 @@ pub enum FileError {
     #[error("this workspace file has format {0}, and this version of openprod knows formats up to {FORMAT}")]
     FromTheFuture(u16),
     /// It ends too early.
-    #[error("the file is cut off: it ends after {read} of {of} bundles")]
+    #[error("the file is cut off: it ends {}", place(*read, *of))]
     Truncated {
         /// Bundles read.
         read: u64,
@@ -104,7 +104,7 @@ pub enum FileError {
         of: u64,
     },
     /// It says something impossible.
-    #[error("the file is damaged behind bundle {read} of {of}: {why}")]
+    #[error("the file is damaged {}: {why}", place(*read, *of))]
     Damaged {
         /// Bundles read.
         read: u64,
@@ -116,6 +116,11 @@ pub enum FileError {
     /// It could not be read.
     #[error("the file could not be read: {0}")]
     Io(io::Error),
+}
+
+/// How far a file was read.
+fn place(read: u64, of: u64) -> String {
+    if of == 0 { "before its first bundle".to_owned() } else { format!("after {read} of {of} bundles") }
 }
 
 /// Writes the whole log as a file. `progress` hears how many bundles are written, of how many.
@@ -309,5 +314,74 @@ impl<R: Read> Reader<R> {
             }
             _ => FileError::Io(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of these frames, whatever they say.
+    fn file(bundles: u64, frames: &[(u8, &[u8])]) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        out.extend(FORMAT.to_le_bytes());
+        let mut made = Frames { out: zstd::Encoder::new(out, LEVEL).unwrap(), hasher: hasher() };
+        let workspace = WorkspaceId::from_bytes([7; 16]);
+        let manifest = Manifest { workspace, name: "Hamlet".to_owned(), exported_ms: 0, bundles };
+        made.write(MANIFEST, &codec::encode(&manifest)).unwrap();
+        frames.iter().for_each(|(kind, bytes)| made.write(*kind, bytes).unwrap());
+        let hash = *made.hasher.finalize().as_bytes();
+        made.write(TRAILER, &codec::encode(&Trailer { bundles, hash })).unwrap();
+        made.out.finish().unwrap()
+    }
+
+    fn read(file: &[u8]) -> Result<Vec<Vec<u8>>, FileError> {
+        let mut reader = Reader::open(file)?;
+        std::iter::from_fn(|| reader.next_bundle().transpose()).collect()
+    }
+
+    #[test]
+    fn bundles_come_back_in_order() {
+        let whole = file(2, &[(BUNDLE, b"one"), (BUNDLE, b"two")]);
+        assert_eq!(read(&whole).unwrap(), [b"one", b"two"]);
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_or_with_something_behind_it_is_refused() {
+        let whole = file(2, &[(BUNDLE, b"one"), (BUNDLE, b"two")]);
+        for end in 0..whole.len() {
+            assert!(read(&whole[..end]).is_err(), "{end} of {}", whole.len());
+        }
+        let truncated = read(&whole[..whole.len() - 1]).unwrap_err();
+        assert!(truncated.to_string().starts_with("the file is cut off: it ends "), "{truncated}");
+        for position in 0..whole.len() {
+            let mut altered = whole.clone();
+            altered[position] ^= 1;
+            assert!(read(&altered).is_err(), "{position}");
+        }
+        assert!(read(&[&whole[..], b"more"].concat()).is_err());
+    }
+
+    #[test]
+    fn what_a_file_promises_it_must_keep() {
+        assert!(read(&file(3, &[(BUNDLE, b"one")])).is_err());
+        assert!(read(&file(0, &[(BUNDLE, b"one")])).is_err());
+        assert!(read(&file(1, &[(9, b"one")])).is_err());
+        let newer = [MAGIC, &[2, 0]].concat();
+        assert!(matches!(read(&newer), Err(FileError::FromTheFuture(2))));
+        assert!(matches!(read(b"PK\x03\x04"), Err(FileError::NotAWorkspaceFile)));
+    }
+
+    #[test]
+    fn a_file_made_to_fill_the_memory_is_refused() {
+        let mebibytes = vec![0; 8 * 1024 * 1024];
+        let frames: Vec<(u8, &[u8])> = (0..40).map(|_| (BUNDLE, &mebibytes[..])).collect();
+        let bomb = file(40, &frames);
+        assert!(bomb.len() < 1024 * 1024);
+        let refused = read(&bomb).unwrap_err().to_string();
+        assert!(refused.contains("far more than its size allows"), "{refused}");
+        let large = vec![0; codec::MAX_ENCODED_BYTES + 1];
+        let refused = read(&file(1, &[(BUNDLE, &large)])).unwrap_err().to_string();
+        assert!(refused.contains("more than 16 MiB"), "{refused}");
     }
 }

@@ -1,6 +1,6 @@
 //! What every command has at hand: the global flags, and the way to the node, the workspace and the people.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use openprod_client::{Client, Endpoint, Error, Token, Workspace, v1};
 use openprod_domain::describe::suggestion;
@@ -106,11 +106,7 @@ impl Context {
             .iter()
             .any(|name| host.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/'])));
         let folder = if is_here { self.config().ok().map(|config| config.data_dir) } else { None };
-        Ok(folder.and_then(|folder| {
-            let actor = std::fs::read_to_string(folder.join("identities/default")).ok()?;
-            let actor: ActorId = actor.trim().parse().ok()?;
-            Token::read(&folder.join(format!("tokens/{actor}.token"))).ok()
-        }))
+        Ok(folder.and_then(|folder| Token::read(&own_token(&folder)?).ok()))
     }
 
     /// The workspace that was named; the only one if none was. The identity that was named acts there.
@@ -131,6 +127,18 @@ impl Context {
         let known: Vec<_> = known.iter().map(|one| (one.actor.as_str(), one.display_name.as_str())).collect();
         actor(wanted, &known, "identity").map(Some)
     }
+}
+
+/// The token of the identity that was made the default, else the only one that there is.
+fn own_token(folder: &Path) -> Option<PathBuf> {
+    let tokens = folder.join("tokens");
+    if let Ok(actor) = std::fs::read_to_string(folder.join("identities/default")) {
+        let actor: ActorId = actor.trim().parse().ok()?;
+        return Some(tokens.join(format!("{actor}.token")));
+    }
+    let mut files = std::fs::read_dir(tokens).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    let first = files.find(|path| path.extension().is_some_and(|suffix| suffix == "token"))?;
+    files.all(|path| path.extension().is_none_or(|suffix| suffix != "token")).then_some(first)
 }
 
 fn chosen(wanted: Option<&str>, known: &[v1::WorkspaceSummary]) -> Result<WorkspaceId, CliError> {

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use openprod_client::{Error, Refused};
+use openprod_api::status;
+use openprod_client::{Error, Refused, v1};
 use openprod_domain::describe::escaped;
 use openprod_model::refusal::Refusal;
 use serde_json::json;
@@ -104,7 +105,11 @@ impl CliError {
 
 impl From<Refused> for CliError {
     fn from(refused: Refused) -> Self {
-        let Refused { reason, message, next, .. } = refused;
+        let Refused { reason, message, mut next, .. } = refused;
+        if reason == status::name(v1::Reason::Unauthenticated) {
+            next =
+                "Name the file of a token with --token-file; a node keeps its own under tokens/ in its folder.".into();
+        }
         Self { reason, ..Self::failed(message).next(next) }
     }
 }

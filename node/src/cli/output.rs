@@ -11,6 +11,9 @@ use super::error::CliError;
 /// Columns of ids, which people copy: never broken into lines.
 const UNBROKEN: [&str; 4] = ["ID", "ACTOR", "BUNDLE", "WORKSPACE"];
 
+/// The narrowest terminal into which tables are fitted, in characters.
+const NARROWEST: u16 = 60;
+
 /// How results are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
@@ -100,7 +103,11 @@ fn joined(cells: &[String]) -> String {
 
 fn table(style: Style, grid: &Grid) -> String {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(presets::NOTHING);
+    // A terminal that does not tell its width, or a tiny one, would break words into letters.
+    if table.width().is_some_and(|width| width >= NARROWEST) {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    }
     let bold = |cell: Cell| if style == Style::Colored { cell.add_attribute(Attribute::Bold) } else { cell };
     table.set_header(grid.header.iter().map(|name| bold(Cell::new(escaped(name)))));
     for row in &grid.rows {

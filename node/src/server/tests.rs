@@ -52,10 +52,10 @@ impl House {
         let shutdown = async {
             let _ = stopped.await;
         };
-        let served = tokio::spawn(serve(Arc::clone(&node), telemetry::start(), shutdown));
-        while TcpStream::connect(config.listen.unwrap()).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let (open, opened) = oneshot::channel();
+        let tell = move || open.send(()).unwrap();
+        let served = tokio::spawn(serve(Arc::clone(&node), telemetry::start(), tell, shutdown));
+        opened.await.unwrap();
         Self { node, config, stop, served }
     }
 
@@ -256,7 +256,14 @@ async fn the_log_of_a_stopped_node_is_backed_up_as_it_is() {
     let files = home.node.folder.workspace(id);
     let settings = home.config.clone();
     home.closes().await;
-    let stores = crate::storage::open(&files, id, &settings).unwrap();
+    // The last of the node's tasks may still be letting go of it.
+    let stores = loop {
+        match crate::storage::open(&files, id, &settings) {
+            Ok(stores) => break stores,
+            Err(why) => assert!(why.contains("open in another process"), "{why}"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
     let written = write(&Source::Store(&stores.log), id, "Hamlet", &Place::Within(place.path().join("b")), 0).unwrap();
     assert!(written.path.ends_with("b/Hamlet-19700101T000000Z") && written.damaged.is_empty(), "{written:?}");
     drop(stores);

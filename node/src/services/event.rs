@@ -46,7 +46,7 @@ impl EventService {
         Self { node, watchers: Arc::new(Semaphore::new(MAX_WATCHERS)) }
     }
 
-    fn open(&self) -> Result<Open, ApiError> {
+    fn open(&self) -> Result<Open, Problem> {
         let permit = Arc::clone(&self.watchers).try_acquire_owned().map_err(|_| {
             let message = format!("This node has {MAX_WATCHERS} watchers already, and takes no more.");
             ApiError::new(v1::Reason::TooBusy, message).next("Close one, or try again later.")

@@ -159,7 +159,7 @@ async fn the_process_may_die_at_every_step_of_a_write() {
         world.house.dies();
         world.house.set_up(Setup::faults(&format!("{point}:{PASSES}=abort")));
         world.house.comes_back().await;
-        let status = world.house.ends_by_itself().await;
+        let status = world.house.ends().await;
         assert!(!status.success() && world.house.has_said(&format!("fault at {point}")), "{point}: {status}");
         world.house.set_up(Setup::default());
         world.house.comes_back().await;

@@ -52,7 +52,7 @@ fn set(mara: &Person, values: Vec<v1::FieldValue>) -> Vec<v1::Command> {
 async fn what_is_not_there_is_named_and_the_nearest_name_offered() {
     let (_world, mara) = desk().await;
     let before = mara.everything().await;
-    let nobody = uuid::Uuid::now_v7().to_string();
+    let nobody = fresh_id();
     let table = mara.fails_at(vec![create_record("", "cue", row!["name" => "x"])]).await;
     wanted("NotFound", "UNKNOWN_TABLE", "commands[0]").has_next_step(&table);
     assert!(table.next.contains("cues"), "{table:?}");

@@ -28,16 +28,16 @@ impl House {
         let flags = vec![flag("data_dir", root), flag("listen", "off".to_owned())];
         let node = node::Node::start(config::resolve(None, &[], flags).unwrap()).await.unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        tokio::spawn(server::serve(Arc::clone(&node), telemetry::start(), async { drop(stopped.await) }));
+        let (open, opened) = oneshot::channel::<()>();
+        let is_open = move || drop(open.send(()));
+        tokio::spawn(server::serve(Arc::clone(&node), telemetry::start(), is_open, async { drop(stopped.await) }));
+        opened.await.unwrap();
         Self { node, folder, stop: Some(stop) }
     }
 
     /// Somebody who has founded a show here and made a table.
     async fn person(&self, show: &str) -> Person {
         let folder = self.folder.path().join("house");
-        while !folder.join("openprod.sock").exists() {
-            tokio::task::yield_now().await;
-        }
         let client = connected(Endpoint::Socket(folder.join("openprod.sock"))).await;
         let person = Person::sits_down(client, &folder, "Mara", Names::default()).await;
         let id = person.founds(show).await;

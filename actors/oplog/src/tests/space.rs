@@ -31,12 +31,13 @@ fn append(
 }
 
 #[test]
-#[ignore = "mounts a file system, which takes root"]
 fn a_full_file_system_refuses_writes_and_takes_them_again_when_there_is_space() {
     let folder = tempfile::tempdir().unwrap();
-    let mount = |args: &[&str]| assert!(Command::new(args[0]).args(&args[1..]).status().unwrap().success());
+    let mount = |args: &[&str]| Command::new(args[0]).args(&args[1..]).status().is_ok_and(|status| status.success());
     let at = folder.path().to_str().unwrap().to_owned();
-    mount(&["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", &at]);
+    if !mount(&["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", &at]) {
+        return println!("not run: this user may not mount a file system of four megabytes");
+    }
     let ballast = folder.path().join("ballast");
     fs::write(&ballast, vec![0; 1_000_000]).unwrap();
     let store = LogStore::open_file(folder.path().join("log.redb"), WORKSPACE, OPTIONS).unwrap();
@@ -59,5 +60,5 @@ fn a_full_file_system_refuses_writes_and_takes_them_again_when_there_is_space() 
     append(&store, &writer, &known.write(&mara, &vec![edit(); 400])).unwrap();
     assert_eq!(check_log(&store).len() as u64, there + 1);
     drop((writer, store));
-    mount(&["umount", &at]);
+    assert!(mount(&["umount", &at]));
 }

@@ -57,6 +57,12 @@ impl Snap {
         &self.cursor
     }
 
+    #[cfg(test)]
+    pub(super) fn raw_tips(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let rows = self.tips.range::<&[u8]>(..).unwrap().map(Result::unwrap);
+        rows.map(|(key, row)| (key.value().to_vec(), row.value().to_vec())).collect()
+    }
+
     fn sound<T>(&self, result: Result<T, StoreError>) -> Read<T> {
         result.map_err(|error| self.health.failed(&error))
     }

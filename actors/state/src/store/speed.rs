@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use openprod_domain::cell::Cell;
+use openprod_domain::view::View;
 use openprod_model::bundle::Bundle;
 use openprod_model::operation::Operation;
 use redb::ReadableTableMetadata;
@@ -92,6 +93,29 @@ fn sizes(store: &StateStore, ops: u64) {
     show("entries", transaction.open_table(ENTRIES).unwrap().stats().unwrap());
 }
 
+/// What redb alone takes for the same rows, written in key order in one durable transaction.
+fn floor(store: &StateStore, ops: u64, place: &std::path::Path) {
+    let snapshot = store.take_snapshot().unwrap();
+    let everything = openprod_domain::cell::KeyRange { from: Vec::new(), to: vec![u8::MAX] };
+    let entries: Vec<_> = snapshot.entries(&everything).unwrap().map(Result::unwrap).collect();
+    let tips: Vec<_> = snapshot.raw_tips();
+    let since = Watch::start();
+    let database = Database::builder().set_cache_size(64 * 1024 * 1024).create(place).unwrap();
+    let transaction = database.begin_write().unwrap();
+    {
+        let mut table = transaction.open_table(TIPS).unwrap();
+        for (key, row) in &tips {
+            table.insert(&**key, &**row).unwrap();
+        }
+        let mut table = transaction.open_table(ENTRIES).unwrap();
+        for key in &entries {
+            table.insert(&**key, ()).unwrap();
+        }
+    }
+    transaction.commit().unwrap();
+    since.report("floor: the same rows in redb alone", ops, store);
+}
+
 #[test]
 #[ignore = "measures"]
 fn speed() {
@@ -107,6 +131,7 @@ fn speed() {
     store.fold_all(&mut |_, _| {}).unwrap();
     since.report("bulk of 1,100 ops a bundle", RECORDS * 11, &store);
     sizes(&store, RECORDS * 11);
+    floor(&store, RECORDS * 11, &directory.path().join("floor.redb"));
 
     for bundle in &edits {
         log.append(bundle);

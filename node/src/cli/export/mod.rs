@@ -4,7 +4,9 @@ pub(in crate::cli) mod bar;
 mod data;
 mod emergency;
 
+use std::fs::Permissions;
 use std::io::{IsTerminal as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use openprod_client::{Workspace, v1};
@@ -73,6 +75,11 @@ impl Format {
         [Self::Csv, Self::Jsonl, Self::Xlsx].into_iter().find(|format| format.ending() == ending)
     }
 }
+
+/// A spreadsheet is passed on: the system's umask says to whom.
+const FOR_OTHERS: u32 = 0o666;
+/// A whole history is not, unless somebody says so.
+const FOR_ONESELF: u32 = 0o600;
 
 /// Where the bytes go.
 enum Place<'a> {
@@ -200,17 +207,18 @@ fn tell(context: &Context, place: &Place<'_>, what: &str) -> Result<(), CliError
 /// A file appears under its name only once it is whole; one that is there is replaced only after a yes.
 fn write(context: &Context, place: &Place<'_>, bytes: &[u8]) -> Result<(), CliError> {
     let Place::File(path) = place else { return Ok(std::io::stdout().lock().write_all(bytes)?) };
-    let mut part = part_of(context, path)?;
+    let mut part = part_of(context, path, FOR_OTHERS)?;
     part.write_all(bytes).map_err(|error| CliError::file(path, &error))?;
     keep(part, path)
 }
 
-fn part_of(context: &Context, path: &Path) -> Result<tempfile::NamedTempFile, CliError> {
+fn part_of(context: &Context, path: &Path, mode: u32) -> Result<tempfile::NamedTempFile, CliError> {
     if path.exists() {
         ask::sure(context, &format!("Replace {}?", path.display()))?;
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    tempfile::NamedTempFile::new_in(folder).map_err(|error| CliError::file(folder, &error))
+    let part = tempfile::Builder::new().permissions(Permissions::from_mode(mode)).tempfile_in(folder);
+    part.map_err(|error| CliError::file(folder, &error))
 }
 
 fn keep(part: tempfile::NamedTempFile, path: &Path) -> Result<(), CliError> {
@@ -221,7 +229,7 @@ fn keep(part: tempfile::NamedTempFile, path: &Path) -> Result<(), CliError> {
 /// The workspace with its whole history.
 async fn whole(context: &Context, path: &Path) -> Result<(), CliError> {
     let workspace = context.workspace().await?;
-    let mut part = part_of(context, path)?;
+    let mut part = part_of(context, path, FOR_ONESELF)?;
     let (bar, mut bytes) = (Bar::new(), 0);
     let mut pieces = workspace.export().await?;
     while let Some(piece) = pieces.next().await? {

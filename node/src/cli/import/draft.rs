@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use openprod_client::Workspace;
+use openprod_client::{Workspace, v1};
 use openprod_domain::command::{Command, NewColumn, TableChange};
 use openprod_domain::describe::escaped;
 use openprod_model::ids::EntityId;
@@ -17,9 +17,30 @@ use super::survey::{self, Surveyed, SurveyedColumn};
 use crate::sheet::{BadRow, ImportPlan, LinkWish, RowRef, Sheet};
 
 /// A row that is to be written.
-enum Row {
-    New(EntityId, Vec<(Name, Value)>),
-    Changed(EntityId, Vec<(Name, Option<Value>)>),
+struct Row {
+    line: u64,
+    record: EntityId,
+    values: RowValues,
+}
+
+enum RowValues {
+    New(Vec<(Name, Value)>),
+    Changed(Vec<(Name, Option<Value>)>),
+}
+
+impl Row {
+    /// The record to which a field of this row refers.
+    fn refers_to(&self, column: &Name) -> Option<EntityId> {
+        let entity = |value: &Value| if let Value::Entity(entity) = value { Some(*entity) } else { None };
+        match &self.values {
+            RowValues::New(values) => {
+                values.iter().find(|(name, _)| name == column).and_then(|(_, value)| entity(value))
+            }
+            RowValues::Changed(values) => {
+                values.iter().find(|(name, _)| name == column).and_then(|(_, value)| entity(value.as_ref()?))
+            }
+        }
+    }
 }
 
 /// What is to be written, and what was set aside.
@@ -31,7 +52,7 @@ pub(super) struct Draft {
     rows: Vec<Row>,
     /// The record of each new row of the plan; none if it was set aside after all.
     new: Vec<Option<EntityId>>,
-    /// Rows of existing records that were set aside after all.
+    /// Records whose rows were set aside after all.
     aside: HashSet<EntityId>,
     existing: HashSet<EntityId>,
     edges: Vec<WantedEdge>,
@@ -63,7 +84,12 @@ impl Draft {
             edges: Vec::new(),
             bad: std::mem::take(&mut plan.bad).into_iter().map(bad_row).collect(),
             naming: table.map_or_else(
-                || first_of(&plan.new_columns),
+                || {
+                    survey::naming(plan.new_columns.iter(), |(_, of)| of)
+                        .into_iter()
+                        .map(|(name, _)| name.clone())
+                        .collect()
+                },
                 |table| table.naming().into_iter().map(|column| column.reference.clone()).collect(),
             ),
         };
@@ -85,7 +111,7 @@ impl Draft {
             let id = ids.next();
             let values = row.values.iter().map(|(title, value)| (self.references[title].clone(), value.clone()));
             let values = values.collect();
-            self.rows.push(Row::New(id, values));
+            self.rows.push(Row { line: row.line, record: id, values: RowValues::New(values) });
             self.new.push(Some(id));
         }
     }
@@ -100,8 +126,36 @@ impl Draft {
             let set = row.set.iter().map(|(title, value)| (title, Some(value.clone())));
             let clear = row.clear.iter().map(|title| (title, None));
             let values = set.chain(clear).map(|(title, value)| (self.references[title].clone(), value)).collect();
-            self.rows.push(Row::Changed(row.record, values));
+            self.rows.push(Row { line: row.line, record: row.record, values: RowValues::Changed(values) });
         }
+    }
+
+    /// Sets rows aside that refer to records which are not in the table that they should be in.
+    pub(super) async fn check_references(
+        &mut self,
+        workspace: &Workspace,
+        tables: &[v1::Table],
+        column: &Name,
+        table: &Name,
+    ) -> Result<(), ImportError> {
+        if self.rows.iter().all(|row| row.refers_to(column).is_none()) {
+            return Ok(());
+        }
+        let table = survey::find_target(tables, table.as_str())?;
+        let (records, _) = survey::records(workspace, &table, &table.naming()).await?;
+        let there: HashSet<EntityId> = records.into_iter().map(|(record, _)| record).collect();
+        let mut bad = Vec::new();
+        self.rows.retain(|row| match row.refers_to(column) {
+            Some(record) if !there.contains(&record) => {
+                let message = format!("There is no record {record} in {}.", escaped(&table.name));
+                bad.push(BadCell { line: row.line, column: column.to_string(), message, loss: Loss::Row });
+                self.aside.insert(row.record);
+                false
+            }
+            _ => true,
+        });
+        self.bad.extend(bad);
+        Ok(())
     }
 
     /// The records to which a link may lead: of `target`, or of the imported table itself with its new records.
@@ -116,7 +170,8 @@ impl Draft {
         if let Some(table) = target.or(own) {
             let (records, _) = survey::records(workspace, table, &table.naming()).await?;
             for (record, values) in &records {
-                targets.add(*record, values.iter().flatten());
+                let named = values.iter().enumerate().filter_map(|(place, value)| Some((place, value.as_ref()?)));
+                targets.add(*record, named);
             }
         }
         if target.is_none() {
@@ -127,9 +182,10 @@ impl Draft {
 
     fn add_new(&self, targets: &mut Targets) {
         for row in &self.rows {
-            if let Row::New(record, values) = row {
-                let named = values.iter().filter(|(column, _)| self.naming.contains(column));
-                targets.add(*record, named.map(|(_, value)| value));
+            if let RowValues::New(values) = &row.values {
+                let place = |column: &Name| self.naming.iter().position(|name| name == column);
+                let named = values.iter().filter_map(|(column, value)| Some((place(column)?, value)));
+                targets.add(row.record, named);
             }
         }
     }
@@ -162,7 +218,7 @@ impl Draft {
 
     fn source(&mut self, row: RowRef) -> Option<EntityId> {
         match row {
-            RowRef::New(index) => self.new[index],
+            RowRef::New(index) => self.new[index].filter(|record| !self.aside.contains(record)),
             RowRef::Existing(record) if self.aside.contains(&record) => None,
             RowRef::Existing(record) => {
                 self.existing.insert(record);
@@ -182,7 +238,7 @@ impl Draft {
     pub(super) fn summary(&mut self, plan: &ImportPlan, sheet: &Sheet, table: String) -> ImportSummary {
         let mut bad = std::mem::take(&mut self.bad);
         bad.sort_by_key(|bad| bad.line);
-        let new = self.rows.iter().filter(|row| matches!(row, Row::New(..))).count();
+        let new = self.rows.iter().filter(|row| matches!(row.values, RowValues::New(_))).count();
         ImportSummary {
             table,
             makes_table: self.makes_table,
@@ -201,9 +257,9 @@ impl Draft {
     pub(super) fn commands(self, plan: &ImportPlan) -> Vec<Command> {
         let table = &self.table;
         let schema = schema(table, self.makes_table.then_some(()), &plan.new_columns);
-        let rows = self.rows.into_iter().map(|row| match row {
-            Row::New(record, values) => Command::CreateRecord { record: Some(record), table: table.clone(), values },
-            Row::Changed(record, values) => Command::SetFields { record, table: table.clone(), values },
+        let rows = self.rows.into_iter().map(|Row { record, values, .. }| match values {
+            RowValues::New(values) => Command::CreateRecord { record: Some(record), table: table.clone(), values },
+            RowValues::Changed(values) => Command::SetFields { record, table: table.clone(), values },
         });
         let edges = self.edges.into_iter().map(|WantedEdge { edge_type, source, target }| Command::CreateEdge {
             edge: None,
@@ -237,12 +293,6 @@ fn schema(table: &Name, makes_table: Option<()>, columns: &[(Name, FieldType)]) 
             Some(Command::AlterTable { table: table.clone(), changes })
         }
     }
-}
-
-/// The first column, and the first of text.
-fn first_of(columns: &[(Name, FieldType)]) -> Vec<Name> {
-    let text = columns.iter().find(|(_, of)| *of == FieldType::Text);
-    columns.first().into_iter().chain(text).map(|(name, _)| name.clone()).collect()
 }
 
 fn bad_row(bad: BadRow) -> BadCell {

@@ -21,25 +21,26 @@ const AT_ONCE: usize = 16;
 pub(super) struct Targets {
     /// The table's name, for sentences.
     pub(super) table: String,
-    exact: HashMap<String, Vec<EntityId>>,
-    folded: HashMap<String, Vec<EntityId>>,
+    /// By the first column that names them, and by the second.
+    exact: [Names; 2],
+    /// Likewise, in lower case.
+    folded: [Names; 2],
 }
+
+type Names = HashMap<String, Vec<EntityId>>;
 
 impl Targets {
     pub(super) fn of(table: &str) -> Self {
         Self { table: escaped(table), ..Self::default() }
     }
 
-    /// Adds a record with the values that name it.
-    pub(super) fn add<'a>(&mut self, record: EntityId, naming: impl IntoIterator<Item = &'a Value>) {
-        for text in naming.into_iter().map(format_value) {
-            let text = text.trim();
-            for (names, text) in [(&mut self.exact, text.to_owned()), (&mut self.folded, text.to_lowercase())] {
-                let records = names.entry(text).or_default();
-                if !records.contains(&record) {
-                    records.push(record);
-                }
-            }
+    /// Adds a record with the values that name it, by the place of their column.
+    pub(super) fn add<'a>(&mut self, record: EntityId, naming: impl IntoIterator<Item = (usize, &'a Value)>) {
+        for (place, value) in naming {
+            let text = format_value(value);
+            let (exact, folded) = (text.trim().to_owned(), text.trim().to_lowercase());
+            self.exact[place].entry(exact).or_default().push(record);
+            self.folded[place].entry(folded).or_default().push(record);
         }
     }
 
@@ -74,11 +75,13 @@ impl Targets {
         (records, problems)
     }
 
-    /// By the very text; if there is none, by the text in another case.
+    /// By the very text in the first column, or else in the second; if there is none, by the text in another case.
     fn find(&self, name: &str) -> &[EntityId] {
         let normal = Text::new(name).map_or_else(|_| name.to_owned(), |text| text.to_string());
-        let exact = self.exact.get(&normal);
-        exact.or_else(|| self.folded.get(&normal.to_lowercase())).map_or(&[], Vec::as_slice)
+        let folded = normal.to_lowercase();
+        let exact = self.exact.iter().filter_map(|names| names.get(&normal));
+        let found = exact.chain(self.folded.iter().filter_map(|names| names.get(&folded))).next();
+        found.map_or(&[], Vec::as_slice)
     }
 }
 
@@ -176,9 +179,11 @@ mod tests {
         for (n, number, title) in
             [(1, "12", "Storm"), (2, "13", "Harbour, by night"), (3, "14", "quay"), (4, "15", "Quay"), (5, "16", "Inn")]
         {
-            targets.add(record(n), &[Value::text(number).unwrap(), Value::text(title).unwrap()]);
+            let (number, title) = (Value::text(number).unwrap(), Value::text(title).unwrap());
+            targets.add(record(n), [(0, &number), (1, &title)]);
         }
-        targets.add(record(6), &[Value::text("INN").unwrap()]);
+        targets.add(record(6), [(1, &Value::text("INN").unwrap())]);
+        targets.add(record(7), [(0, &Value::text("Epilogue").unwrap()), (1, &Value::text("12").unwrap())]);
         targets
     }
 

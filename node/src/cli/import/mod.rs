@@ -154,12 +154,13 @@ fn finish(context: &Context, outcome: &ImportOutcome, words: &str) -> Result<(),
         remark(words);
     }
     let rest = if outcome.written.is_empty() { "Nothing was changed." } else { "Everything else was imported." };
-    match (outcome.summary.bad_rows(), outcome.summary.bad_links()) {
-        (0, 0) => Ok(()),
-        (rows, links) => Err(CliError::partial(format!("Set aside: {rows} bad rows and {links} links."))
-            .affected(rest)
-            .next("Mend these lines and import the file again; with --key nothing is made twice.")),
+    let aside = outcome.summary.set_aside();
+    if aside.is_empty() {
+        return Ok(());
     }
+    Err(CliError::partial(format!("Set aside: {}.", aside.join(" and ")))
+        .affected(rest)
+        .next("Mend these lines and import the file again; with --key nothing is made twice."))
 }
 
 impl From<ImportError> for CliError {

@@ -107,17 +107,18 @@ impl ImportSummary {
     /// In one line: "47 new, 3 changed, 12 unchanged, 0 no longer in the file; 2 bad rows".
     pub fn sentence(&self) -> String {
         let Self { new, changed, unchanged, gone, .. } = self;
-        let mut text = format!("{new} new, {changed} changed, {unchanged} unchanged, {gone} no longer in the file");
-        for (count, one, several) in [
-            (self.new_edges, "new link", "new links"),
-            (self.bad_rows(), "bad row", "bad rows"),
-            (self.bad_links(), "link without its record", "links without their records"),
-        ] {
-            if count > 0 {
-                text.push_str(&format!("; {count} {}", if count == 1 { one } else { several }));
-            }
-        }
-        text
+        let links = counted(self.new_edges, "new link", "new links");
+        let mut parts =
+            vec![format!("{new} new, {changed} changed, {unchanged} unchanged, {gone} no longer in the file")];
+        parts.extend(links.into_iter().chain(self.set_aside()));
+        parts.join("; ")
+    }
+
+    /// What is set aside: "2 bad rows", "1 link without its record". Empty if nothing is.
+    pub fn set_aside(&self) -> Vec<String> {
+        let rows = counted(self.bad_rows(), "bad row", "bad rows");
+        let links = counted(self.bad_links(), "link without its record", "links without their records");
+        rows.into_iter().chain(links).collect()
     }
 
     /// All of it.
@@ -150,6 +151,10 @@ impl ImportOutcome {
         json["opened_conflicts"] = self.conflicts.clone().into();
         json
     }
+}
+
+fn counted(count: usize, one: &str, several: &str) -> Option<String> {
+    (count > 0).then(|| format!("{count} {}", if count == 1 { one } else { several }))
 }
 
 #[cfg(test)]

@@ -45,6 +45,9 @@ pub async fn prepare(
     let (now, base) = table_now(workspace, table.as_ref(), &sheet, &options).await?;
     let mut plan = plan_import(&with_shadows(&sheet, &spec), &options, &now)?;
     let mut draft = Draft::of(table.as_ref(), &sheet, &spec, &mut plan)?;
+    for (column, far) in references(table.as_ref(), &plan) {
+        draft.check_references(workspace, &tables, &column, &far).await?;
+    }
     for (index, link) in spec.links.iter().enumerate() {
         let target = if link.table == spec.table { None } else { Some(survey::find_target(&tables, &link.table)?) };
         let other = target.filter(|target| !draft.is_of(target));
@@ -53,9 +56,9 @@ pub async fn prepare(
         draft.wish(plan.links.iter().filter(|wish| wish.column == shadow), link, &targets, &sheet);
     }
     draft.drop_edges_that_are_there(workspace).await?;
-    let mut summary = draft.summary(&plan, &sheet, spec.table);
+    let mut summary = draft.summary(&plan, &sheet, spec.table.clone());
     (summary.file_name, summary.hash) = (file_name.to_owned(), blake3::hash(bytes).to_string());
-    summary.columns = column_summaries(&sheet, &options, &plan, &now);
+    summary.columns = column_summaries(&sheet, &spec, &plan, &now);
     if options.keys.is_empty() && table.is_some() {
         summary.notes.push("No key was named, so every row becomes a new record.".to_owned());
     }
@@ -63,6 +66,17 @@ pub async fn prepare(
     let commands = draft.commands(&plan);
     Weight { ops: summary.ops, bytes: summary.bytes } = Weight::of_all(&commands, defaults);
     Ok(Prepared { base: base.filter(|_| summary.changed > 0), summary, commands, defaults })
+}
+
+/// The columns whose fields are records of a certain table, with that table's key.
+fn references(table: Option<&Surveyed>, plan: &ImportPlan) -> Vec<(Name, Name)> {
+    let there = table.iter().flat_map(|table| &table.columns).map(|column| (&column.reference, &column.field_type));
+    let new = plan.new_columns.iter().map(|(name, of)| (name, of));
+    let far = |(column, of): (&Name, &FieldType)| match of {
+        FieldType::Reference { table: Some(table) } => Some((column.clone(), table.clone())),
+        _ => None,
+    };
+    there.chain(new).filter_map(far).collect()
 }
 
 /// Names as the file's header has them, normalized.
@@ -153,20 +167,25 @@ async fn table_now(
     Ok((TableNow::keyed(columns, records, options), Some(revision)))
 }
 
-fn column_summaries(sheet: &Sheet, options: &ImportOptions, plan: &ImportPlan, now: &TableNow) -> Vec<ColumnSummary> {
+fn column_summaries(sheet: &Sheet, spec: &ImportSpec, plan: &ImportPlan, now: &TableNow) -> Vec<ColumnSummary> {
     let of = |columns: &[(Name, FieldType)], title: &str| {
         columns.iter().find(|(name, _)| name.as_str() == title).map(|(_, of)| columns::words(of))
     };
     let summary = |guess: &Guess| {
         let title = &sheet.header[guess.column];
-        let name = title.clone();
-        if let Some(kind) = of(&now.columns, title) {
-            return ColumnSummary { name, kind, is_new: false, why: "It is so in the table.".to_owned() };
-        }
-        // What was told, and keys and links, which are text unless told otherwise.
-        let told = options.types.iter().any(|(column, _)| column == title);
-        let why = if told { "As told, or as a key or link is.".to_owned() } else { guess.because.clone() };
-        ColumnSummary { name, kind: of(&plan.new_columns, title).unwrap_or_default(), is_new: true, why }
+        let kind = of(&now.columns, title);
+        let is_new = kind.is_none();
+        let told = spec.types.iter().any(|(column, _)| column == title);
+        let link = spec.links.iter().find(|link| link.column == *title);
+        let why = match (is_new, told, link) {
+            (false, ..) => "It is so in the table.".to_owned(),
+            (true, true, _) => "As told.".to_owned(),
+            (true, false, Some(link)) => format!("It names records of {}.", link.table),
+            (true, false, None) if spec.keys.contains(title) => "It is a key.".to_owned(),
+            (true, false, None) => guess.because.clone(),
+        };
+        let kind = kind.or_else(|| of(&plan.new_columns, title)).unwrap_or_default();
+        ColumnSummary { name: title.clone(), kind, is_new, why }
     };
     guess_types(sheet).iter().map(summary).collect()
 }

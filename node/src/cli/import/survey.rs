@@ -110,14 +110,19 @@ impl Surveyed {
         }
     }
 
-    /// The columns by which people name records: the first, and the first of text.
+    /// The columns by which people name records: the first, such as a number, and the first of text behind it, such as
+    /// a title.
     pub(super) fn naming(&self) -> Vec<&SurveyedColumn> {
-        let shown = || self.columns.iter().filter(|column| !column.hidden);
-        let first = shown().next().or(self.columns.first());
-        let text = shown().find(|column| column.field_type == FieldType::Text);
-        let text = text.filter(|text| first.is_none_or(|first| first.key != text.key));
-        first.into_iter().chain(text).collect()
+        let shown = self.columns.iter().filter(|column| !column.hidden);
+        naming(shown, |column| &column.field_type)
     }
+}
+
+/// Of columns in their order, those by which people name records.
+pub(super) fn naming<T>(mut columns: impl Iterator<Item = T>, of: impl Fn(&T) -> &FieldType) -> Vec<T> {
+    let first = columns.next();
+    let text = columns.find(|column| *of(column) == FieldType::Text);
+    first.into_iter().chain(text).collect()
 }
 
 /// The records of a table with these columns, in the order of their creation, and the revision that this shows.

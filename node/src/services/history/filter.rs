@@ -169,20 +169,20 @@ mod tests {
         }
     }
 
-    fn filter(request: v1::ListBundlesRequest) -> Filter {
-        Filter::of(&request, &Empty).unwrap()
+    fn filter(request: &v1::ListBundlesRequest) -> Filter {
+        Filter::of(request, &Empty).unwrap()
     }
 
     #[test]
     fn times_are_from_and_before() {
-        let day = filter(v1::ListBundlesRequest { since_ms: Some(10), until_ms: Some(20), ..Default::default() });
+        let day = filter(&v1::ListBundlesRequest { since_ms: Some(10), until_ms: Some(20), ..Default::default() });
         let fits = |wall_ms| day.fits_entry(&entry(1, wall_ms, BundleKind::EDIT));
         assert_eq!([9, 10, 19, 20, u64::MAX].map(fits), [false, true, true, false, false]);
     }
 
     #[test]
     fn every_part_that_is_given_must_fit() {
-        let imports = filter(v1::ListBundlesRequest {
+        let imports = filter(&v1::ListBundlesRequest {
             actor: ActorId::from_bytes([1; 32]).to_string(),
             kinds: vec![v1::BundleKind::Import.into(), v1::BundleKind::Edit.into()],
             ..Default::default()
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn values_are_searched_without_regard_to_case() {
-        let search = filter(v1::ListBundlesRequest { text: "DÄMMERUNG".into(), ..Default::default() });
+        let search = filter(&v1::ListBundlesRequest { text: "DÄMMERUNG".into(), ..Default::default() });
         assert!(search.is_in_value(&Value::text("Morgendämmerung").unwrap()));
         assert!(!search.is_in_value(&Value::text("Dawn").unwrap()));
         assert!(!search.is_of_entries_only());

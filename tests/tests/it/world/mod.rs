@@ -19,9 +19,9 @@ pub(crate) use node::{Node, Setup};
 pub(crate) use person::{Person, Thing, connected};
 pub(crate) use speak::*;
 pub(crate) use steward::{brings_in, unpacks_identity, workspace_id};
-pub(crate) use typing::{Typed, typed};
-pub(crate) use watcher::{Watcher, told};
-pub(crate) use wire::{Answer, grpc_web, raw};
+pub(crate) use typing::typed;
+pub(crate) use watcher::told;
+pub(crate) use wire::{grpc_web, raw};
 
 /// One node, called the house, and whoever sits at it.
 pub(crate) struct World {

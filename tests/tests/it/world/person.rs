@@ -122,7 +122,7 @@ impl Person {
     /// A request of these commands.
     pub(crate) fn request(&self, commands: Vec<v1::Command>) -> v1::ExecuteRequest {
         v1::ExecuteRequest {
-            command_id: uuid::Uuid::now_v7().to_string(),
+            command_id: fresh_id(),
             workspace: self.workspace_id().to_string(),
             actor: self.actor.to_string(),
             session: self.client.session().to_string(),

@@ -1,8 +1,13 @@
 //! Words of the API in short: values, rows, columns, commands, and how values are read aloud.
 
-use openprod_client::v1;
+use openprod_client::{Change, v1};
 use openprod_client::v1::command::Kind;
 use openprod_client::v1::value::Kind as Value;
+
+/// An id that nobody has used yet.
+pub(crate) fn fresh_id() -> String {
+    Change::new(Vec::<v1::Command>::new()).command_id().to_string()
+}
 
 /// A value, made of what Rust has for it.
 pub(crate) fn value(of: impl Into<Is>) -> v1::Value {
