@@ -118,12 +118,9 @@ fn folded(bundles: &[Bundle], problems: &mut Vec<String>) -> Layer {
     let mut layer = Layer::default();
     for (number, bundle) in (1..).zip(bundles) {
         let fold = || bundle.ops().iter().try_for_each(|op| layer.fold(&Empty, op, Some(Position(number))));
-        match std::panic::catch_unwind(AssertUnwindSafe(fold)) {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => {
-                let label = describe::escaped(bundle.header().label.as_str());
-                problems.push(format!("The bundle \"{label}\" could not be folded whole."));
-            }
+        if !matches!(std::panic::catch_unwind(AssertUnwindSafe(fold)), Ok(Ok(()))) {
+            let label = describe::escaped(bundle.header().label.as_str());
+            problems.push(format!("The bundle \"{label}\" could not be folded whole."));
         }
     }
     layer

@@ -18,7 +18,7 @@
 //! incarnation reads on from the stored position. After a crash of the process at most 5,000 ops, or two seconds of
 //! them, are folded again.
 //!
-//! Reading order: [`tables`](self) (what lies in the file), `fold` (bundles to cells, in memory), `hash`, `store`
+//! Reading order: `tables` (what lies in the file), `fold` (bundles to cells, in memory), `hash`, `store`
 //! (the file, its one writer and its snapshots), `actor` (when to fold).
 
 mod actor;

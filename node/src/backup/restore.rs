@@ -73,7 +73,7 @@ pub enum RestoreError {
 }
 
 /// How long closing may take after the history was taken in.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Restores `from`, the folder of a backup or a workspace file, into the folder of a node that does not run.
 pub async fn restore(config: Config, from: &Path, present: Present) -> Result<Restored, RestoreError> {

@@ -41,7 +41,7 @@ pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 /// Everything behind the question who calls.
-pub(super) fn layers(node: Arc<Node>, routes: Routes, streams: Streams) -> Router {
+pub(super) fn layers(node: &Node, routes: Routes, streams: Streams) -> Router {
     let room = Arc::new(Semaphore::new(node.config.max_clients));
     let hall = Arc::new(Hall { room, streams, next: AtomicU64::new(1) });
     // The last layer added is the first that a call passes.
@@ -198,8 +198,8 @@ fn timeout(text: &str) -> Option<Duration> {
     let number: u64 =
         digits.parse().ok().filter(|_| digits.len() <= 8 && digits.bytes().all(|b| b.is_ascii_digit()))?;
     match unit {
-        "H" => Some(Duration::from_secs(number * 3_600)),
-        "M" => Some(Duration::from_secs(number * 60)),
+        "H" => Some(Duration::from_hours(number)),
+        "M" => Some(Duration::from_mins(number)),
         "S" => Some(Duration::from_secs(number)),
         "m" => Some(Duration::from_millis(number)),
         "u" => Some(Duration::from_micros(number)),
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn timeouts_are_read_as_grpc_writes_them() {
         assert_eq!(timeout("250m"), Some(Duration::from_millis(250)));
-        assert_eq!(timeout("99999999H"), Some(Duration::from_secs(99_999_999 * 3_600)));
+        assert_eq!(timeout("99999999H"), Some(Duration::from_hours(99_999_999)));
         for wrong in ["", "m", "1", "123456789S", "-1S", "+1S", "1x", "é"] {
             assert_eq!(timeout(wrong), None, "{wrong}");
         }

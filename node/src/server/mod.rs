@@ -106,7 +106,7 @@ pub async fn serve(
     let inside = {
         let streams = Streams::new(node.config.max_clients, stopping.clone());
         let routes = services::routes(&node).add_service(health_service);
-        calls::layers(Arc::clone(&node), routes, streams)
+        calls::layers(&node, routes, streams)
     };
     let pages = pages::router(Arc::clone(&node), metrics, is_ready);
     let mut doors = JoinSet::new();

@@ -293,9 +293,8 @@ async fn strangers_and_tricked_browsers_stay_outside() {
     let mut request = Request::new(v1::CreateIdentityRequest { display_name: "Eve".into() });
     request.metadata_mut().insert("authorization", format!("Bearer {}", house.token()).parse().unwrap());
     assert_eq!(calls.create_identity(request).await.unwrap_err().code(), Code::PermissionDenied);
-    let made = NodeServiceClient::new(house.channel().await);
-    let mut made = made;
-    made.create_identity(v1::CreateIdentityRequest { display_name: "Mara".into() }).await.unwrap();
+    let mut by_socket = NodeServiceClient::new(house.channel().await);
+    by_socket.create_identity(v1::CreateIdentityRequest { display_name: "Mara".into() }).await.unwrap();
 
     assert!(house.get("/healthz", "Host: localhost\r\n").await.starts_with("HTTP/1.1 200"));
     assert!(house.get("/readyz", "Host: 127.0.0.1:1\r\n").await.starts_with("HTTP/1.1 200"));
@@ -355,8 +354,8 @@ async fn a_stopping_node_ends_its_streams_and_leaves_no_socket() {
     let house = House::opens(config(&place.path().join("home"), &[])).await;
     founds_hamlet(&house).await;
     let request = v1::WatchRequest { workspace: "Hamlet".into(), ..v1::WatchRequest::default() };
-    let watched = EventServiceClient::new(house.channel().await).watch(request).await.unwrap().into_inner();
-    let watcher = tokio::spawn(async move { watched.map(|part| part.map(|_| ())).collect::<Vec<_>>().await });
+    let stream = EventServiceClient::new(house.channel().await).watch(request).await.unwrap().into_inner();
+    let watcher = tokio::spawn(async move { stream.map(|part| part.map(|_| ())).collect::<Vec<_>>().await });
     let socket = house.config.socket.clone().unwrap();
     let begun = Instant::now();
     house.closes().await;

@@ -11,13 +11,12 @@ use openprod_domain::index::{self, Direction};
 use openprod_domain::read::{self, EdgeReading, Table};
 use openprod_domain::view::{Read, View};
 use openprod_messages::log::{Entry, Stored};
-use openprod_messages::snapshot::Snapshot;
 use openprod_model::bundle::{Bundle, Header};
 use openprod_model::ids::{ActorId, EdgeId, EntityId, Position};
 use openprod_model::value::{Name, Text};
 
 use super::paging::{MAX_BYTES, Mark};
-use super::reading::{self, view_at};
+use super::reading;
 
 /// Most records, and most edges, that a batch tells one by one; of larger ones it names the tables to read anew.
 pub(super) const MAX_CHANGED: usize = 2_000;
@@ -174,8 +173,12 @@ impl Touched {
 
 /// A bundle of the log, to be told as what it changed.
 pub(super) struct Telling<'a> {
-    /// A state that has folded it.
-    pub(super) snapshot: &'a dyn Snapshot,
+    /// The newest state: its index names edges that the past has none for.
+    pub(super) now: &'a dyn View,
+    /// What was seen right before it.
+    pub(super) before: &'a dyn View,
+    /// What was seen right behind it.
+    pub(super) after: &'a dyn View,
     /// What to tell.
     pub(super) scope: &'a Scope,
     /// Where it lies.
@@ -189,20 +192,20 @@ pub(super) struct Telling<'a> {
 impl Telling<'_> {
     /// The batch, and about how many bytes it takes; none if nothing in scope changed.
     pub(super) fn batch(&self) -> Read<Option<(v1::ChangeBatch, usize)>> {
-        let after = view_at(self.snapshot, self.position);
         let told = match self.stored {
-            Stored::Damaged { .. } => self.unknown(&*after)?,
-            Stored::Whole(bundle) => self.known(&*after, &Touched::by(bundle, self.scope))?,
+            Stored::Damaged { .. } => self.unknown()?,
+            Stored::Whole(bundle) => self.known(&Touched::by(bundle, self.scope))?,
         };
         let Some((changes, bytes)) = told else { return Ok(None) };
-        let bundle = Some(info(&mut Names::of(&*after), self.position, self.entry, self.stored)?);
+        let bundle = Some(info(&mut Names::of(self.after), self.position, self.entry, self.stored)?);
         let resume_token = Mark { revision: self.position, chain: self.entry.chain }.token();
         Ok(Some((v1::ChangeBatch { bundle, resume_token, ..changes }, bytes)))
     }
 
     /// It cannot be known any more what the bundle changed: everything in scope may have.
-    fn unknown(&self, after: &dyn View) -> Read<Option<(v1::ChangeBatch, usize)>> {
-        let tables = read::tables(after)?.into_iter().map(|table| table.key).filter(|table| self.scope.holds(table));
+    fn unknown(&self) -> Read<Option<(v1::ChangeBatch, usize)>> {
+        let tables =
+            read::tables(self.after)?.into_iter().map(|table| table.key).filter(|table| self.scope.holds(table));
         let too_large = Some(v1::TooLarge { tables: tables.map(|table| table.to_string()).collect(), edges: true });
         let batch = v1::ChangeBatch {
             schema_changed: true,
@@ -213,7 +216,7 @@ impl Telling<'_> {
         Ok(Some((batch, 0)))
     }
 
-    fn known(&self, after: &dyn View, touched: &Touched) -> Read<Option<(v1::ChangeBatch, usize)>> {
+    fn known(&self, touched: &Touched) -> Read<Option<(v1::ChangeBatch, usize)>> {
         let mut batch = v1::ChangeBatch {
             schema_changed: touched.schema,
             workspace_changed: touched.workspace,
@@ -223,9 +226,8 @@ impl Telling<'_> {
             batch.too_large = Some(touched.too_large());
             return Ok(Some((batch, 0)));
         }
-        let before = view_at(self.snapshot, Position(self.position.0.saturating_sub(1)));
-        batch.records = records(&*before, after, touched)?;
-        batch.edges = self.edges(&*before, after, touched)?;
+        batch.records = records(self.before, self.after, touched)?;
+        batch.edges = self.edges(touched)?;
         let bytes = bytes(&batch);
         if bytes > MAX_BYTES || batch.edges.len() > MAX_CHANGED {
             (batch.records, batch.edges) = (Vec::new(), Vec::new());
@@ -235,22 +237,23 @@ impl Telling<'_> {
         Ok((something || self.scope.is_everything()).then_some((batch, bytes)))
     }
 
-    fn edges(&self, before: &dyn View, after: &dyn View, touched: &Touched) -> Read<Vec<v1::EdgeChange>> {
+    fn edges(&self, touched: &Touched) -> Read<Vec<v1::EdgeChange>> {
         let mut edges = touched.edges.clone();
         for record in &touched.moved {
             // An edge shows while both its ends exist, so it comes and goes with them.
-            if read::exists(before, *record)? != read::exists(after, *record)? {
-                edges.extend(edges_at(self.snapshot.view(), *record)?);
+            if read::exists(self.before, *record)? != read::exists(self.after, *record)? {
+                edges.extend(edges_at(self.now, *record)?);
             }
         }
         let mut changes = Vec::new();
         for edge in edges {
-            changes.extend(self.edge(before, after, edge)?);
+            changes.extend(self.edge(edge)?);
         }
         Ok(changes)
     }
 
-    fn edge(&self, before: &dyn View, after: &dyn View, edge: EdgeId) -> Read<Option<v1::EdgeChange>> {
+    fn edge(&self, edge: EdgeId) -> Read<Option<v1::EdgeChange>> {
+        let (before, after) = (self.before, self.after);
         let (was, is) = (read::edge(before, edge)?, read::edge(after, edge)?);
         let in_scope = |view: &dyn View, edge: &Option<EdgeReading>| match edge {
             Some(edge) => self.scope.holds_edge(view, edge),

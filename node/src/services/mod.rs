@@ -74,6 +74,7 @@ pub const NAMES: [&str; 8] = [
 
 /// All services of this node, and the reflection that describes them.
 pub fn routes(node: &Arc<Node>) -> Routes {
+    const DESCRIBED: &str = "the descriptors were made by this build";
     let received = node.config.max_request_mb.saturating_mul(1024 * 1024);
     macro_rules! bounded {
         ($server:ident($service:path)) => {
@@ -87,7 +88,6 @@ pub fn routes(node: &Arc<Node>) -> Routes {
             .register_encoded_file_descriptor_set(openprod_api::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    const DESCRIBED: &str = "the descriptors were made by this build";
     Routes::default()
         .add_service(bounded!(AdminServiceServer(admin::AdminService)))
         .add_service(bounded!(CommandServiceServer(command::CommandService)))
@@ -190,7 +190,7 @@ async fn ends(stopping: Option<watch::Receiver<bool>>, deadline: Option<Deadline
 pub async fn stopped(mut stopping: watch::Receiver<bool>) {
     if stopping.wait_for(|stopping| *stopping).await.is_err() {
         // Whoever would say so is gone without a word: then nothing stops.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

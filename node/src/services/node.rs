@@ -49,7 +49,7 @@ impl Service for NodeService {
 
     async fn get_status(&self, _: Request<v1::GetStatusRequest>) -> Result<Response<v1::GetStatusResponse>, Status> {
         let slots = self.0.workspaces();
-        let mut workspaces: Vec<_> = slots.iter().map(|(id, slot)| slot_status(id.to_string(), slot)).collect();
+        let mut workspaces: Vec<_> = slots.iter().map(|(id, slot)| slot_status(&id.to_string(), slot)).collect();
         workspaces.sort_by(|a, b| (&a.name, &a.workspace).cmp(&(&b.name, &b.workspace)));
         Ok(Response::new(v1::GetStatusResponse {
             started_ms: signed_ms(self.0.started_ms),
@@ -85,7 +85,8 @@ impl Service for NodeService {
     ) -> Result<Response<v1::CreateIdentityResponse>, Status> {
         own_user_only(caller(request.extensions())?)?;
         let name = person(&request.get_ref().display_name)?;
-        let identity = self.0.identities.create(name.as_str(), &*self.0.env.random).map_err(not_kept)?;
+        let identity =
+            self.0.identities.create(name.as_str(), &*self.0.env.random).map_err(|error| not_kept(&error))?;
         Ok(Response::new(v1::CreateIdentityResponse { identity: Some(self.shown(&identity)) }))
     }
 
@@ -117,12 +118,14 @@ impl Service for NodeService {
         let v1::ImportIdentityRequest { text, passphrase, display_name } = request.into_inner();
         let name = person(&display_name)?;
         let opened = self.0.env.offload(move || Keys::import(&text, &passphrase)).await;
-        let keys = opened.ok_or_else(|| super::internal("opening an identity panicked"))?.map_err(not_opened)?;
+        let keys = opened
+            .ok_or_else(|| super::internal("opening an identity panicked"))?
+            .map_err(|error| not_opened(&error))?;
         let actor = keys.actor();
         let (identity, already_known) = match self.0.identities.add(keys, name.as_str(), &*self.0.env.random) {
             Ok(identity) => (identity, false),
             Err(IdentityError::Exists(_)) => (self.0.identities.of(actor).ok_or_else(|| unknown_actor(actor))?, true),
-            Err(error) => return Err(not_kept(error)),
+            Err(error) => return Err(not_kept(&error)),
         };
         Ok(Response::new(v1::ImportIdentityResponse { identity: Some(self.shown(&identity)), already_known }))
     }
@@ -162,12 +165,12 @@ fn unknown_actor(actor: ActorId) -> Status {
     status::refused(&Refusal::new(Reason::UnknownActor, message).at("actor"))
 }
 
-fn not_kept(error: IdentityError) -> Status {
+fn not_kept(error: &IdentityError) -> Status {
     tracing::error!(%error, "an identity was not kept");
     unavailable("The identity could not be written to the node's folder.")
 }
 
-fn not_opened(error: ImportError) -> Status {
+fn not_opened(error: &ImportError) -> Status {
     let at = match error {
         ImportError::NotAnIdentity => "text",
         ImportError::WrongPassphrase => "passphrase",
@@ -175,9 +178,9 @@ fn not_opened(error: ImportError) -> Status {
     status::refused(&Refusal::new(Reason::InvalidValue, super::sentence(&error.to_string())).at(at))
 }
 
-fn slot_status(workspace: String, slot: &Slot) -> v1::WorkspaceStatus {
+fn slot_status(workspace: &str, slot: &Slot) -> v1::WorkspaceStatus {
     let failed = |why: String| v1::WorkspaceStatus {
-        workspace: workspace.clone(),
+        workspace: workspace.to_owned(),
         state: v1::WorkspaceState::Failed.into(),
         why,
         ..v1::WorkspaceStatus::default()

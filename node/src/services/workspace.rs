@@ -110,7 +110,8 @@ impl Service for WorkspaceService {
         };
         let file = Upload { chunks: receiver, current: Vec::new(), at: 0 };
         let node = Arc::clone(&self.node);
-        let import = async move { workspace_file::import(&node, file, "an uploaded workspace file").await.map_err(failed) };
+        let import =
+            async move { workspace_file::import(&node, file, "an uploaded workspace file").await.map_err(failed) };
         let (_, imported) = tokio::join!(feed, to_the_end(import));
         let imported = imported?;
         Ok(Response::new(v1::ImportWorkspaceResponse {
@@ -126,7 +127,9 @@ impl Service for WorkspaceService {
 async fn to_the_end<T: Send + 'static>(
     job: impl Future<Output = Result<T, Status>> + Send + 'static,
 ) -> Result<T, Status> {
-    tokio::spawn(job.in_current_span()).await.unwrap_or_else(|_| Err(super::internal("the making of a workspace panicked")))
+    tokio::spawn(job.in_current_span())
+        .await
+        .unwrap_or_else(|_| Err(super::internal("the making of a workspace panicked")))
 }
 
 async fn create(

@@ -208,11 +208,8 @@ fn entries_heads_and_bytes_that_lie_are_found() {
 
 #[test]
 fn a_bundle_of_another_workspace_is_found_and_a_caller_may_break_off() {
-    let subject = Subject {
-        workspace: WorkspaceId::from_bytes([8; 16]),
-        log: Arc::new(Memory::of(&history())),
-        snapshot: None,
-    };
+    let subject =
+        Subject { workspace: WorkspaceId::from_bytes([8; 16]), log: Arc::new(Memory::of(&history())), snapshot: None };
     let report = verify(&subject, &mut |_| ControlFlow::Continue(())).unwrap();
     assert!(report.findings.iter().any(|finding| finding.id == "log.workspace"));
     assert!(verify(&subject, &mut |_| ControlFlow::Break(())).is_err());

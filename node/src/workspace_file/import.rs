@@ -22,7 +22,7 @@ const AHEAD: usize = 2;
 /// Most bytes kept of what waited for a bundle further on in the file.
 const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
 /// How long the state may take without any progress.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+const PATIENCE: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// A workspace that was taken in.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -89,9 +89,8 @@ impl Exported {
     /// Two columns of one name, made on two nodes at once, are told apart by their keys.
     fn of(table: &KnownTable, columns: &[&KnownColumn]) -> Self {
         let twice = |name: &str| columns.iter().filter(|column| column.name == name).count() > 1;
-        let title = |column: &&KnownColumn| match twice(&column.name) {
-            true => column.key.to_string(),
-            false => column.name.clone(),
+        let title = |column: &&KnownColumn| {
+            if twice(&column.name) { column.key.to_string() } else { column.name.clone() }
         };
         Self { name: table.name.clone(), header: columns.iter().map(title).collect(), ..Self::default() }
     }

@@ -13,6 +13,7 @@ use openprod_client::{Workspace, v1};
 
 use super::context::Context;
 use super::error::CliError;
+use super::import::tables_at_end;
 use super::output::{Style, json, remark};
 use super::{ask, time};
 use bar::Bar;
@@ -106,6 +107,7 @@ pub async fn run(args: ExportArgs, context: &Context) -> Result<(), CliError> {
     }
     let workspace = context.workspace().await?;
     let as_of = time::as_of(args.as_of.as_deref())?;
+    tables_at_end(&workspace).await?;
     if args.all {
         return all(context, &workspace, format, &place, as_of).await;
     }

@@ -130,9 +130,10 @@ pub(super) async fn present(
     let mut found = HashSet::new();
     for (edge_type, (sources, targets)) in ends {
         // A few scenes and hundreds of cues: ask at the smaller side.
-        let (records, direction) = match sources.len() <= targets.len() {
-            true => (sources, v1::EdgeDirection::From),
-            false => (targets, v1::EdgeDirection::To),
+        let (records, direction) = if sources.len() <= targets.len() {
+            (sources, v1::EdgeDirection::From)
+        } else {
+            (targets, v1::EdgeDirection::To)
         };
         found.extend(at(workspace, edge_type, records, direction).await?);
     }

@@ -8,13 +8,15 @@ use futures::Stream;
 use openprod_api::status::ApiError;
 use openprod_api::v1;
 use openprod_api::v1::watch_response::Event;
+use openprod_domain::view::{Layer, Read, View};
+use openprod_messages::log::Stored;
 use openprod_messages::snapshot::Folded;
 use openprod_model::ids::Position;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::super::batch::{Scope, Telling};
+use super::super::batch::{MAX_CHANGED, Scope, Telling};
 use super::super::paging::{MAX_BYTES, Mark};
 use super::super::reading::{Problem, Stop, blocking, view_at};
 use super::pace::{Pace, Verdict};
@@ -178,22 +180,51 @@ fn read_on(workspace: &Workspace, scope: &Scope, behind: Mark, stop: &Stop) -> R
         return Ok(chunk);
     }
     let bundles = workspace.log.bundles(behind.revision.next(), CHUNK_BUNDLES, CHUNK_BYTES)?;
-    let (mut bytes, mut last) = (0, behind.revision);
+    // The past is read at one place; from there on, each bundle is folded on top of those before.
+    let base = view_at(&*snapshot, behind.revision);
+    let (mut told, mut bytes, mut last) = (Layer::default(), 0, behind.revision);
     for (position, entry, stored) in &bundles {
-        if *position > snapshot.position() || bytes > MAX_BYTES {
+        if *position > snapshot.position() || bytes > MAX_BYTES || (is_large(stored) && chunk.reached.is_some()) {
             break;
         }
         stop.check()?;
         check_next(last, *position)?;
-        let telling = Telling { snapshot: &*snapshot, scope, position: *position, entry, stored };
-        if let Some((batch, weight)) = telling.batch()? {
+        let before = told.over(&*base);
+        let layer = if is_large(stored) { Layer::default() } else { folded(&before, *position, stored)? };
+        let after: Box<dyn View + '_> =
+            if is_large(stored) { view_at(&*snapshot, *position) } else { Box::new(layer.over(&before)) };
+        let now = snapshot.view();
+        let telling = Telling { now, before: &before, after: &*after, scope, position: *position, entry, stored };
+        let batch = telling.batch()?;
+        drop(after);
+        told.absorb(layer);
+        last = *position;
+        chunk.reached = Some(Mark { revision: *position, chain: entry.chain });
+        if let Some((batch, weight)) = batch {
             bytes += weight;
             chunk.messages.push(message(Event::Batch(batch)));
         }
-        last = *position;
-        chunk.reached = Some(Mark { revision: *position, chain: entry.chain });
+        if is_large(stored) {
+            break;
+        }
     }
     Ok(chunk)
+}
+
+/// Whether a bundle is read by itself: it probably is too large to be told one by one, and then need not be folded.
+fn is_large(stored: &Stored) -> bool {
+    matches!(stored, Stored::Whole(bundle) if bundle.ops().len() > MAX_CHANGED)
+}
+
+/// A bundle, folded on top of what came before it.
+fn folded(before: &dyn View, position: Position, stored: &Stored) -> Read<Layer> {
+    let mut layer = Layer::default();
+    if let Stored::Whole(bundle) = stored {
+        for op in bundle.ops() {
+            layer.fold(before, op, Some(position))?;
+        }
+    }
+    Ok(layer)
 }
 
 /// A log counts without gaps; one that does not is not to be passed over in silence.
