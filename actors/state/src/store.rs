@@ -5,37 +5,41 @@
 //! it is opened anew, which happens before the next piece; a file that is damaged, foreign or from another version is
 //! emptied, and the log folded from its first bundle.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use openprod_domain::view::{Read, ReadFailure};
 use openprod_messages::log::{Entry, LogReader, Stored, Tail};
 use openprod_messages::snapshot::{Folded, Snapshot, Snapshots, StateHash};
-use openprod_model::ids::{OpRef, Position, WorkspaceId};
-use redb::backends::FileBackend;
+use openprod_model::ids::{Position, WorkspaceId};
 use redb::{
-    Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageBackend, Table, WriteTransaction,
+    Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, WriteTransaction,
 };
 use tokio::sync::watch;
 
-use crate::fold::{Cursor, Dead, Ground, Piece, Standing};
+use crate::fold::Cursor;
 use crate::hash::Buckets;
-use crate::tables::{self, BUCKETS, DEAD, ENTRIES, META, META_CURSOR, META_FORMAT, META_KINDS, TIPS};
+use crate::tables::{self, META, META_FORMAT, META_KINDS};
 
 #[cfg(test)]
 #[allow(clippy::cast_possible_truncation, reason = "the numbers of a test are small")]
 mod histories;
+mod place;
+mod rows;
 mod snapshot;
 #[cfg(test)]
 #[allow(clippy::cast_precision_loss, reason = "figures for people")]
 mod speed;
 mod spill;
+mod trouble;
 #[cfg(test)]
 mod tests;
 
+pub use place::{Backends, InMemory, OnDisk};
+use rows::{begin, empty, fold_on, read_buckets, read_cursor, write};
 use snapshot::Snap;
 use spill::{Gauge, Spill};
+use trouble::{DAMAGED, FINE, Health, StoreError, Wake, is_garbage};
 
 /// Most ops that are folded without being durable: what a crash makes us fold again.
 pub const MAX_UNSETTLED_OPS: u64 = 5_000;
@@ -46,43 +50,6 @@ pub const MAX_PIECE_OPS: u64 = 50_000;
 const BATCH_BUNDLES: usize = 50_000;
 /// About as many bytes are read at once.
 const BATCH_BYTES: usize = 16 * 1024 * 1024;
-
-/// Where the file lies: on a disk, in memory, or in a simulated world.
-pub trait Backends: Send + Sync {
-    /// Opens the file, or makes an empty one.
-    fn open(&self) -> std::io::Result<Box<dyn StorageBackend>>;
-    /// Removes the file, which is not open.
-    fn remove(&self) -> std::io::Result<()>;
-}
-
-/// A file on a disk.
-#[derive(Debug, Clone)]
-pub struct OnDisk(pub PathBuf);
-
-impl Backends for OnDisk {
-    fn open(&self) -> std::io::Result<Box<dyn StorageBackend>> {
-        let file = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&self.0)?;
-        Ok(Box::new(FileBackend::new(file).map_err(std::io::Error::other)?))
-    }
-
-    fn remove(&self) -> std::io::Result<()> {
-        std::fs::remove_file(&self.0)
-    }
-}
-
-/// Memory only, gone with the store.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct InMemory;
-
-impl Backends for InMemory {
-    fn open(&self) -> std::io::Result<Box<dyn StorageBackend>> {
-        Ok(Box::new(redb::backends::InMemoryBackend::new()))
-    }
-
-    fn remove(&self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
 
 /// How the store uses the machine.
 #[derive(Debug, Clone, Copy)]
@@ -135,88 +102,6 @@ pub struct Round {
     pub position: Position,
     /// Bundles found damaged, and what is wrong with them.
     pub damaged: Vec<(Position, String)>,
-}
-
-const FINE: u8 = 0;
-const LATCHED: u8 = 1;
-const DAMAGED: u8 = 2;
-
-/// How an open file fares, as its readers and its writer found; and whom to tell.
-struct Health {
-    ailment: AtomicU8,
-    wake: Arc<Wake>,
-}
-
-type Wake = Mutex<Option<Box<dyn Fn() + Send>>>;
-
-impl Health {
-    fn fine(&self) -> bool {
-        self.ailment.load(Ordering::Acquire) == FINE
-    }
-
-    /// Gives how it fared before.
-    fn is(&self, ailment: u8) -> u8 {
-        self.ailment.fetch_max(ailment, Ordering::AcqRel)
-    }
-
-    /// A reader's failure, which the writer would not notice by itself.
-    fn failed(&self, error: &StoreError) -> ReadFailure {
-        if self.is(error.ailment()) == FINE
-            && let Some(wake) = &*lock(&self.wake)
-        {
-            wake();
-        }
-        ReadFailure(error.to_string())
-    }
-}
-
-/// What redb or the bytes in it had to say.
-#[derive(Debug, thiserror::Error)]
-enum StoreError {
-    #[error("{0}")]
-    Redb(#[from] redb::Error),
-    #[error(transparent)]
-    Row(#[from] tables::BadRow),
-}
-
-impl StoreError {
-    fn ailment(&self) -> u8 {
-        match self {
-            Self::Redb(redb::Error::Io(error)) if !is_garbage(error) => LATCHED,
-            Self::Redb(redb::Error::PreviousIo | redb::Error::DatabaseClosed | redb::Error::LockPoisoned(_)) => LATCHED,
-            Self::Redb(_) | Self::Row(_) => DAMAGED,
-        }
-    }
-
-    fn no_space(&self) -> bool {
-        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-        matches!(self, Self::Redb(redb::Error::Io(error)) if matches!(error.kind(), StorageFull | QuotaExceeded))
-    }
-}
-
-impl From<StoreError> for FoldError {
-    fn from(error: StoreError) -> Self {
-        if error.no_space() { Self::Full } else { Self::Disk(error.to_string()) }
-    }
-}
-
-macro_rules! redb_errors {
-    ($($error:ty)*) => {$(
-        impl From<$error> for StoreError {
-            fn from(error: $error) -> Self {
-                Self::Redb(error.into())
-            }
-        }
-    )*};
-}
-
-redb_errors! {
-    redb::TransactionError redb::TableError redb::StorageError redb::CommitError redb::SetDurabilityError
-}
-
-fn is_garbage(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{InvalidData, UnexpectedEof};
-    matches!(error.kind(), InvalidData | UnexpectedEof)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -642,125 +527,4 @@ fn pieces(mut batch: &[(Position, Entry, Stored)]) -> impl Iterator<Item = &[(Po
         batch = rest;
         (!piece.is_empty()).then_some(piece)
     })
-}
-
-fn begin(living: &Living, durability: Durability) -> Result<WriteTransaction, StoreError> {
-    let mut transaction = living.database.begin_write()?;
-    transaction.set_durability(durability)?;
-    Ok(transaction)
-}
-
-fn empty(transaction: &WriteTransaction, workspace: WorkspaceId) -> Result<(), StoreError> {
-    transaction.delete_table(TIPS)?;
-    transaction.delete_table(DEAD)?;
-    transaction.delete_table(ENTRIES)?;
-    transaction.delete_table(BUCKETS)?;
-    transaction.delete_table(META)?;
-    transaction.open_table(TIPS)?;
-    transaction.open_table(DEAD)?;
-    transaction.open_table(ENTRIES)?;
-    transaction.open_table(BUCKETS)?;
-    let mut meta = transaction.open_table(META)?;
-    meta.insert(META_FORMAT, &*tables::format_bytes(workspace))?;
-    meta.insert(META_KINDS, &*tables::kinds_bytes())?;
-    meta.insert(META_CURSOR, &*tables::cursor_bytes(&Cursor::default()))?;
-    Ok(())
-}
-
-fn read_cursor(transaction: &WriteTransaction) -> Result<Cursor, StoreError> {
-    let meta = transaction.open_table(META)?;
-    let row = meta.get(META_CURSOR)?.ok_or(tables::BadRow)?;
-    Ok(tables::read_cursor(row.value())?)
-}
-
-fn read_buckets(transaction: &WriteTransaction) -> Result<Buckets, StoreError> {
-    let mut buckets = Buckets::default();
-    for row in transaction.open_table(BUCKETS)?.iter()? {
-        let (number, bytes) = row?;
-        buckets.set(number.value(), bytes.value());
-    }
-    Ok(buckets)
-}
-
-/// The tables as they were when a transaction began.
-struct Below<'t> {
-    tips: Table<'t, &'static [u8], &'static [u8]>,
-    dead: Table<'t, &'static [u8], &'static [u8; tables::DEAD_BYTES]>,
-}
-
-impl Ground for Below<'_> {
-    type Failure = StoreError;
-
-    fn standing(&self, cell: &[u8]) -> Result<Option<Vec<Standing>>, StoreError> {
-        let row = self.tips.get(cell)?;
-        Ok(row.map(|row| tables::read_tips(row.value())).transpose()?)
-    }
-
-    fn dead(&self, cell: &[u8], op: OpRef) -> Result<Option<Dead>, StoreError> {
-        let row = self.dead.get(&*tables::dead_key(cell, op))?;
-        Ok(row.map(|row| tables::read_dead(row.value())).transpose()?)
-    }
-}
-
-fn fold_on(
-    transaction: &WriteTransaction,
-    cursor: Cursor,
-    bundles: &[(Position, Entry, Stored)],
-) -> Result<Piece, StoreError> {
-    let ground = Below { tips: transaction.open_table(TIPS)?, dead: transaction.open_table(DEAD)? };
-    let mut piece = Piece::behind(cursor);
-    bundles.iter().try_for_each(|bundle| piece.fold(&ground, bundle))?;
-    Ok(piece)
-}
-
-/// Writes a folded piece: every row once, in key order.
-fn write(transaction: &WriteTransaction, piece: &Piece, buckets: &mut Buckets) -> Result<(), StoreError> {
-    write_cells(transaction, piece)?;
-    write_entries(transaction, piece)?;
-    write_buckets(transaction, piece, buckets)?;
-    transaction.open_table(META)?.insert(META_CURSOR, &*tables::cursor_bytes(&piece.cursor))?;
-    Ok(())
-}
-
-fn write_cells(transaction: &WriteTransaction, piece: &Piece) -> Result<(), StoreError> {
-    let (mut tips, mut superseded) = (transaction.open_table(TIPS)?, transaction.open_table(DEAD)?);
-    for (key, touched) in &piece.cells {
-        tips.insert(&**key, &*tables::tips_bytes(&touched.standing))?;
-        for (op, dead) in &touched.dead {
-            superseded.insert(&*tables::dead_key(key, *op), &tables::dead_bytes(dead))?;
-        }
-    }
-    Ok(())
-}
-
-fn write_entries(transaction: &WriteTransaction, piece: &Piece) -> Result<(), StoreError> {
-    let (mut gone, mut come) = (Vec::new(), Vec::new());
-    for touched in piece.cells.values() {
-        let (before, after) = (touched.before.as_ref().map_or(&[][..], |before| &before.entries), touched.entries());
-        gone.extend(before.iter().filter(|entry| !after.contains(entry)));
-        come.extend(after.into_iter().filter(|entry| !before.contains(entry)));
-    }
-    gone.sort_unstable();
-    come.sort_unstable();
-    let mut entries = transaction.open_table(ENTRIES)?;
-    for entry in gone {
-        entries.remove(&**entry)?;
-    }
-    for entry in &come {
-        entries.insert(&**entry, ())?;
-    }
-    Ok(())
-}
-
-fn write_buckets(transaction: &WriteTransaction, piece: &Piece, buckets: &mut Buckets) -> Result<(), StoreError> {
-    let mut changed = std::collections::BTreeSet::new();
-    for (key, touched) in &piece.cells {
-        let before = touched.before.as_ref().map_or(&[][..], |before| &before.tips);
-        changed.insert(buckets.change(key, before, &touched.tips()));
-    }
-    let mut table = transaction.open_table(BUCKETS)?;
-    for number in changed {
-        table.insert(number, &buckets.bytes(number))?;
-    }
-    Ok(())
 }

@@ -27,7 +27,7 @@ impl Default for Patience {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(5),
-            attempt: Duration::from_secs(60),
+            attempt: Duration::from_mins(1),
             total: Duration::from_secs(150),
             retries: 6,
             silence: Duration::from_secs(35),

@@ -31,7 +31,7 @@ pub enum Event {
     /// The snapshot is complete, and shows this revision.
     SnapshotEnd(u64),
     /// A bundle, whole.
-    Batch(v1::ChangeBatch),
+    Batch(Box<v1::ChangeBatch>),
     /// Nothing more happened up to this revision.
     Bookmark(u64),
     /// The watch could not go on where it was: forget what it told; a fresh snapshot follows.
@@ -116,7 +116,7 @@ impl Watch {
             Told::Batch(batch) => {
                 let revision = batch.bundle.as_ref().map(|bundle| bundle.revision).unwrap_or_default();
                 self.reach(revision, batch.resume_token.clone());
-                Event::Batch(batch)
+                Event::Batch(Box::new(batch))
             }
         }
     }
@@ -136,17 +136,13 @@ impl Watch {
             return Err(error);
         }
         let policy = self.workspace.client().patience().backoff();
-        match self.backoff.get_or_insert_with(|| policy.build()).next() {
-            Some(wait) => {
-                tracing::debug!(%error, ?wait, "watching again");
-                tokio::time::sleep(wait).await;
-                Ok(())
-            }
-            None => {
-                self.backoff = None;
-                Err(error)
-            }
-        }
+        let Some(wait) = self.backoff.get_or_insert_with(|| policy.build()).next() else {
+            self.backoff = None;
+            return Err(error);
+        };
+        tracing::debug!(%error, ?wait, "watching again");
+        tokio::time::sleep(wait).await;
+        Ok(())
     }
 
     fn resync(&mut self) -> Event {

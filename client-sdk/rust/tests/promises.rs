@@ -120,6 +120,7 @@ impl Fake {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "streams are made of results")]
 fn told(event: Told) -> Result<v1::WatchResponse, Status> {
     Ok(v1::WatchResponse { event: Some(event) })
 }

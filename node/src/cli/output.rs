@@ -124,9 +124,9 @@ fn table(style: Style, grid: &Grid) -> String {
 /// Writes facts, one per line: a name and what it says.
 pub fn facts(style: Style, facts: &[(&str, String)]) -> Result<(), CliError> {
     let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
-    facts.iter().try_for_each(|(name, says)| match style.is_for_people() {
-        true => line(&format!("{name:width$}  {}", escaped(says))),
-        false => line(&format!("{name}\t{}", escaped(says))),
+    facts.iter().try_for_each(|(name, says)| {
+        let gap = if style.is_for_people() { " ".repeat(width - name.len() + 2) } else { "\t".to_owned() };
+        line(&format!("{name}{gap}{}", escaped(says)))
     })
 }
 

@@ -93,6 +93,16 @@ impl House {
         self.stop.send(()).unwrap();
         self.served.await.unwrap().unwrap();
         self.node.stop(Duration::from_secs(5)).await;
+        let folders = self.node.folder.workspaces().unwrap().into_iter().map(|id| (id, self.node.folder.workspace(id)));
+        let folders: Vec<_> = folders.collect();
+        drop(self.node);
+        for (id, files) in folders {
+            // The last of the node's tasks may still be letting go of the files.
+            while let Err(why) = crate::storage::open(&files, id, &self.config) {
+                assert!(why.contains("in another process"), "{why}");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
     }
 }
 
@@ -256,14 +266,7 @@ async fn the_log_of_a_stopped_node_is_backed_up_as_it_is() {
     let files = home.node.folder.workspace(id);
     let settings = home.config.clone();
     home.closes().await;
-    // The last of the node's tasks may still be letting go of it.
-    let stores = loop {
-        match crate::storage::open(&files, id, &settings) {
-            Ok(stores) => break stores,
-            Err(why) => assert!(why.contains("open in another process"), "{why}"),
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    };
+    let stores = crate::storage::open(&files, id, &settings).unwrap();
     let written = write(&Source::Store(&stores.log), id, "Hamlet", &Place::Within(place.path().join("b")), 0).unwrap();
     assert!(written.path.ends_with("b/Hamlet-19700101T000000Z") && written.damaged.is_empty(), "{written:?}");
     drop(stores);

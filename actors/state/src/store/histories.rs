@@ -14,6 +14,7 @@ use openprod_model::operation::{EdgeEnds, FacetAt, FieldAt, Operation, PositionA
 use openprod_model::value::Value;
 use proptest::prelude::*;
 
+use openprod_model::ids::OpRef;
 use super::*;
 use crate::testing::{Author, Disk, FakeLog, WORKSPACE, entity, knowing, name};
 

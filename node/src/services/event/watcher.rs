@@ -9,7 +9,7 @@ use openprod_api::status::ApiError;
 use openprod_api::v1;
 use openprod_api::v1::watch_response::Event;
 use openprod_domain::view::{Layer, Read, View};
-use openprod_messages::log::Stored;
+use openprod_messages::log::{Entry, Stored};
 use openprod_messages::snapshot::Folded;
 use openprod_model::ids::Position;
 use tokio::sync::watch;
@@ -52,6 +52,8 @@ pub(super) struct Watcher {
 /// What a reading of the log gave.
 struct Chunk {
     messages: Vec<v1::WatchResponse>,
+    /// About how many bytes they take.
+    bytes: usize,
     /// The last bundle read; none if there was none.
     reached: Option<Mark>,
 }
@@ -174,41 +176,46 @@ impl Watcher {
 
 /// Reads some bundles behind a mark, as far as the state has folded them.
 fn read_on(workspace: &Workspace, scope: &Scope, behind: Mark, stop: &Stop) -> Result<Chunk, Problem> {
-    let mut chunk = Chunk { messages: Vec::new(), reached: None };
+    let mut chunk = Chunk { messages: Vec::new(), bytes: 0, reached: None };
     let snapshot = workspace.snapshots.snapshot()?;
+    let now = snapshot.view();
     if snapshot.position() <= behind.revision {
         return Ok(chunk);
     }
     let bundles = workspace.log.bundles(behind.revision.next(), CHUNK_BUNDLES, CHUNK_BYTES)?;
+    check_gapless(behind.revision, &bundles)?;
     // The past is read at one place; from there on, each bundle is folded on top of those before.
     let base = view_at(&*snapshot, behind.revision);
-    let (mut told, mut bytes, mut last) = (Layer::default(), 0, behind.revision);
-    for (position, entry, stored) in &bundles {
-        if *position > snapshot.position() || bytes > MAX_BYTES || (is_large(stored) && chunk.reached.is_some()) {
+    if let Some((position, entry, stored)) = bundles.first().filter(|(_, _, stored)| is_large(stored)) {
+        let after = view_at(&*snapshot, *position);
+        let (before, after) = (&*base, &*after);
+        chunk.add(&Telling { now, before, after, scope, position: *position, entry, stored })?;
+        return Ok(chunk);
+    }
+    let mut told = Layer::default();
+    for (position, entry, stored) in bundles.iter().take_while(|(_, _, stored)| !is_large(stored)) {
+        if *position > snapshot.position() || chunk.bytes > MAX_BYTES {
             break;
         }
         stop.check()?;
-        check_next(last, *position)?;
-        let before = told.over(&*base);
-        let layer = if is_large(stored) { Layer::default() } else { folded(&before, *position, stored)? };
-        let after: Box<dyn View + '_> =
-            if is_large(stored) { view_at(&*snapshot, *position) } else { Box::new(layer.over(&before)) };
-        let now = snapshot.view();
-        let telling = Telling { now, before: &before, after: &*after, scope, position: *position, entry, stored };
-        let batch = telling.batch()?;
-        drop(after);
+        let before = &told.over(&*base);
+        let layer = folded(before, *position, stored)?;
+        let after = &layer.over(before);
+        chunk.add(&Telling { now, before, after, scope, position: *position, entry, stored })?;
         told.absorb(layer);
-        last = *position;
-        chunk.reached = Some(Mark { revision: *position, chain: entry.chain });
-        if let Some((batch, weight)) = batch {
-            bytes += weight;
-            chunk.messages.push(message(Event::Batch(batch)));
-        }
-        if is_large(stored) {
-            break;
-        }
     }
     Ok(chunk)
+}
+
+impl Chunk {
+    fn add(&mut self, telling: &Telling<'_>) -> Read<()> {
+        if let Some((batch, bytes)) = telling.batch()? {
+            self.bytes += bytes;
+            self.messages.push(message(Event::Batch(batch)));
+        }
+        self.reached = Some(Mark { revision: telling.position, chain: telling.entry.chain });
+        Ok(())
+    }
 }
 
 /// Whether a bundle is read by itself: it probably is too large to be told one by one, and then need not be folded.
@@ -228,11 +235,12 @@ fn folded(before: &dyn View, position: Position, stored: &Stored) -> Read<Layer>
 }
 
 /// A log counts without gaps; one that does not is not to be passed over in silence.
-fn check_next(last: Position, position: Position) -> Result<(), Problem> {
-    if position == last.next() {
+fn check_gapless(behind: Position, bundles: &[(Position, Entry, Stored)]) -> Result<(), Problem> {
+    let counted = std::iter::successors(Some(behind.next()), |position| Some(position.next()));
+    if counted.zip(bundles).all(|(counted, (position, ..))| counted == *position) {
         return Ok(());
     }
-    Err(super::expired(format!("The log no longer holds what came behind revision {last}.")).into())
+    Err(super::expired(format!("The log no longer holds all that came behind revision {behind}.")).into())
 }
 
 fn message(event: Event) -> v1::WatchResponse {
