@@ -206,7 +206,7 @@ impl Question {
         };
         let pages = Pages::of(&unpaged);
         let place = pages.place::<Place>(&request.page_token)?;
-        let pinned = place.as_ref().map(|(revision, _)| *revision).filter(|_| may_sort(&request.query));
+        let pinned = place.as_ref().map(|(revision, _)| *revision).filter(|_| sorts(&request.query));
         let (now, key) = match place {
             Some((_, (now, key))) => (now, Some(PageKey::from_bytes(&key))),
             None => (now, None),
@@ -252,10 +252,9 @@ impl Question {
     }
 }
 
-/// Whether a query may sort its rows. One that only mentions the word is taken for one that does, which is exact too,
-/// if slower.
-fn may_sort(query: &str) -> bool {
-    query.to_ascii_lowercase().contains("order")
+/// Whether a query sorts its rows: its pages then belong to one revision.
+fn sorts(query: &str) -> bool {
+    Query::parse(query).is_ok_and(|query| query.is_ordered())
 }
 
 /// The records of a page, as many as fit into a message.

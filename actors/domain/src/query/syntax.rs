@@ -496,6 +496,11 @@ impl Query {
     pub fn text(&self) -> &str {
         &self.text
     }
+
+    /// Whether it sorts its rows: its pages then belong to one revision.
+    pub fn is_ordered(&self) -> bool {
+        !self.syntax.order.is_empty()
+    }
 }
 
 #[cfg(test)]
