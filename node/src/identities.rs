@@ -149,7 +149,7 @@ impl Identities {
         store(&path, &keys, name)?;
         let identity = Identity { keys, name: text, token: self.token(actor, random)? };
         self.write().identities.push(identity.clone());
-        if self.default_actor().is_none() {
+        if self.read().default.is_none() {
             self.set_default(actor)?;
         }
         Ok(identity)

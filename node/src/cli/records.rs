@@ -189,9 +189,9 @@ impl Listing {
         }
         if self.style == Style::Plain {
             if is_first {
-                grid(self.style, &self.grid)?
+                grid(self.style, &self.grid)?;
             } else {
-                more(&self.grid)?
+                more(&self.grid)?;
             }
             self.grid.rows.clear();
         }
@@ -216,9 +216,7 @@ impl Listing {
     }
 
     fn end(self) -> Result<(), CliError> {
-        if self.style.is_for_people() {
-            grid(self.style, &self.grid)?;
-        } else if self.style == Style::Plain && self.told == 0 {
+        if self.style.is_for_people() || (self.style == Style::Plain && self.told == 0) {
             grid(self.style, &self.grid)?;
         }
         if !self.style.is_for_people() {

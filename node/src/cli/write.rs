@@ -81,10 +81,8 @@ pub async fn rm(args: RmArgs, context: &Context) -> Result<(), CliError> {
         let record = table.record(&workspace, wanted).await?;
         // An id is taken as it is; so make sure that it is the one that people think it is.
         present(&workspace, &table, record).await?;
-        commands.push(match args.from_table {
-            true => Command::RemoveFromTable { record, table: table.key.clone() },
-            false => Command::DeleteRecord { record },
-        });
+        let take_out = Command::RemoveFromTable { record, table: table.key.clone() };
+        commands.push(if args.from_table { take_out } else { Command::DeleteRecord { record } });
     }
     let whence = if args.from_table { format!("Take out of {}", table.name) } else { "Delete".to_owned() };
     ask::sure(context, &format!("{whence}: {}?", args.records.join(", ")))?;
