@@ -140,7 +140,8 @@ async fn execute(workspace: &Workspace, kind: v1::command::Kind) -> Result<v1::E
 
 async fn make_table(workspace: &Workspace) -> Result<(), Failure> {
     let of_text = v1::FieldType { r#type: v1::DataType::Text.into(), ..v1::FieldType::default() };
-    let column = |n| v1::NewColumn { name: format!("field{n}"), r#type: Some(of_text.clone()), ..v1::NewColumn::default() };
+    let column =
+        |n| v1::NewColumn { name: format!("field{n}"), r#type: Some(of_text.clone()), ..v1::NewColumn::default() };
     let columns = (0..FIELDS).map(column).collect();
     let table = v1::CreateTable { name: "things".to_owned(), description: String::new(), columns };
     execute(workspace, v1::command::Kind::CreateTable(table)).await?;
@@ -230,7 +231,12 @@ async fn many_edits(workspace: &Workspace, records: &[String]) -> Result<(), Fai
         }
     };
     let (ours, floor) = (run(true).await?, run(false).await?);
-    line("durable edits over gRPC, 64 in flight / echo", &format!("{ours:.0}/s"), &format!("{floor:.0}/s"), ours / floor);
+    line(
+        "durable edits over gRPC, 64 in flight / echo",
+        &format!("{ours:.0}/s"),
+        &format!("{floor:.0}/s"),
+        ours / floor,
+    );
     Ok(())
 }
 
@@ -248,7 +254,8 @@ async fn pages_under_load(workspace: &Workspace, records: &[String]) -> Result<(
     let mut times = Vec::new();
     for _ in 0..PAGES {
         let start = Instant::now();
-        let page = v1::ListRecordsRequest { table: "things".to_owned(), page_size: 100, ..v1::ListRecordsRequest::default() };
+        let page =
+            v1::ListRecordsRequest { table: "things".to_owned(), page_size: 100, ..v1::ListRecordsRequest::default() };
         workspace.read(page).await?;
         times.push(start.elapsed());
     }
@@ -279,7 +286,12 @@ async fn bulk(workspace: &Workspace, folder: &Path) -> Result<(), Failure> {
     let floor = rate(RECORDS * FIELDS, start.elapsed());
     for (figure, time) in [("durable", durable), ("durable and shown to a reader", shown)] {
         let ours = rate(RECORDS * FIELDS, time);
-        line(&format!("bulk load of 100,000 field sets, {figure} / plain file"), &format!("{ours:.0}/s"), &format!("{floor:.0}/s"), ours / floor);
+        line(
+            &format!("bulk load of 100,000 field sets, {figure} / plain file"),
+            &format!("{ours:.0}/s"),
+            &format!("{floor:.0}/s"),
+            ours / floor,
+        );
     }
     Ok(())
 }

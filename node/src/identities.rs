@@ -106,7 +106,12 @@ fn store(path: &Path, keys: &Keys, name: &str) -> Result<(), IdentityError> {
 
 impl Identities {
     /// Reads all identities of a node's folder; makes a first one, called `first_name`, where there is none.
-    pub fn open(keys: PathBuf, tokens: PathBuf, first_name: &str, random: &dyn Randomness) -> Result<Self, IdentityError> {
+    pub fn open(
+        keys: PathBuf,
+        tokens: PathBuf,
+        first_name: &str,
+        random: &dyn Randomness,
+    ) -> Result<Self, IdentityError> {
         let this = Self { keys, tokens, known: RwLock::default() };
         let mut known = Known::default();
         for path in this.key_files()? {
@@ -145,7 +150,8 @@ impl Identities {
             return Err(IdentityError::Exists(actor));
         }
         let path = self.keys.join(format!("{actor}.{KEY_SUFFIX}"));
-        let text = Text::new(name).map_err(|error| IdentityError::Format { path: path.clone(), why: error.to_string() })?;
+        let text =
+            Text::new(name).map_err(|error| IdentityError::Format { path: path.clone(), why: error.to_string() })?;
         store(&path, &keys, name)?;
         let identity = Identity { keys, name: text, token: self.token(actor, random)? };
         self.write().identities.push(identity.clone());

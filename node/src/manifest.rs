@@ -109,9 +109,10 @@ pub fn read(path: &Path, id: WorkspaceId) -> Result<Manifest, ManifestError> {
     if found < FORMAT {
         return Err(ManifestError::Old { path: path.to_owned(), found });
     }
-    let manifest: Manifest = table
-        .try_into()
-        .map_err(|error: toml::de::Error| ManifestError::Syntax { path: path.to_owned(), why: error.message().to_owned() })?;
+    let manifest: Manifest = table.try_into().map_err(|error: toml::de::Error| ManifestError::Syntax {
+        path: path.to_owned(),
+        why: error.message().to_owned(),
+    })?;
     if manifest.workspace != id.to_string() {
         return Err(ManifestError::Foreign { path: path.to_owned(), found: manifest.workspace });
     }

@@ -14,13 +14,13 @@ use openprod_model::value::Text;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
 use crate::config::Config;
+use crate::environment;
 use crate::folder::{Folder, FolderError, FolderLock, LockError};
 use crate::identities::{Identities, IdentityError, key_at};
 use crate::manifest::{self, Manifest};
 use crate::migration;
-use crate::workspace::{self, Condition, Parts, Workspace};
 use crate::storage::{self, Stores};
-use crate::environment;
+use crate::workspace::{self, Condition, Parts, Workspace};
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -122,12 +122,9 @@ impl Node {
     }
 
     /// Makes a new workspace and its first bundle.
-    pub async fn create(
-        &self,
-        name: Text,
-        founder: Option<ActorId>,
-    ) -> Result<(Workspace, Outcome), CommandError> {
-        let unknown = || Refusal::new(Reason::UnknownActor, "This node does not hold the founder's keys.").at("founder");
+    pub async fn create(&self, name: Text, founder: Option<ActorId>) -> Result<(Workspace, Outcome), CommandError> {
+        let unknown =
+            || Refusal::new(Reason::UnknownActor, "This node does not hold the founder's keys.").at("founder");
         let founder = founder.or_else(|| self.identities.default_actor()).ok_or_else(unknown)?;
         let founder = self.identities.of(founder).ok_or_else(unknown)?;
         if name.as_str().trim().is_empty() || name.as_str().chars().any(char::is_control) {
@@ -174,9 +171,9 @@ impl Node {
             let message = "This node has that workspace already.";
             return Err(Refusal::new(Reason::AlreadyExists, message).into());
         }
-        let made = folder.create().and_then(|()| {
-            manifest::write(&folder.manifest(), &Manifest::new(id, self.env.clock.wall_ms()))
-        });
+        let made = folder
+            .create()
+            .and_then(|()| manifest::write(&folder.manifest(), &Manifest::new(id, self.env.clock.wall_ms())));
         let result = match made {
             Ok(()) => self.try_open(id).await.map_err(CommandError::Unavailable),
             Err(error) => Err(disk_error(&error)),

@@ -23,8 +23,8 @@ pub struct Stores {
 /// Opens the stores in a workspace's folder, making those that are missing. The error is a sentence for people.
 pub fn open(folder: &WorkspaceFolder, id: WorkspaceId, config: &Config) -> Result<Stores, String> {
     let log = openprod_oplog::store::Options { cache_bytes: config.log_cache_mb.saturating_mul(MIB) };
-    let log = LogStore::open_file(folder.log(), id, log)
-        .map_err(|error| format!("{}: {error}", folder.log().display()))?;
+    let log =
+        LogStore::open_file(folder.log(), id, log).map_err(|error| format!("{}: {error}", folder.log().display()))?;
     let reader: Arc<dyn LogReader> = log.clone();
     let state = openprod_state::Options { cache_bytes: config.state_cache_mb.saturating_mul(MIB) };
     let state = StateStore::open(OnDisk(folder.state()), id, reader, state)

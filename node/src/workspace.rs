@@ -25,8 +25,8 @@ use openprod_messages::state::StateMsg;
 use openprod_model::ids::{Position, WorkspaceId};
 use openprod_oplog::actor::{Oplog, OplogArgs};
 use openprod_oplog::store::LogStore;
-use openprod_state::{State, StateArgs};
 use openprod_state::StateStore;
+use openprod_state::{State, StateArgs};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr, SupervisionEvent};
 use tokio::sync::watch;
 
@@ -199,11 +199,7 @@ impl Actor for WorkspaceSupervisor {
     type State = Tree;
     type Arguments = WorkspaceArgs;
 
-    async fn pre_start(
-        &self,
-        myself: ActorRef<WorkspaceMsg>,
-        args: WorkspaceArgs,
-    ) -> Result<Tree, ActorProcessingErr> {
+    async fn pre_start(&self, myself: ActorRef<WorkspaceMsg>, args: WorkspaceArgs) -> Result<Tree, ActorProcessingErr> {
         let mut tree = Tree { args, living: Vec::new(), restarts: Restarts::default() };
         for room in Room::ALL {
             tree.start(room, &myself).await?;

@@ -114,7 +114,7 @@ impl Desk {
         let reply = match self.repeated(request.command_id, payload, keys.actor(), reply) {
             Ok(reply) => reply,
             Err(Repeated::Joined) => return Ok(()),
-            Err(Repeated::Answered(reply, answer)) => return Err((reply, answer)),
+            Err(Repeated::Answered(answered)) => return Err(*answered),
         };
         let planned = match self.plan(&request, &keys).await {
             Ok(planned) => planned,
@@ -156,15 +156,15 @@ impl Desk {
                 waiting.replies.push(reply);
                 return Err(Repeated::Joined);
             }
-            return Err(Repeated::Answered(reply, Err(reused(command))));
+            return Err(Repeated::answered(reply, Err(reused(command))));
         }
         match self.args.log.receipt(command) {
             Ok(None) => Ok(reply),
             Ok(Some((_, receipt))) if receipt.payload != payload || receipt.actor != actor => {
-                Err(Repeated::Answered(reply, Err(reused(command))))
+                Err(Repeated::answered(reply, Err(reused(command))))
             }
-            Ok(Some((revision, receipt))) => Err(Repeated::Answered(reply, replayed(revision, &receipt))),
-            Err(failure) => Err(Repeated::Answered(reply, Err(unreadable(&failure)))),
+            Ok(Some((revision, receipt))) => Err(Repeated::answered(reply, replayed(revision, &receipt))),
+            Err(failure) => Err(Repeated::answered(reply, Err(unreadable(&failure)))),
         }
     }
 
@@ -205,7 +205,9 @@ impl Desk {
         if !matches!(tokio::time::timeout(CATCH_UP_DEADLINE, reached).await, Ok(Ok(_))) {
             let at = self.args.snapshots.folded().borrow().position;
             let end = tail.position;
-            return Err(unavailable(format!("The workspace is still being read: {at} of {end} bundles. Try again soon.")));
+            return Err(unavailable(format!(
+                "The workspace is still being read: {at} of {end} bundles. Try again soon."
+            )));
         }
         self.clock = self.clock.max(tail.hlc);
         self.picture = None;
@@ -223,11 +225,10 @@ impl Desk {
         self.pending.retain(|pending| !reached.own.contains(&pending.bundle.digest()));
         self.clock = self.clock.max(self.args.log.tail()?.hlc);
         let mut picture = self.empty_picture(snapshot)?;
-        let grown = self.folded > REFOLD_FACTOR * self.pending.iter().map(|p| p.bundle.ops().len()).sum::<usize>();
+        let wanted: usize = self.pending.iter().map(|pending| pending.bundle.ops().len()).sum();
+        let grown = self.folded > REFOLD_ABOVE.max(REFOLD_FACTOR * wanted);
         match self.picture.take() {
-            Some(old) if !reached.foreign && !(grown && self.folded > REFOLD_ABOVE) && !self.pending.is_empty() => {
-                picture.layer = old.layer;
-            }
+            Some(old) if !(reached.foreign || grown || wanted == 0) => picture.layer = old.layer,
             _ => picture.layer = Arc::new(self.fold_pending(&picture)?),
         }
         let mut sessions = HashMap::new();
@@ -312,12 +313,7 @@ impl Desk {
         });
     }
 
-    pub(crate) fn settled(
-        &mut self,
-        epoch: u64,
-        digest: Digest,
-        result: Option<Result<Position, AppendError>>,
-    ) {
+    pub(crate) fn settled(&mut self, epoch: u64, digest: Digest, result: Option<Result<Position, AppendError>>) {
         let answer = match result {
             Some(Ok(position)) => Ok(position),
             Some(Err(error)) => Err(append_error(&error)),
@@ -409,17 +405,20 @@ impl Desk {
 
 enum Repeated {
     Joined,
-    Answered(Reply, Result<Outcome, CommandError>),
+    Answered(Box<(Reply, Result<Outcome, CommandError>)>),
+}
+
+impl Repeated {
+    fn answered(reply: Reply, answer: Result<Outcome, CommandError>) -> Self {
+        Self::Answered(Box::new((reply, answer)))
+    }
 }
 
 impl Waiting {
     fn answer_all(self, result: &Result<Position, CommandError>) {
         for (index, reply) in self.replies.into_iter().enumerate() {
-            let outcome = result.clone().map(|revision| Outcome {
-                revision,
-                answer: self.answer.clone(),
-                replayed: index > 0,
-            });
+            let outcome =
+                result.clone().map(|revision| Outcome { revision, answer: self.answer.clone(), replayed: index > 0 });
             send(reply, outcome);
         }
     }
@@ -441,7 +440,8 @@ fn note(heads: &mut Vec<Digest>, sessions: &mut HashMap<OpRef, SessionId>, pendi
 
 fn replayed(revision: Position, receipt: &Receipt) -> Result<Outcome, CommandError> {
     let answer = codec::decode(&receipt.answer);
-    let answer = answer.map_err(|error| CommandError::Unavailable(format!("The stored answer is damaged: {error}.")))?;
+    let answer =
+        answer.map_err(|error| CommandError::Unavailable(format!("The stored answer is damaged: {error}.")))?;
     Ok(Outcome { revision, answer, replayed: true })
 }
 

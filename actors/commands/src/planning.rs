@@ -83,7 +83,8 @@ impl Picture {
     fn check_base(&self, base: Option<Position>) -> Result<(), Refusal> {
         match base {
             Some(base) if base > self.snapshot.position() => {
-                let message = format!("Revision {base} is ahead of this workspace, which is at {}.", self.snapshot.position());
+                let message =
+                    format!("Revision {base} is ahead of this workspace, which is at {}.", self.snapshot.position());
                 let next = "Read again: the workspace may have been restored from a backup.";
                 Err(Refusal::new(Reason::UnknownBase, message).at("base").next(next))
             }
@@ -120,8 +121,7 @@ impl Picture {
             ops: plan.ops,
         };
         let bundle = draft.seal(keys).map_err(|malformed| refusal_of(&malformed))?;
-        let answer =
-            Answer { bundle: bundle.header().id, digest: bundle.digest(), created: plan.created, opened };
+        let answer = Answer { bundle: bundle.header().id, digest: bundle.digest(), created: plan.created, opened };
         Ok(Planned { bundle, layer: plan.layer, answer })
     }
 

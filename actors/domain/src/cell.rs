@@ -192,9 +192,7 @@ impl Cell {
             Self::TABLE => Self::Table { table: parts.name()? },
             Self::COLUMN => Self::Column { table: parts.name()?, column: parts.name()? },
             Self::FACET => Self::Facet { table: parts.name()?, entity: parts.bytes()?.into() },
-            Self::FIELD => {
-                Self::Field { table: parts.name()?, entity: parts.bytes()?.into(), field: parts.name()? }
-            }
+            Self::FIELD => Self::Field { table: parts.name()?, entity: parts.bytes()?.into(), field: parts.name()? },
             Self::EDGE => Self::Edge { edge: parts.bytes()?.into() },
             Self::EDGE_PROPERTY => Self::EdgeProperty { edge: parts.bytes()?.into(), property: parts.name()? },
             Self::EDGE_POSITION => Self::EdgePosition { edge: parts.bytes()?.into() },

@@ -80,7 +80,11 @@ fn duration_text(ms: i64) -> String {
     let total = ms.unsigned_abs();
     let (minutes, seconds, rest) = (total / 60_000, total / 1_000 % 60, total % 1_000);
     let fraction = if rest == 0 { String::new() } else { format!(".{rest:03}").trim_end_matches('0').to_owned() };
-    if minutes == 0 { format!("{sign}{seconds}{fraction} s") } else { format!("{sign}{minutes}:{seconds:02}{fraction}") }
+    if minutes == 0 {
+        format!("{sign}{seconds}{fraction} s")
+    } else {
+        format!("{sign}{minutes}:{seconds:02}{fraction}")
+    }
 }
 
 /// A type with its article: "a date", "an integer".

@@ -69,9 +69,7 @@ pub fn writes(operation: &Operation) -> Vec<Write<'_>> {
         ],
         Operation::AttachFacet { at } => at
             .iter()
-            .map(|at| {
-                write(Cell::Facet { table: at.table.clone(), entity: at.entity }, Content::Present, &at.basis)
-            })
+            .map(|at| write(Cell::Facet { table: at.table.clone(), entity: at.entity }, Content::Present, &at.basis))
             .collect(),
         Operation::DetachFacet { at, seen } | Operation::DeleteEntity { at, seen } => at
             .iter()
@@ -110,9 +108,9 @@ pub fn writes(operation: &Operation) -> Vec<Write<'_>> {
             std::iter::once(described).chain(columns_of(table, columns)).collect()
         }
         Operation::AlterTable { table, spec, columns } => {
-            let described = spec.iter().map(|(spec, basis)| {
-                write(Cell::Table { table: table.clone() }, Content::Table(spec.clone()), basis)
-            });
+            let described = spec
+                .iter()
+                .map(|(spec, basis)| write(Cell::Table { table: table.clone() }, Content::Table(spec.clone()), basis));
             described.chain(columns_of(table, columns)).collect()
         }
         Operation::DropTable { table, basis } => {
@@ -144,10 +142,7 @@ fn fields<'a>(at: &'a [openprod_model::operation::FieldAt], content: &Content) -
         .collect()
 }
 
-fn columns_of<'a>(
-    table: &Name,
-    columns: &'a [openprod_model::operation::ColumnAt],
-) -> impl Iterator<Item = Write<'a>> {
+fn columns_of<'a>(table: &Name, columns: &'a [openprod_model::operation::ColumnAt]) -> impl Iterator<Item = Write<'a>> {
     columns.iter().map(move |at| {
         let cell = Cell::Column { table: table.clone(), column: at.column.clone() };
         write(cell, Content::Column(at.spec.clone()), &at.basis)

@@ -294,16 +294,19 @@ fn properties(view: &dyn View, edge: EdgeId) -> Read<Vec<(Name, FieldReading)>> 
 }
 
 /// The edges at one end of an entity, of one type or of all; ordered ones by their places, the others by id.
-pub fn edges(view: &dyn View, entity: EntityId, direction: Direction, edge_type: Option<&Name>) -> Read<Vec<EdgeReading>> {
+pub fn edges(
+    view: &dyn View,
+    entity: EntityId,
+    direction: Direction,
+    edge_type: Option<&Name>,
+) -> Read<Vec<EdgeReading>> {
     let mut edges = Vec::new();
     for id in edge_candidates(view, entity, direction, edge_type)? {
         if let Some(reading) = edge(view, id)?.filter(|edge| joins(&edge.ends, entity, direction, edge_type)) {
             edges.push(reading);
         }
     }
-    edges.sort_by(|a, b| {
-        (&a.ends.edge_type, &a.place, a.edge).cmp(&(&b.ends.edge_type, &b.place, b.edge))
-    });
+    edges.sort_by(|a, b| (&a.ends.edge_type, &a.place, a.edge).cmp(&(&b.ends.edge_type, &b.place, b.edge)));
     edges.dedup_by_key(|edge| edge.edge);
     Ok(edges)
 }

@@ -1,5 +1,8 @@
 //! What commands mean: people at one node, planning on an in-memory past, with and without a base.
 
+// What fails here is the test: a panic is the right report.
+#![allow(clippy::unwrap_used)]
+
 use std::collections::HashMap;
 
 use openprod_domain::cell::{Cell, Content};
@@ -62,8 +65,13 @@ impl Seen for Eyes<'_> {
 impl Desk {
     fn new() -> Self {
         let keys = Keys::from_seed(&[1; 32]);
-        let mut desk =
-            Self { keys, ids: Ids::default(), revisions: vec![Layer::default()], by_session: HashMap::new(), wall_ms: 1 };
+        let mut desk = Self {
+            keys,
+            ids: Ids::default(),
+            revisions: vec![Layer::default()],
+            by_session: HashMap::new(),
+            wall_ms: 1,
+        };
         let founder = desk.keys.actor();
         let (show, alex) = (Text::new("Show").unwrap(), Text::new("Alex").unwrap());
         let bootstrap = Operation::Bootstrap { name: show, founder, founder_name: alex, recovery: None };
@@ -303,7 +311,9 @@ fn removal_hides_and_re_attachment_brings_everything_back() {
     desk.does(set(cue, "label", Some(text("Sunrise"))));
     let plan = desk.does(vec![Command::DeleteRecord { record: cue }]);
     assert!(!desk.with_view(|view| read::exists(view, cue)).unwrap());
-    let Some(Operation::DeleteEntity { seen, .. }) = Operation::from_raw(&plan.ops[0]).unwrap() else { panic!("delete") };
+    let Some(Operation::DeleteEntity { seen, .. }) = Operation::from_raw(&plan.ops[0]).unwrap() else {
+        panic!("delete")
+    };
     assert_eq!(seen.len(), 2, "number and label were seen");
     desk.does(vec![Command::CreateRecord { record: Some(cue), table: name("cues"), values: vec![] }]);
     assert_eq!(desk.label(cue).value, Some(text("Sunrise")));
@@ -318,7 +328,11 @@ fn one_entity_is_a_record_of_two_tables() {
         description: Text::new("").unwrap(),
         columns: vec![column("caller", FieldType::Text, false)],
     }]);
-    desk.does(vec![Command::AddToTable { record: cue, table: name("called"), values: vec![(name("caller"), text("SM"))] }]);
+    desk.does(vec![Command::AddToTable {
+        record: cue,
+        table: name("called"),
+        values: vec![(name("caller"), text("SM"))],
+    }]);
     assert_eq!(desk.with_view(|view| read::tables_of(view, cue)).unwrap(), [name("called"), name("cues")]);
     desk.does(vec![Command::RemoveFromTable { record: cue, table: name("cues") }]);
     assert_eq!(desk.with_view(|view| read::tables_of(view, cue)).unwrap(), [name("called")]);
@@ -413,10 +427,17 @@ fn a_thousand_inserts_at_one_place_stay_in_order_with_short_keys() {
 
 fn join(desk: &mut Desk, source: EntityId, target: EntityId, place: Place) -> EdgeId {
     let number = desk.revisions.len() as u64;
-    let edge = Some(EdgeId::new(number, [u8::try_from(number * 37 % 251).unwrap(); 10]));
-    let command = Command::CreateEdge { edge, edge_type: name("in"), source, target, properties: vec![], place: Some(place) };
+    let edge = EdgeId::new(number, [u8::try_from(number * 37 % 251).unwrap(); 10]);
+    let command = Command::CreateEdge {
+        edge: Some(edge),
+        edge_type: name("in"),
+        source,
+        target,
+        properties: vec![],
+        place: Some(place),
+    };
     desk.does(vec![command]);
-    edge.unwrap()
+    edge
 }
 
 fn order(desk: &Desk, target: EntityId) -> Vec<String> {

@@ -12,9 +12,7 @@ use openprod_domain::view::{Read, ReadFailure};
 use openprod_messages::log::{Entry, LogReader, Stored, Tail};
 use openprod_messages::snapshot::{Folded, Snapshot, Snapshots, StateHash};
 use openprod_model::ids::{Position, WorkspaceId};
-use redb::{
-    Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, WriteTransaction,
-};
+use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, WriteTransaction};
 use tokio::sync::watch;
 
 use crate::fold::Cursor;
@@ -31,9 +29,9 @@ mod snapshot;
 #[allow(clippy::cast_precision_loss, reason = "figures for people")]
 mod speed;
 mod spill;
-mod trouble;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 pub use place::{Backends, InMemory, OnDisk};
 use rows::{begin, empty, fold_on, read_buckets, read_cursor, write};

@@ -10,7 +10,7 @@ use openprod_messages::commands::CommandError;
 use openprod_messages::log::{LogReader, Stored};
 use openprod_model::ids::{Position, WorkspaceId};
 use openprod_model::refusal::Refusal;
-use openprod_oplog::store::LogStore;
+use openprod_oplog::store::{LogStore, OpenError};
 
 use super::{Contents, ContentsError, HISTORY, LOG, WORKSPACE, private_folder};
 use crate::config::Config;
@@ -196,12 +196,32 @@ fn opened(copy: &Path, id: WorkspaceId) -> Result<Position, RestoreError> {
     }
 }
 
+/// Waits until the last of a stopped node's tasks has let go of a log, so that another node may open it at once.
+async fn let_go(log: &Path, id: WorkspaceId) {
+    let is_open = || {
+        matches!(LogStore::open_file(log, id, openprod_oplog::store::Options::default()), Err(OpenError::AlreadyOpen))
+    };
+    let free = async {
+        while is_open() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    if tokio::time::timeout(PATIENCE, free).await.is_err() {
+        tracing::warn!(log = %log.display(), "the log is still open");
+    }
+}
+
 /// Starts the node without doors, and lets it take the file in as if a stranger had sent it.
 async fn taken_in(config: Config, path: &Path) -> Result<Position, RestoreError> {
     let file = File::open(path).map_err(|error| RestoreError::Io(path.to_owned(), error))?;
     let node = Node::start(config).await?;
     let imported = workspace_file::import(&node, file, &path.display().to_string()).await;
     node.stop(PATIENCE).await;
+    if let Ok(imported) = &imported {
+        let log = node.folder.workspace(imported.workspace).log();
+        drop(node);
+        let_go(&log, imported.workspace).await;
+    }
     imported.map(|imported| imported.revision).map_err(|error| match error {
         CommandError::Refused(refusal) => RestoreError::Refused(refusal),
         CommandError::Unavailable(why) => RestoreError::Log(why),

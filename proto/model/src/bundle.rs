@@ -289,7 +289,10 @@ impl Header {
     }
 
     fn checksums(&self, ops: &[RawOp]) -> Vec<[u8; 32]> {
-        (0..).zip(ops).map(|(i, raw)| raw.checksum(self.workspace, self.actor, self.op_base.plus(i), self.op_hlc(i))).collect()
+        (0..)
+            .zip(ops)
+            .map(|(i, raw)| raw.checksum(self.workspace, self.actor, self.op_base.plus(i), self.op_hlc(i)))
+            .collect()
     }
 
     fn op_hlc(&self, index: u32) -> Hlc {

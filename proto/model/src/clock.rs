@@ -35,8 +35,10 @@ impl Hlc {
 
     /// The reverse of [`Self::to_bytes`].
     pub fn from_bytes(bytes: [u8; 12]) -> Self {
-        let [a, b, c, d, e, f, g, h, i, j, k, l] = bytes;
-        Self { ms: u64::from_be_bytes([a, b, c, d, e, f, g, h]), counter: u32::from_be_bytes([i, j, k, l]) }
+        let (mut ms, mut counter) = ([0; 8], [0; 4]);
+        ms.copy_from_slice(&bytes[..8]);
+        counter.copy_from_slice(&bytes[8..]);
+        Self { ms: u64::from_be_bytes(ms), counter: u32::from_be_bytes(counter) }
     }
 
     /// The clock for a new bundle of `ops` ops (I-8): greater than `seen`, the last clock used or seen, even where

@@ -103,8 +103,7 @@ impl Keys {
         let ciphertext =
             cipher.encrypt(&Nonce::from(nonce), self.seed().as_slice()).expect("32 bytes are never too long to seal");
         let sealed = codec::encode(&Sealed { salt, nonce, actor: self.actor(), ciphertext });
-        let hex: String = sealed.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{EXPORT_PREFIX}{hex}")
+        sealed.iter().fold(EXPORT_PREFIX.to_owned(), |line, byte| line + &format!("{byte:02x}"))
     }
 
     /// Opens what [`Self::export`] made.
@@ -123,7 +122,8 @@ impl Keys {
 }
 
 fn cipher(passphrase: &str, salt: &[u8; 16]) -> ChaCha20Poly1305 {
-    let params = Params::new(ARGON_MEMORY_KIB, ARGON_PASSES, 1, Some(32)).expect("the constants are within Argon2's bounds");
+    let params =
+        Params::new(ARGON_MEMORY_KIB, ARGON_PASSES, 1, Some(32)).expect("the constants are within Argon2's bounds");
     let mut key = Zeroizing::new([0; 32]);
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
         .hash_password_into(passphrase.as_bytes(), salt, key.as_mut_slice())

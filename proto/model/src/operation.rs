@@ -311,7 +311,14 @@ impl RawOp {
     pub fn checksum(&self, workspace: WorkspaceId, actor: ActorId, id: OpId, hlc: Hlc) -> [u8; 32] {
         codec::hash(
             OP_DOMAIN,
-            &[workspace.as_bytes(), actor.as_bytes(), id.as_bytes(), &hlc.to_bytes(), &self.kind.to_le_bytes(), &self.body],
+            &[
+                workspace.as_bytes(),
+                actor.as_bytes(),
+                id.as_bytes(),
+                &hlc.to_bytes(),
+                &self.kind.to_le_bytes(),
+                &self.body,
+            ],
         )
     }
 }

@@ -165,7 +165,11 @@ pub struct Float(f64);
 impl Float {
     /// Refuses NaN and infinities, and makes -0 into 0.
     pub fn new(number: f64) -> Result<Self, InvalidValue> {
-        if number.is_finite() { Ok(Self(if number == 0.0 { 0.0 } else { number })) } else { Err(InvalidValue::NotFinite) }
+        if number.is_finite() {
+            Ok(Self(if number == 0.0 { 0.0 } else { number }))
+        } else {
+            Err(InvalidValue::NotFinite)
+        }
     }
 
     /// The number.

@@ -128,7 +128,8 @@ fn sources() -> (String, String) {
 
 fn texts(folder: &Path) -> String {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let files: Vec<PathBuf> =
-        entries.filter(|path| path.extension().is_some_and(|ext| ext == "rs") && !path.ends_with("coverage.rs")).collect();
+    let files: Vec<PathBuf> = entries
+        .filter(|path| path.extension().is_some_and(|ext| ext == "rs") && !path.ends_with("coverage.rs"))
+        .collect();
     files.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect()
 }

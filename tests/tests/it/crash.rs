@@ -76,7 +76,8 @@ impl Crew {
             assert!(there.iter().eq(names.iter().copied()), "{table}: {there:?} is not {names:?}");
         }
         let bundles = self.chief.workspace().pages(v1::ListBundlesRequest::default()).all().await.unwrap();
-        let of_pairs: BTreeMap<_, _> = bundles.iter().filter(|bundle| pairs.contains_key(&bundle.label)).map(|b| (&b.label, b)).collect();
+        let of_pairs: BTreeMap<_, _> =
+            bundles.iter().filter(|bundle| pairs.contains_key(&bundle.label)).map(|b| (&b.label, b)).collect();
         assert_eq!(bundles.len(), pairs.len() + 2, "a bundle too many or too few");
         for (name, done) in &pairs {
             let kept = of_pairs[name];

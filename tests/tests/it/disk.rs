@@ -15,7 +15,10 @@ impl SmallDisk {
     fn of(size: &str) -> Option<Self> {
         let place = tempfile::tempdir().unwrap();
         let options = format!("size={size},mode=0700");
-        let mount = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(place.path()).output();
+        let mount = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(place.path())
+            .output();
         if mount.is_ok_and(|output| output.status.success()) {
             return Some(Self(place));
         }

@@ -19,7 +19,11 @@ async fn over_tcp_a_call_acts_as_the_owner_of_its_token() {
     let refused = remote.fails_to_send(forged).await;
     assert!(["PermissionDenied", "Unauthenticated"].contains(&format!("{:?}", refused.code).as_str()), "{refused:?}");
     let file = world.house.token_file(&mara.actor.to_string());
-    world.types(&format!("openprod records cues --connect {url} --token-file {}", file.display())).await.ok().says("LX 1");
+    world
+        .types(&format!("openprod records cues --connect {url} --token-file {}", file.display()))
+        .await
+        .ok()
+        .says("LX 1");
 }
 
 #[tokio::test]

@@ -31,7 +31,10 @@ fn sheets(folder: &Path, found: &mut Vec<PathBuf>) {
 /// The rows of a file that is plain UTF-8 with commas; other forms are left to those who read them.
 fn rows(path: &Path) -> Option<Vec<Vec<String>>> {
     let text = String::from_utf8(std::fs::read(path).ok()?).ok()?;
-    let mut reader = csv::ReaderBuilder::new().flexible(true).has_headers(false).from_reader(text.trim_start_matches('\u{feff}').as_bytes());
+    let mut reader = csv::ReaderBuilder::new()
+        .flexible(true)
+        .has_headers(false)
+        .from_reader(text.trim_start_matches('\u{feff}').as_bytes());
     let rows = reader.records().collect::<Result<Vec<_>, _>>().ok()?;
     let cells = |row: &csv::StringRecord| row.iter().map(|cell| cell.trim().nfc().collect()).collect::<Vec<String>>();
     Some(rows.iter().map(cells).filter(|row| row.iter().any(|cell| !cell.is_empty())).collect())
@@ -43,7 +46,8 @@ fn difference(before: &[Vec<String>], after: &[Vec<String>]) -> Option<String> {
         let end = row.iter().rposition(|cell| !cell.is_empty()).map_or(0, |last| last + 1);
         row[..end].to_vec()
     };
-    let (before, after): (Vec<_>, Vec<_>) = (before.iter().skip(1).map(cut).collect(), after.iter().skip(1).map(cut).collect());
+    let (before, after): (Vec<_>, Vec<_>) =
+        (before.iter().skip(1).map(cut).collect(), after.iter().skip(1).map(cut).collect());
     if before.len() != after.len() {
         return Some(format!("{} rows became {}", before.len(), after.len()));
     }
@@ -57,7 +61,9 @@ async fn every_sheet_is_taken_in_without_loss_or_refused_in_words() {
     let mut files = Vec::new();
     for part in 1..=6 {
         let folder = std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path());
-        let mine = folder.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&format!("0{part}_"))));
+        let mine = folder.filter(|path| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&format!("0{part}_")))
+        });
         mine.for_each(|path| sheets(&path, &mut files));
     }
     let world = World::new().await;
@@ -68,7 +74,11 @@ async fn every_sheet_is_taken_in_without_loss_or_refused_in_words() {
         let typed = world.types(&format!("openprod import '{name}' --table t{n} --batch")).await;
         if typed.code != 0 {
             let in_words = typed.err.contains("error: ") && !typed.err.contains("panicked") && typed.code != 101;
-            if in_words { refused += 1 } else { broken.push(format!("{name}: {typed}")) }
+            if in_words {
+                refused += 1
+            } else {
+                broken.push(format!("{name}: {typed}"))
+            }
             continue;
         }
         world.types(&format!("openprod export t{n} -o '{}'", out.display())).await.ok();
@@ -94,7 +104,8 @@ async fn a_collection_of_twenty_thousand_works_is_taken_in_and_asked_about() {
     let found = world.types("openprod query 'all_artists == \"Robert Blake\"' --table works --json").await.ok().json();
     assert!(!found.is_empty());
     world.types("openprod verify").await.ok();
-    let again = world.types(&format!("openprod import '{}' --table works --key acno --batch", file.display())).await.ok();
+    let again =
+        world.types(&format!("openprod import '{}' --table works --key acno --batch", file.display())).await.ok();
     again.says("nothing to change");
 }
 
@@ -107,9 +118,12 @@ async fn a_musical_comes_in_with_its_people_scenes_and_cues_joined() {
     world.types(&format!("openprod import '{}' --table personnel --key Name", file("slih_personnel.csv"))).await.ok();
     world.types(&format!("openprod import '{}' --table scenes", file("slih_breakdown.csv"))).await.ok();
     let links = "--link Assignee=personnel --link Content=scenes:prefix";
-    let cues = world.types(&format!("openprod import '{}' --table cues {links} --json", file("slih_video_cue_list.csv"))).await;
+    let cues = world
+        .types(&format!("openprod import '{}' --table cues {links} --json", file("slih_video_cue_list.csv")))
+        .await;
     assert!([0, 4].contains(&cues.code), "{cues}");
-    let first = world.types("openprod query 'Description LIKE \"curtain rise%\"' --table cues --json").await.ok().json();
+    let first =
+        world.types("openprod query 'Description LIKE \"curtain rise%\"' --table cues --json").await.ok().json();
     let id = first[0]["id"].as_str().or_else(|| first[0]["record"].as_str()).unwrap().to_owned();
     world.types(&format!("openprod edges list {id} --direction from")).await.ok().says("Assignee");
 }

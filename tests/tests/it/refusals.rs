@@ -38,7 +38,11 @@ impl Wanted {
 async fn desk() -> (World, Person) {
     let world = World::new().await;
     let mara = world.person("Mara").await;
-    mara.makes_table("cues", &["label text", "page integer", "state enum on|off", "next reference cues", "tags list text"]).await;
+    mara.makes_table(
+        "cues",
+        &["label text", "page integer", "state enum on|off", "next reference cues", "tags list text"],
+    )
+    .await;
     mara.adds("cues", "LX 12", row!["label" => "Dawn", "page" => 3]).await;
     mara.looks("LX 12").await;
     (world, mara)
@@ -63,7 +67,9 @@ async fn what_is_not_there_is_named_and_the_nearest_name_offered() {
     wanted("NotFound", "UNKNOWN_RECORD", &"commands[0]"[..]).is(&record);
     let edge = mara.fails_at(vec![delete_edge(&nobody)]).await;
     wanted("NotFound", "UNKNOWN_EDGE", "commands[0]").is(&edge);
-    let actor = mara.fails_to_send(v1::ExecuteRequest { actor: "ab".repeat(32), ..mara.request(set(&mara, row!["page" => 1])) }).await;
+    let actor = mara
+        .fails_to_send(v1::ExecuteRequest { actor: "ab".repeat(32), ..mara.request(set(&mara, row!["page" => 1])) })
+        .await;
     wanted("NotFound", "UNKNOWN_ACTOR", "actor").has_next_step(&actor);
     let elsewhere = v1::ExecuteRequest { workspace: nobody, ..mara.request(set(&mara, row!["page" => 1])) };
     wanted("NotFound", "UNKNOWN_WORKSPACE", "workspace").is(&mara.fails_to_send(elsewhere).await);
@@ -133,7 +139,12 @@ async fn requests_that_lack_something_or_contradict_themselves_are_refused() {
         (v1::ExecuteRequest { command_id: "mine".into(), ..good() }, "InvalidArgument", "INVALID_VALUE", "command_id"),
         (v1::ExecuteRequest { workspace: String::new(), ..good() }, "InvalidArgument", "INVALID_REQUEST", "workspace"),
         (v1::ExecuteRequest { commands: Vec::new(), ..good() }, "InvalidArgument", "INVALID_REQUEST", "commands"),
-        (v1::ExecuteRequest { commands: vec![v1::Command::default()], ..good() }, "InvalidArgument", "INVALID_REQUEST", "commands[0]"),
+        (
+            v1::ExecuteRequest { commands: vec![v1::Command::default()], ..good() },
+            "InvalidArgument",
+            "INVALID_REQUEST",
+            "commands[0]",
+        ),
         (v1::ExecuteRequest { base: Some(999), ..good() }, "OutOfRange", "UNKNOWN_BASE", "999"),
         (v1::ExecuteRequest { stance: 77, ..good() }, "InvalidArgument", "INVALID_REQUEST", "stance"),
     ] {
@@ -161,7 +172,8 @@ async fn who_asks_to_be_refused_on_stale_knowledge_is_refused() {
     leo.looks("LX 12").await;
     mara.sets("LX 12", "label", "Noon").await;
     let before = mara.everything().await;
-    let careful = |values| v1::ExecuteRequest { stance: v1::Stance::IfUnchanged.into(), ..leo.request(set(&leo, values)) };
+    let careful =
+        |values| v1::ExecuteRequest { stance: v1::Stance::IfUnchanged.into(), ..leo.request(set(&leo, values)) };
     let refused = leo.fails_to_send(careful(row!["label" => "Dusk"])).await;
     wanted("Aborted", "CHANGED", "label").has_next_step(&refused);
     assert_eq!(mara.everything().await, before);
@@ -190,7 +202,10 @@ async fn queries_are_refused_with_the_place_in_their_text() {
         (&many, "INVALID_QUERY", ""),
     ] {
         let refused = mara.asks_in_vain(query).await;
-        assert!(["INVALID_QUERY", "UNKNOWN_FIELD", "UNKNOWN_TABLE", "TOO_LARGE"].contains(&refused.reason.as_str()), "{refused:?}");
+        assert!(
+            ["INVALID_QUERY", "UNKNOWN_FIELD", "UNKNOWN_TABLE", "TOO_LARGE"].contains(&refused.reason.as_str()),
+            "{refused:?}"
+        );
         assert!(refused.message.contains(place) || refused.at.contains(place), "{reason} {place}: {refused:?}");
         assert!(refused.message.len() < 2_000, "the query is not thrown back whole: {}", refused.message.len());
     }
@@ -223,7 +238,9 @@ async fn requests_and_lists_beyond_all_measure_are_refused() {
     let huge = "x".repeat(1024 * 1024);
     let oversized: Vec<_> = (0..33).map(|_| create_record("", "cues", row!["name" => huge.as_str()])).collect();
     let request = mara.request(oversized);
-    let refused = ApiError::from(mara.client.commands().max_encoding_message_size(usize::MAX).execute(request).await.unwrap_err());
+    let refused = ApiError::from(
+        mara.client.commands().max_encoding_message_size(usize::MAX).execute(request).await.unwrap_err(),
+    );
     let code = format!("{:?}", refused.code);
     assert!(["OutOfRange", "ResourceExhausted", "InvalidArgument"].contains(&code.as_str()), "{refused:?}");
     let too_much: Vec<_> = (0..20).map(|_| create_record("", "cues", row!["name" => huge.as_str()])).collect();
@@ -242,7 +259,10 @@ async fn schema_changes_that_would_lose_something_are_refused() {
     let before = mara.everything().await;
     for (change, reason) in [
         (Change::AddColumn(column("label text")), "ALREADY_EXISTS"),
-        (Change::WidenEnum(change::WidenEnum { column: "label".into(), values: vec!["x".into()] }), "INVALID_SCHEMA_CHANGE"),
+        (
+            Change::WidenEnum(change::WidenEnum { column: "label".into(), values: vec!["x".into()] }),
+            "INVALID_SCHEMA_CHANGE",
+        ),
         (Change::SetDefault(change::SetDefault { column: "page".into(), default: Some(value("x")) }), "WRONG_TYPE"),
         (Change::HideColumn(change::HideColumn { column: "nope".into() }), "UNKNOWN_FIELD"),
         (Change::RenameColumn(change::RenameColumn { column: "label".into(), name: "page".into() }), "ALREADY_EXISTS"),

@@ -55,7 +55,8 @@ async fn nothing_is_missed_or_told_twice_when_the_node_dies_and_comes_back() {
         heard.push(told(&watch.hears_of_a_bundle().await, "label"));
         heard.push(told(&watch.hears_of_a_bundle().await, "label"));
     }
-    let expected = ["1a", "1b", "1c", "2a", "2b", "2c", "3a", "3b", "3c"].map(|label| format!("changed: label={label}"));
+    let expected =
+        ["1a", "1b", "1c", "2a", "2b", "2c", "3a", "3b", "3c"].map(|label| format!("changed: label={label}"));
     assert_eq!(heard, expected);
 }
 

@@ -153,21 +153,15 @@ fn between(others: &[EdgeReading], edge: EdgeId, place: Place) -> Result<Option<
         Place::Before(wanted) => index_of(wanted)?,
         Place::After(wanted) => index_of(wanted)? + 1,
     };
-    let key = |index: usize| others.get(index).and_then(|edge| FractionalIndex::from_bytes(edge.place.clone()?).ok());
-    let left = at.checked_sub(1).map(key);
-    let right = (at < others.len()).then(|| key(at));
-    let (Some(left), Some(right)) = (known(left), known(right)) else { return Ok(None) };
+    // Beside an unreadable key, as a hostile peer may have written, there is no room: all keys are made anew.
+    let key = |edge: &EdgeReading| {
+        edge.place.clone().ok_or(()).and_then(|key| FractionalIndex::from_bytes(key).map_err(drop))
+    };
+    let left = at.checked_sub(1).map(|before| key(&others[before])).transpose();
+    let right = others.get(at).map(key).transpose();
+    let (Ok(left), Ok(right)) = (left, right) else { return Ok(None) };
     let position = FractionalIndex::new(left.as_ref(), right.as_ref()).and_then(|place| jittered(place, right, edge));
     Ok(position.map(|place| place.as_bytes().to_vec()).filter(|place| place.len() <= MAX_PLACE_BYTES))
-}
-
-/// A neighbour that is there must have a readable key.
-fn known(neighbour: Option<Option<FractionalIndex>>) -> Option<Option<FractionalIndex>> {
-    match neighbour {
-        None => Some(None),
-        Some(None) => None,
-        Some(key) => Some(key),
-    }
 }
 
 /// Moves a place towards its right neighbour by halvings that the edge's random bits choose.

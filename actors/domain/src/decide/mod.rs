@@ -116,7 +116,10 @@ fn check(view: &dyn View, actor: ActorId, request: &Request) -> Decision<()> {
     }
     if request.commands.len() > MAX_COMMANDS {
         let message = format!("{} commands are more than the {MAX_COMMANDS} of one request.", request.commands.len());
-        return Err(Refusal::new(Reason::TooLarge, message).at("commands").next("Send them in several requests.").into());
+        return Err(Refusal::new(Reason::TooLarge, message)
+            .at("commands")
+            .next("Send them in several requests.")
+            .into());
     }
     if request.stance == Stance::IfUnchanged && request.base.is_none() {
         let message = "\"if unchanged\" needs the revision since which nothing may have changed.";

@@ -153,8 +153,7 @@ impl Planner<'_> {
             && !values.contains(name)
         {
             let known: Vec<&str> = values.iter().map(Name::as_str).collect();
-            let message =
-                format!("\"{name}\" is not a value of {} in {}.", column.spec.name, table.spec.name);
+            let message = format!("\"{name}\" is not a value of {} in {}.", column.spec.name, table.spec.name);
             let next = format!("Known values: {}.", known.join(", "));
             return Err(Refusal::new(Reason::UnknownEnumValue, message).at(place).next(next).into());
         }

@@ -63,9 +63,10 @@ impl Planner<'_> {
 
     /// The op that makes `before` into `after`.
     fn alteration(&self, before: &Table, after: &Table) -> Decision<Operation> {
-        let spec = match after.spec == before.spec {
-            true => None,
-            false => Some((after.spec.clone(), self.basis(&Cell::Table { table: after.key.clone() })?)),
+        let spec = if after.spec == before.spec {
+            None
+        } else {
+            Some((after.spec.clone(), self.basis(&Cell::Table { table: after.key.clone() })?))
         };
         let mut columns = Vec::new();
         for column in after.columns.iter().filter(|column| !before.columns.contains(column)) {
@@ -98,7 +99,7 @@ impl Planner<'_> {
             TableChange::SetDefault { column, default } => {
                 let column = named(table, column)?;
                 check_default(&column.spec.name, &column.spec.field_type, default.as_ref())?;
-                column.spec.default = default.clone();
+                column.spec.default.clone_from(default);
             }
         }
         Ok(())

@@ -14,9 +14,9 @@ use openprod_model::operation::{EdgeEnds, FacetAt, FieldAt, Operation, PositionA
 use openprod_model::value::Value;
 use proptest::prelude::*;
 
-use openprod_model::ids::OpRef;
 use super::*;
 use crate::testing::{Author, Disk, FakeLog, WORKSPACE, entity, knowing, name};
+use openprod_model::ids::OpRef;
 
 /// One op: which kind, which of few cells, which earlier writes its author names, and a value.
 #[derive(Debug, Clone)]

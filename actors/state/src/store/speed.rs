@@ -8,10 +8,10 @@ use openprod_model::bundle::Bundle;
 use openprod_model::operation::Operation;
 use redb::ReadableTableMetadata;
 
-use crate::tables::TIPS;
-use crate::tables::ENTRIES;
-use crate::tables::DEAD;
 use super::*;
+use crate::tables::DEAD;
+use crate::tables::ENTRIES;
+use crate::tables::TIPS;
 use crate::testing::{Author, FakeLog, WORKSPACE, attach, entity, name, set};
 
 const FIELDS: [&str; 10] = ["label", "note", "time", "page", "who", "where", "cue", "kit", "level", "colour"];

@@ -184,10 +184,7 @@ fn options_that_name_what_is_not_there_are_refused() {
         "key names a column \"Cue\" that is not there; the columns are \"cue\", \"label\", \"time\""
     );
     assert!(matches!(refused(&keyed(&["#"])), SheetError::Options(_)));
-    assert!(matches!(
-        refused(&ImportOptions { ordinal: Some("n".into()), ..keyed(&["cue"]) }),
-        SheetError::Options(_)
-    ));
+    assert!(matches!(refused(&ImportOptions { ordinal: Some("n".into()), ..keyed(&["cue"]) }), SheetError::Options(_)));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::watch;
 
 /// Longer than a start takes on the slowest machine: waiting ends here only where something is wrong.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a node is started.
 #[derive(Debug, Clone)]
@@ -38,7 +38,8 @@ impl Setup {
 
     /// With faults planted: see `src/under_test.rs`.
     pub(crate) fn faults(faults: &str) -> Self {
-        Self { env: vec![("OPENPROD_FAULTS", faults.to_owned())], ..Self::default() }
+        let env = vec![("OPENPROD_FAULTS", faults.to_owned()), ("FAILPOINTS", "read=off".to_owned())];
+        Self { env, ..Self::default() }
     }
 
     /// With failpoints set as the fail crate has it.
@@ -66,7 +67,8 @@ struct Words {
 
 /// The program under test: the one with failpoints, or the one that the operator names.
 pub(crate) fn program() -> PathBuf {
-    std::env::var_os("OPENPROD_UNDER_TEST").map_or_else(|| env!("CARGO_BIN_EXE_openprod-under-test").into(), PathBuf::from)
+    std::env::var_os("OPENPROD_UNDER_TEST")
+        .map_or_else(|| env!("CARGO_BIN_EXE_openprod-under-test").into(), PathBuf::from)
 }
 
 impl Node {
@@ -215,7 +217,12 @@ impl Drop for Node {
         }
         if std::thread::panicking() {
             eprintln!("---- the node in {} said:", self.folder.display());
-            self.words.lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter().for_each(|line| eprintln!("{line}"));
+            self.words
+                .lines
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .iter()
+                .for_each(|line| eprintln!("{line}"));
         }
     }
 }

@@ -16,7 +16,8 @@ impl Person {
 
     /// A field as it is shown.
     pub(crate) async fn looks_at(&self, record: &str, column: &str) -> v1::FieldReading {
-        let question = v1::GetRecordRequest { record: self.id(record), table: self.table_of(record), ..Default::default() };
+        let question =
+            v1::GetRecordRequest { record: self.id(record), table: self.table_of(record), ..Default::default() };
         let answer = self.reads(question).await;
         self.was_shown(answer.revision);
         field(&answer.records[0], column)
@@ -97,7 +98,8 @@ impl Person {
         let answer = self.reads(question).await;
         self.was_shown(answer.revision);
         let names = self.names.lock().unwrap();
-        let called = |id: &str| names.iter().find(|(_, thing)| thing.id == id).map_or(id.to_owned(), |(n, _)| n.clone());
+        let called =
+            |id: &str| names.iter().find(|(_, thing)| thing.id == id).map_or(id.to_owned(), |(n, _)| n.clone());
         answer.edges.iter().map(|edge| called(&edge.ends.as_ref().unwrap().source)).collect()
     }
 

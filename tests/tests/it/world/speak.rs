@@ -1,8 +1,8 @@
 //! Words of the API in short: values, rows, columns, commands, and how values are read aloud.
 
-use openprod_client::{Change, v1};
 use openprod_client::v1::command::Kind;
 use openprod_client::v1::value::Kind as Value;
+use openprod_client::{Change, v1};
 
 /// An id that nobody has used yet.
 pub(crate) fn fresh_id() -> String {
@@ -47,17 +47,6 @@ impl From<v1::Value> for Is {
 /// One of an enum's values.
 pub(crate) fn one_of(word: &str) -> v1::Value {
     v1::Value { kind: Some(Value::Enum(word.to_owned())) }
-}
-
-/// Another record.
-pub(crate) fn the_record(id: &str) -> v1::Value {
-    v1::Value { kind: Some(Value::Entity(id.to_owned())) }
-}
-
-/// The field of another record.
-pub(crate) fn the_field(entity: &str, table: &str, field: &str) -> v1::Value {
-    let target = v1::FieldRef { entity: entity.to_owned(), table: table.to_owned(), field: field.to_owned() };
-    v1::Value { kind: Some(Value::FieldRef(target)) }
 }
 
 /// `row!["label" => "Dawn", "page" => 3]`
@@ -238,9 +227,4 @@ pub(crate) fn field_cell(table: &str, record: &str, column: &str) -> v1::Cell {
 /// Behind the bundle of that revision.
 pub(crate) fn at_revision(revision: u64) -> v1::AsOf {
     v1::AsOf { point: Some(v1::as_of::Point::Revision(revision)) }
-}
-
-/// At a bundle and its ancestors.
-pub(crate) fn at_bundle(bundle: &str) -> v1::AsOf {
-    v1::AsOf { point: Some(v1::as_of::Point::Bundle(bundle.to_owned())) }
 }

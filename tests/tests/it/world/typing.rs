@@ -91,7 +91,10 @@ impl Typed {
 
     /// The JSON objects that it wrote, one per line.
     pub(crate) fn json(&self) -> Vec<serde_json::Value> {
-        self.out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {self}"))).collect()
+        self.out
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {self}")))
+            .collect()
     }
 }
 

@@ -15,8 +15,8 @@ const VALID: &[&str] = &[
 ];
 
 const WORDS: &[&str] = &[
-    "a", "`b c`", "'x'", "\"", "'", "`", "==", "<", "-", "1", "1.5", "(", ")", "[", "]", ",", "NOT", "AND", "OR",
-    "IN", "LIKE", "exists", "ORDER", "BY", "DESC", "LIMIT", "OFFSET", "table", "null", "$now", "$", "\\", ".", "é",
+    "a", "`b c`", "'x'", "\"", "'", "`", "==", "<", "-", "1", "1.5", "(", ")", "[", "]", ",", "NOT", "AND", "OR", "IN",
+    "LIKE", "exists", "ORDER", "BY", "DESC", "LIMIT", "OFFSET", "table", "null", "$now", "$", "\\", ".", "é",
 ];
 
 fn error(text: &str) -> QueryError {
@@ -60,11 +60,7 @@ fn errors_say_where_and_what_instead() {
         ("label == 'x", 10, "This text has no end."),
         ("'x' == label", 1, "A comparison begins with a column, not with a value."),
         ("limit == 5", 7, "Here `==` stands, where a whole number should be."),
-        (
-            "a == 1 AND limit == 5",
-            12,
-            "Here `limit` stands, a word of the query language, where a column should be.",
-        ),
+        ("a == 1 AND limit == 5", 12, "Here `limit` stands, a word of the query language, where a column should be."),
         ("cue-number == 1", 4, "`-` has no meaning here."),
         ("1st == 1", 1, "This begins like a number and goes on otherwise."),
         ("a == $actor", 6, "`$actor` is not known here."),
