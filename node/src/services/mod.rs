@@ -258,7 +258,8 @@ pub fn name_in(view: &dyn View) -> Result<String, ReadFailure> {
     })
 }
 
-/// The newest snapshot that shows at least this revision; waits for it if need be.
+/// The newest snapshot that shows at least this revision, or, for 0, everything that was acknowledged by now; waits for
+/// it if need be.
 pub async fn snapshot_from(workspace: &Workspace, min_revision: Position) -> Result<Arc<dyn Snapshot>, Status> {
     let end = workspace.log.tail().map_err(|failure| unreadable(&failure))?.position;
     if min_revision > end {
@@ -266,8 +267,9 @@ pub async fn snapshot_from(workspace: &Workspace, min_revision: Position) -> Res
         let unknown = Refusal::new(refusal::Reason::UnknownHistory, message).at("min_revision");
         return Err(status::refused(&unknown));
     }
+    let wanted = if min_revision == Position::ZERO { end } else { min_revision };
     let mut folded = workspace.snapshots.folded();
-    let waits = folded.wait_for(|folded| folded.position >= min_revision);
+    let waits = folded.wait_for(|folded| folded.position >= wanted);
     match tokio::time::timeout(openprod_messages::address::CALL_DEADLINE, waits).await {
         Ok(Ok(_)) => workspace.snapshots.snapshot().map_err(|failure| unreadable(&failure)),
         Ok(Err(_)) => Err(unavailable("This workspace is being closed.")),

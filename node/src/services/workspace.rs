@@ -146,6 +146,8 @@ async fn create(
     }
     let name = Text::new(asked.name.trim()).map_err(|invalid| refused(Refusal::from(invalid).at("name")))?;
     let (workspace, outcome) = node.create(name, founder).await.map_err(failed)?;
+    // So that the next call may name it. Should that take too long, it is made all the same.
+    let _shown = super::snapshot_from(&workspace, outcome.revision).await;
     let new = Made { command, asked, workspace: workspace.id, revision: outcome.revision };
     let (workspace, revision) = (new.workspace.to_string(), new.revision.0);
     made.push_back(new);

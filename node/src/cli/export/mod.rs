@@ -13,7 +13,6 @@ use openprod_client::{Workspace, v1};
 
 use super::context::Context;
 use super::error::CliError;
-use super::import::tables_at_end;
 use super::output::{Style, json, remark};
 use super::{ask, time};
 use bar::Bar;
@@ -107,7 +106,6 @@ pub async fn run(args: ExportArgs, context: &Context) -> Result<(), CliError> {
     }
     let workspace = context.workspace().await?;
     let as_of = time::as_of(args.as_of.as_deref())?;
-    tables_at_end(&workspace).await?;
     if args.all {
         return all(context, &workspace, format, &place, as_of).await;
     }

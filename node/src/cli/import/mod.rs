@@ -24,7 +24,6 @@ pub use error::ImportError;
 pub use outcome::{BadCell, ColumnSummary, ImportOutcome, ImportSummary, Loss, Written};
 pub use prepare::{Prepared, prepare};
 pub use spec::{Bundles, ImportSpec, LinkBy, LinkSpec, TypeSpec};
-pub use survey::tables_at_end;
 
 use super::context::Context;
 use super::error::CliError;

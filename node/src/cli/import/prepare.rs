@@ -39,7 +39,7 @@ pub async fn prepare(
     let spec = normal(spec);
     let sheet = read_sheet(bytes, file_name, &spec.read)?;
     check_columns(&sheet, &spec)?;
-    let tables = survey::tables_at_end(workspace).await?;
+    let tables = workspace.list_tables().await?;
     let table = survey::find(&tables, &spec.table)?;
     let options = options(&spec);
     let (now, base) = table_now(workspace, table.as_ref(), &sheet, &options).await?;

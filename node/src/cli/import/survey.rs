@@ -45,17 +45,6 @@ pub(super) struct SurveyedColumn {
 /// The values of a record, in the order of the columns asked for.
 pub(super) type Values = Vec<Option<Value>>;
 
-/// The tables, once reads show everything that the log holds.
-///
-/// What another run of this program wrote a moment ago may not be shown yet; imported again on what was shown before,
-/// its rows would be there twice.
-pub async fn tables_at_end(workspace: &Workspace) -> Result<Vec<v1::Table>, Error> {
-    let status = workspace.client().ask(v1::GetStatusRequest {}).await?;
-    let id = workspace.id().to_string();
-    let min_revision = status.workspaces.iter().find(|one| one.workspace == id).map_or(0, |one| one.revision);
-    Ok(workspace.read(v1::ListTablesRequest { min_revision, ..Default::default() }).await?.tables)
-}
-
 /// Finds a table by its name, else by its key, as the node does.
 pub(super) fn find(tables: &[v1::Table], wanted: &str) -> Result<Option<Surveyed>, ImportError> {
     let of_key = tables.iter().find(|table| table.key == wanted);

@@ -37,7 +37,7 @@ impl Watcher {
     pub(crate) async fn hears_of_a_bundle(&mut self) -> v1::ChangeBatch {
         loop {
             match self.hears().await {
-                Event::Batch(batch) => return batch,
+                Event::Batch(batch) => return *batch,
                 Event::Bookmark(_) => {}
                 other => panic!("not a bundle: {other:?}"),
             }
