@@ -256,6 +256,11 @@ impl WorkspaceFolder {
         self.root.join("state.redb")
     }
 
+    /// There as long as the workspace is being made: a restart removes what was broken off.
+    pub fn unfinished(&self) -> PathBuf {
+        self.root.join("unfinished")
+    }
+
     /// The folder of its backups.
     pub fn backups(&self) -> PathBuf {
         self.root.join("backups")

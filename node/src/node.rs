@@ -15,7 +15,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
 use crate::config::Config;
 use crate::environment;
-use crate::folder::{Folder, FolderError, FolderLock, LockError};
+use crate::folder::{self, Folder, FolderError, FolderLock, LockError};
 use crate::identities::{Identities, IdentityError, key_at};
 use crate::manifest::{self, Manifest};
 use crate::migration;
@@ -95,7 +95,13 @@ impl Node {
             _lock: lock,
         });
         for id in node.folder.workspaces()? {
-            node.open(id).await;
+            let folder = node.folder.workspace(id);
+            if folder.unfinished().exists() {
+                tracing::warn!(workspace = %id, "a workspace whose making was broken off is removed");
+                node.unmake(folder.root());
+            } else {
+                node.open(id).await;
+            }
         }
         Ok(node)
     }
@@ -142,7 +148,7 @@ impl Node {
         let outcome = workspace.commands.call(found).await;
         match outcome.map_err(|none| CommandError::Unavailable(none.to_string())).and_then(|outcome| outcome) {
             Ok(outcome) => {
-                self.write().insert(id, Slot::Open(workspace.clone()));
+                self.list_made(&workspace)?;
                 Ok((workspace, outcome))
             }
             Err(error) => {
@@ -171,9 +177,9 @@ impl Node {
             let message = "This node has that workspace already.";
             return Err(Refusal::new(Reason::AlreadyExists, message).into());
         }
-        let made = folder
-            .create()
-            .and_then(|()| manifest::write(&folder.manifest(), &Manifest::new(id, self.env.clock.wall_ms())));
+        let made = folder.create().and_then(|()| folder::write_new(&folder.unfinished(), b""));
+        let made =
+            made.and_then(|()| manifest::write(&folder.manifest(), &Manifest::new(id, self.env.clock.wall_ms())));
         let result = match made {
             Ok(()) => self.try_open(id).await.map_err(CommandError::Unavailable),
             Err(error) => Err(disk_error(&error)),
@@ -184,9 +190,15 @@ impl Node {
         result
     }
 
-    /// Lists a workspace that [`Self::make`] made.
-    pub fn list_made(&self, workspace: &Workspace) {
+    /// Finishes and lists a workspace that [`Self::make`] made: from now on a restart opens it.
+    pub fn list_made(&self, workspace: &Workspace) -> Result<(), CommandError> {
+        let folder = self.folder.workspace(workspace.id);
+        let finished = std::fs::remove_file(folder.unfinished())
+            .and_then(|()| std::fs::File::open(folder.root()))
+            .and_then(|folder| folder.sync_all());
+        finished.map_err(|error| disk_error(&error))?;
         self.write().insert(workspace.id, Slot::Open(workspace.clone()));
+        Ok(())
     }
 
     /// Removes what is left of a workspace that never held anything.

@@ -59,6 +59,8 @@ pub struct Workspace {
     pub state: Address<StateMsg>,
     /// The log, for reading.
     pub log: Arc<dyn LogReader>,
+    /// The same log's store, for backups.
+    pub store: Arc<LogStore>,
     /// The state, for reading.
     pub snapshots: Arc<dyn Snapshots>,
     /// Tells when the log has grown.
@@ -163,6 +165,7 @@ fn assemble(parts: Parts) -> (Workspace, WorkspaceArgs) {
         oplog: oplog_at.clone(),
         state: state_at.clone(),
         log: reader.clone(),
+        store: log.clone(),
         snapshots: snapshots.clone(),
         appended: appended_seen,
         condition: condition_seen,

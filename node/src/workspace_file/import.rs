@@ -58,7 +58,7 @@ pub async fn import<R: Read + Send + 'static>(node: &Node, file: R, source: &str
     let workspace = node.make(manifest.workspace).await.map_err(there_already)?;
     match fill(&workspace, &manifest, &mut told, source).await {
         Ok(revision) => {
-            node.list_made(&workspace);
+            node.list_made(&workspace)?;
             let name = name_of(&workspace);
             Ok(Imported { workspace: workspace.id, name, revision, bundles: manifest.bundles })
         }

@@ -22,7 +22,8 @@ async fn a_workspace_goes_to_another_node_in_one_file_with_its_whole_history() {
     let there = connected(tour.socket()).await;
     let taken = brings_in(&there, file.clone()).await.unwrap();
     assert_eq!((taken.name.as_str(), taken.revision, taken.new_bundles), ("Hamlet", report.revision, report.bundles));
-    assert_eq!(brings_in(&there, file).await.unwrap().new_bundles, 0, "a second time it is all there");
+    let again = brings_in(&there, file).await.unwrap_err();
+    assert_eq!((again.reason.as_str(), again.next.is_empty()), ("ALREADY_EXISTS", false), "{again:?}");
 
     let copy = there.workspace(workspace_id(&taken.workspace));
     let bundles = copy.pages(v1::ListBundlesRequest::default()).all().await.unwrap();
@@ -72,7 +73,8 @@ async fn a_backup_is_written_while_people_work_and_restored_on_another_computer(
     assert_eq!((report.revision, report.bundles), (4, 4));
     mara.sets("LX 1", "label", "Noon").await;
     mara.types("openprod backup").await.ok();
-    mara.types(&format!("openprod backup {}", path.display())).await.fails(1);
+    let again = mara.types(&format!("openprod backup --output {}", path.display())).await.fails(1);
+    assert!(again.err.starts_with("error: "), "nothing is overwritten: {again}");
 
     let tour = world.another_node("tour").await;
     let restore = format!("openprod restore {} --yes", report.path);
@@ -89,9 +91,10 @@ async fn a_backup_that_was_cut_is_refused_with_the_reason() {
     let path = world.desk().join("saved");
     let report = mara.backs_up(path.to_str().unwrap()).await;
     let saved = std::path::PathBuf::from(&report.path);
-    let log = if saved.is_dir() { saved.join("log.redb") } else { saved };
-    let half = std::fs::metadata(&log).unwrap().len() / 2;
-    std::fs::OpenOptions::new().write(true).open(&log).unwrap().set_len(half).unwrap();
+    let files = std::fs::read_dir(&saved).unwrap().map(|entry| entry.unwrap().path());
+    let largest = files.max_by_key(|path| std::fs::metadata(path).unwrap().len()).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&largest).unwrap();
+    file.set_len(file.metadata().unwrap().len() / 2).unwrap();
     let tour = world.another_node("tour").await;
     let refused = typed(&format!("openprod restore {} --yes", report.path), tour.folder(), &[]).await.fails(1);
     assert!(refused.err.starts_with("error: "), "{refused}");
@@ -113,6 +116,6 @@ async fn a_check_finds_nothing_in_what_people_do() {
     assert!(mara.lists_quarantine().await.is_empty());
     mara.types("openprod verify").await.ok();
     mara.types("openprod quarantine").await.ok();
-    mara.types("openprod export --output hamlet.openprod").await.ok();
+    mara.types("openprod export --workspace-file hamlet.openprod").await.ok();
     assert!(world.desk().join("hamlet.openprod").exists());
 }

@@ -53,7 +53,9 @@ async fn a_folder_of_a_newer_version_is_left_alone_and_the_other_workspaces_go_o
     world.house.stops().await;
     let manifest = world.house.folder().join(format!("workspaces/{}/workspace.toml", mara.workspace_id()));
     let text = std::fs::read_to_string(&manifest).unwrap();
-    std::fs::write(&manifest, text.replace("format = 1", "format = 99\nfeathers = true")).unwrap();
+    let (format, rest) = text.split_once('\n').unwrap();
+    assert!(format.starts_with("format = "), "{text}");
+    std::fs::write(&manifest, format!("format = 99\nfeathers = true\n{rest}")).unwrap();
     let before = std::fs::read(manifest.with_file_name("log.redb")).unwrap();
     world.house.comes_back().await;
 

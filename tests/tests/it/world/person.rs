@@ -76,6 +76,11 @@ impl Person {
         self.workspace.expect("this person works nowhere yet")
     }
 
+    /// Whether this person works in a workspace.
+    pub(super) fn is_at_work(&self) -> bool {
+        self.workspace.is_some()
+    }
+
     /// The id of what people call so; an id stands for itself.
     pub(crate) fn id(&self, name: &str) -> String {
         self.names.lock().unwrap().get(name).map_or_else(|| name.to_owned(), |thing| thing.id.clone())
@@ -264,7 +269,7 @@ impl Person {
 
     /// Everything that anybody could see of the workspace, to find that nothing has changed.
     pub(crate) async fn everything(&self) -> (u64, HashMap<String, Vec<v1::Record>>) {
-        let described = self.workspace().describe().await.unwrap();
+        let described = self.describes().await;
         let mut all = HashMap::new();
         for table in self.workspace().list_tables().await.unwrap() {
             all.insert(table.key.clone(), self.workspace().records(&table.key).all().await.unwrap());

@@ -8,8 +8,16 @@ use super::person::Person;
 use super::speak::*;
 
 impl Person {
-    /// Reads the workspace; the revision shown counts as seen.
+    /// Waits until reads show everything that the log holds: people here speak to each other about what they have done.
+    pub(crate) async fn catches_up(&self) {
+        let min_revision = self.asks_how_it_is().await.revision;
+        let described = self.workspace().read(v1::GetWorkspaceRequest { min_revision, ..Default::default() }).await;
+        described.unwrap_or_else(|error| panic!("{} could not read: {error} {error:?}", self.name));
+    }
+
+    /// Reads the workspace as it is now.
     pub(crate) async fn reads<Q: OfWorkspace>(&self, question: Q) -> Q::Answer {
+        self.catches_up().await;
         let answer = self.workspace().read(question).await;
         answer.unwrap_or_else(|error| panic!("{} could not read: {error} {error:?}", self.name))
     }
@@ -44,11 +52,13 @@ impl Person {
 
     /// The names of the records of a table.
     pub(crate) async fn lists(&self, table: &str) -> Vec<String> {
+        self.catches_up().await;
         names(&self.workspace().records(table).all().await.unwrap())
     }
 
     /// The names of the records that a query finds.
     pub(crate) async fn asks(&self, query: &str) -> Vec<String> {
+        self.catches_up().await;
         names(&self.workspace().query(query).all().await.unwrap_or_else(|error| panic!("{query}: {error}")))
     }
 
@@ -67,6 +77,7 @@ impl Person {
 
     /// A table.
     pub(crate) async fn knows_table(&self, table: &str) -> v1::Table {
+        self.catches_up().await;
         self.workspace().table(table).await.unwrap()
     }
 
@@ -78,6 +89,7 @@ impl Person {
 
     /// Who did what, newest first: "Mara: Add LX 12".
     pub(crate) async fn reads_history(&self, filter: v1::ListBundlesRequest) -> Vec<String> {
+        self.catches_up().await;
         let bundles = self.workspace().pages(filter).all().await.unwrap();
         bundles.iter().map(|bundle| format!("{}: {}", bundle.actor_name, bundle.label)).collect()
     }
@@ -112,7 +124,7 @@ impl Person {
 
     /// The name, settings and members of the workspace.
     pub(crate) async fn describes(&self) -> v1::GetWorkspaceResponse {
-        self.workspace().describe().await.unwrap()
+        self.reads(v1::GetWorkspaceRequest::default()).await
     }
 
     /// The workspaces of the node.

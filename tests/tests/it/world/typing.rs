@@ -22,6 +22,9 @@ impl Person {
     /// Types a command line such as `openprod set cues "LX 12" label=Dawn`.
     pub(crate) async fn types(&self, line: &str) -> Typed {
         let actor = self.actor.to_string();
+        if self.is_at_work() {
+            self.catches_up().await;
+        }
         typed(line, &self.at, &[("OPENPROD_ACTOR", &actor)]).await
     }
 }

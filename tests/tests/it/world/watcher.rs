@@ -46,6 +46,7 @@ impl Watcher {
 
     /// The whole snapshot: its tables, records and edges.
     pub(crate) async fn hears_the_snapshot(&mut self) -> v1::SnapshotPart {
+        self.person.catches_up().await;
         let mut all = v1::SnapshotPart::default();
         loop {
             match self.hears().await {
