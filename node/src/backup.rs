@@ -15,12 +15,10 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use openprod_messages::log::LogReader;
 use openprod_model::ids::{Position, WorkspaceId};
 use openprod_oplog::store::LogStore;
 
 use crate::manifest::{self, Manifest};
-use crate::workspace_file::{self, Reader};
 
 mod contents;
 mod restore;
@@ -32,18 +30,8 @@ pub use restore::{Present, RestoreError, Restored, restore};
 pub const MANIFEST: &str = "MANIFEST";
 /// The name of a copy of a log.
 const LOG: &str = "log.redb";
-/// The name of a log as a workspace file.
-const HISTORY: &str = "history.openprod";
 /// The name of the workspace's own manifest.
 const WORKSPACE: &str = "workspace.toml";
-
-/// What is copied.
-pub enum Source<'a> {
-    /// A log with all that lies beside it: receipts, quarantine.
-    Store(&'a LogStore),
-    /// A log's history, while others go on writing to it.
-    History(&'a dyn LogReader),
-}
 
 /// Where a backup goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +74,7 @@ pub enum BackupError {
 
 /// Writes a backup of a workspace called `name`. Blocks its thread.
 pub fn write(
-    source: &Source<'_>,
+    store: &LogStore,
     workspace: WorkspaceId,
     name: &str,
     place: &Place,
@@ -104,7 +92,7 @@ pub fn write(
     private_folder(parent).map_err(io_at(parent))?;
     // Dropping it removes whatever was begun.
     let part = tempfile::Builder::new().prefix(".writing-").tempdir_in(parent).map_err(io_at(parent))?;
-    let copied = fill(part.path(), source, workspace, name, time)?;
+    let copied = fill(part.path(), store, workspace, name, time)?;
     let part = part.keep();
     let renamed = fs::rename(&part, &path).and_then(|()| File::open(parent)?.sync_all());
     if let Err(error) = renamed {
@@ -116,7 +104,7 @@ pub fn write(
 
 fn fill(
     part: &Path,
-    source: &Source<'_>,
+    store: &LogStore,
     workspace: WorkspaceId,
     name: &str,
     time: Timestamp,
@@ -124,14 +112,8 @@ fn fill(
     let now_ms = u64::try_from(time.as_millisecond()).unwrap_or_default();
     let own = part.join(WORKSPACE);
     manifest::write(&own, &Manifest::new(workspace, now_ms)).map_err(io_at(&own))?;
-    let (log, revision, damaged) = match source {
-        Source::Store(store) => {
-            let backup = store.backup_to(&part.join(LOG)).map_err(|error| BackupError::Copy(error.to_string()))?;
-            (LOG, backup.through, backup.damaged)
-        }
-        Source::History(log) => (HISTORY, history(*log, workspace, name, now_ms, &part.join(HISTORY))?, Vec::new()),
-    };
-    let contents = Contents::of(part, &[WORKSPACE, log], workspace, name, revision, time).map_err(io_at(part))?;
+    let copied = store.backup_to(&part.join(LOG)).map_err(|error| BackupError::Copy(error.to_string()))?;
+    let contents = Contents::of(part, &[WORKSPACE, LOG], workspace, name, copied.through, time).map_err(io_at(part))?;
     let list = part.join(MANIFEST);
     let mut file = private_file(&list).map_err(io_at(&list))?;
     file.write_all(contents.to_text().as_bytes()).and_then(|()| file.sync_all()).map_err(io_at(&list))?;
@@ -139,30 +121,7 @@ fn fill(
     contents.check(part).map_err(|error| BackupError::Copy(error.to_string()))?;
     File::open(part).and_then(|folder| folder.sync_all()).map_err(io_at(part))?;
     let bytes = contents.files.iter().map(|file| file.bytes).sum();
-    Ok(Written { path: part.to_owned(), revision, bytes, damaged })
-}
-
-/// Writes a log as a workspace file, and reads that again to its end.
-fn history(
-    log: &dyn LogReader,
-    workspace: WorkspaceId,
-    name: &str,
-    now_ms: u64,
-    path: &Path,
-) -> Result<Position, BackupError> {
-    let file = private_file(path).map_err(io_at(path))?;
-    let out = io::BufWriter::new(file);
-    let written = workspace_file::write(log, workspace, name.to_owned(), now_ms, out, &mut |_, _| {});
-    let out = written.map_err(|error| match error {
-        workspace_file::WriteError::Io(error) => io_at(path)(error),
-        other => BackupError::Copy(other.to_string()),
-    })?;
-    let file = out.into_inner().map_err(|error| io_at(path)(error.into_error()))?;
-    file.sync_all().map_err(io_at(path))?;
-    let wrong = |error: workspace_file::FileError| BackupError::Copy(error.to_string());
-    let mut reader = Reader::open(io::BufReader::new(File::open(path).map_err(io_at(path))?)).map_err(wrong)?;
-    while reader.next_bundle().map_err(wrong)?.is_some() {}
-    Ok(Position(reader.manifest().bundles))
+    Ok(Written { path: part.to_owned(), revision: copied.through, bytes, damaged: copied.damaged })
 }
 
 /// A name that is safe as that of a folder: letters, digits and dashes.

@@ -12,7 +12,7 @@ use openprod_model::ids::{Position, WorkspaceId};
 use openprod_model::refusal::Refusal;
 use openprod_oplog::store::{LogStore, OpenError};
 
-use super::{Contents, ContentsError, HISTORY, LOG, WORKSPACE, private_folder};
+use super::{Contents, ContentsError, LOG, WORKSPACE, private_folder};
 use crate::config::Config;
 use crate::folder::{Folder, FolderError, LockError, WorkspaceFolder};
 use crate::node::{Node, StartError};
@@ -125,11 +125,10 @@ impl What {
     fn in_backup(from: &Path) -> Result<Self, RestoreError> {
         let contents = Contents::read(from)?;
         contents.check(from)?;
-        let history = match (contents.has(LOG), contents.has(HISTORY)) {
-            (true, _) => History::Log(from.join(LOG)),
-            (false, true) => History::File(from.join(HISTORY)),
-            (false, false) => return Err(ContentsError::Syntax("it lists no history").into()),
-        };
+        if !contents.has(LOG) {
+            return Err(ContentsError::Syntax("it lists no history").into());
+        }
+        let history = History::Log(from.join(LOG));
         Ok(Self { workspace: contents.workspace, name: contents.name, history })
     }
 

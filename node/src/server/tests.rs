@@ -250,7 +250,7 @@ async fn a_backup_is_restored_and_what_was_there_is_put_aside() {
     let home = House::opens(settings.clone()).await;
     assert_eq!(people(&home, &id).await, 3);
     home.closes().await;
-    let history = outside.join("history.openprod");
+    let history = outside.join("log.redb");
     let bytes = std::fs::read(&history).unwrap();
     std::fs::write(&history, &bytes[..bytes.len() - 3]).unwrap();
     let altered = restore(settings, &outside, Present::PutAside).await.unwrap_err();
@@ -259,7 +259,7 @@ async fn a_backup_is_restored_and_what_was_there_is_put_aside() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_of_a_stopped_node_is_backed_up_as_it_is() {
-    use crate::backup::{Place, Source, write};
+    use crate::backup::{Place, write};
     let place = tempfile::tempdir().unwrap();
     let home = House::opens(config(&place.path().join("home"), &[])).await;
     let id = founds_hamlet(&home).await.parse().unwrap();
@@ -267,7 +267,7 @@ async fn the_log_of_a_stopped_node_is_backed_up_as_it_is() {
     let settings = home.config.clone();
     home.closes().await;
     let stores = crate::storage::open(&files, id, &settings).unwrap();
-    let written = write(&Source::Store(&stores.log), id, "Hamlet", &Place::Within(place.path().join("b")), 0).unwrap();
+    let written = write(&stores.log, id, "Hamlet", &Place::Within(place.path().join("b")), 0).unwrap();
     assert!(written.path.ends_with("b/Hamlet-19700101T000000Z") && written.damaged.is_empty(), "{written:?}");
     drop(stores);
     let tour = config(&place.path().join("tour"), &[]);

@@ -234,8 +234,7 @@ fn backed_up(
     let total = workspace.log.tail().map_or(0, |tail| tail.position.0);
     send(v1::backup_response::Event::Progress(progress("Copying the history", 0, total)))?;
     let name = super::name_of(workspace);
-    let source = backup::Source::Store(&workspace.store);
-    let written = backup::write(&source, workspace.id, &name, place, now_ms).map_err(|error| match error {
+    let written = backup::write(&workspace.store, workspace.id, &name, place, now_ms).map_err(|error| match error {
         backup::BackupError::Exists(_) => {
             let refusal = Refusal::new(Reason::AlreadyExists, sentence(&error.to_string())).at("path");
             status::refused(&refusal.next("Name a path at which nothing is yet."))

@@ -159,7 +159,7 @@ async fn the_process_may_die_at_every_step_of_a_write() {
     for point in POINTS {
         world.house.dies();
         world.house.set_up(Setup::faults(&format!("{point}:{PASSES}=abort")));
-        world.house.comes_back().await;
+        world.house.launches();
         let status = world.house.ends().await;
         assert!(!status.success() && world.house.has_said(&format!("fault at {point}")), "{point}: {status}");
         world.house.set_up(Setup::default());
@@ -176,7 +176,7 @@ async fn kill_9_may_come_while_a_step_of_a_write_hangs() {
     for point in POINTS {
         world.house.dies();
         world.house.set_up(Setup::faults(&format!("{point}:{PASSES}=stop")));
-        world.house.comes_back().await;
+        world.house.launches();
         world.house.says(&format!("fault at {point}")).await;
         world.house.dies();
         world.house.set_up(Setup::default());
@@ -193,7 +193,7 @@ async fn a_panic_at_any_step_of_a_write_is_mended_without_a_restart() {
     for point in POINTS {
         world.house.dies();
         world.house.set_up(Setup::failpoints(&format!("{point}={PASSES}*off->1*panic->off")));
-        world.house.comes_back().await;
+        world.house.launches();
         world.house.says(&format!("failpoint {point} panic")).await;
         crew.writes(10).await;
     }

@@ -189,3 +189,32 @@ async fn a_log_that_cannot_be_read_stops_its_workspace_loudly_and_no_other() {
     world.house.comes_back().await;
     assert_eq!(mara.describes().await.name, "Hamlet");
 }
+
+#[tokio::test]
+async fn in_an_emergency_everything_readable_is_saved_without_a_node() {
+    let mut world = World::new().await;
+    let mara = marked(&world).await;
+    mara.types("openprod export --emergency --output while-it-runs").await.ok();
+    world.house.stops().await;
+    let folder = world.house.workspace_folder();
+    std::fs::remove_file(folder.join("state.redb")).unwrap();
+    world.types("openprod verify --offline").await.ok();
+    world.types("openprod export --emergency --output whole").await.ok().says("Saved 1 tables");
+    let whole = std::fs::read_to_string(world.desk().join("whole/cues.csv")).unwrap();
+    assert!(["Dawn", "MARKED-FOR-DAMAGE", "Dusk"].iter().all(|label| whole.contains(label)), "{whole}");
+
+    flip(&folder.join("log.redb"), b"MARKED-FOR-DAMAGE");
+    world.types("openprod verify --offline").await.fails(1);
+    world.types("openprod export --emergency --output part").await.fails(4).says("REPORT.txt");
+    let part = std::fs::read_to_string(world.desk().join("part/cues.csv")).unwrap();
+    assert!(part.contains("Dawn") && part.contains("Dusk"), "what is whole is saved: {part}");
+    let report = std::fs::read_to_string(world.desk().join("part/REPORT.txt")).unwrap();
+    assert!(!report.is_empty());
+    world.types("openprod export --emergency --output part").await.fails(1);
+
+    // Half of the file is gone.
+    let log = std::fs::OpenOptions::new().write(true).open(folder.join("log.redb")).unwrap();
+    log.set_len(log.metadata().unwrap().len() / 2).unwrap();
+    let typed = world.types("openprod export --emergency --output half").await;
+    assert!([1, 4].contains(&typed.code) && typed.err.contains("error: "), "it says what it could do: {typed}");
+}

@@ -76,9 +76,12 @@ async fn a_backup_is_written_while_people_work_and_restored_on_another_computer(
     let again = mara.types(&format!("openprod backup --output {}", path.display())).await.fails(1);
     assert!(again.err.starts_with("error: "), "nothing is overwritten: {again}");
 
-    let tour = world.another_node("tour").await;
+    let mut tour = world.another_node("tour").await;
     let restore = format!("openprod restore {} --yes", report.path);
+    typed(&restore, tour.folder(), &[]).await.fails(1).says("node runs");
+    tour.stops().await;
     typed(&restore, tour.folder(), &[]).await.ok();
+    tour.comes_back().await;
     typed("openprod records cues", tour.folder(), &[]).await.ok().says("Sunrise").says_nothing_of("Noon");
     typed("openprod verify", tour.folder(), &[]).await.ok();
 }
@@ -95,9 +98,11 @@ async fn a_backup_that_was_cut_is_refused_with_the_reason() {
     let largest = files.max_by_key(|path| std::fs::metadata(path).unwrap().len()).unwrap();
     let file = std::fs::OpenOptions::new().write(true).open(&largest).unwrap();
     file.set_len(file.metadata().unwrap().len() / 2).unwrap();
-    let tour = world.another_node("tour").await;
+    let mut tour = world.another_node("tour").await;
+    tour.stops().await;
     let refused = typed(&format!("openprod restore {} --yes", report.path), tour.folder(), &[]).await.fails(1);
     assert!(refused.err.starts_with("error: "), "{refused}");
+    tour.comes_back().await;
     typed("openprod workspaces", tour.folder(), &[]).await.ok().says_nothing_of("Hamlet");
 }
 
