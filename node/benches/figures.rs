@@ -130,8 +130,8 @@ impl Drop for Node {
     }
 }
 
-fn text(value: String) -> Option<v1::Value> {
-    Some(v1::Value { kind: Some(v1::value::Kind::Text(value)) })
+fn text(value: String) -> v1::Value {
+    v1::Value { kind: Some(v1::value::Kind::Text(value)) }
 }
 
 async fn execute(workspace: &Workspace, kind: v1::command::Kind) -> Result<v1::ExecuteResponse, Failure> {
@@ -151,7 +151,7 @@ async fn make_table(workspace: &Workspace) -> Result<(), Failure> {
 fn record(n: usize) -> v1::Command {
     let values = (0..FIELDS).map(|field| v1::FieldValue {
         column: format!("field{field}"),
-        value: text(format!("value {} of {field}", n % 1_000)),
+        value: Some(text(format!("value {} of {field}", n % 1_000))),
     });
     let create = v1::CreateRecord { record: String::new(), table: "things".to_owned(), values: values.collect() };
     v1::Command { kind: Some(v1::command::Kind::CreateRecord(create)) }
@@ -172,7 +172,7 @@ async fn load(workspace: &Workspace, count: usize) -> Result<Vec<String>, Failur
 }
 
 fn edit(record: &str, n: usize) -> Change {
-    let values = vec![v1::FieldValue { column: "field3".to_owned(), value: text(format!("edit {n}")) }];
+    let values = vec![v1::FieldValue { column: "field3".to_owned(), value: Some(text(format!("edit {n}"))) }];
     let set = v1::SetFields { record: record.to_owned(), table: "things".to_owned(), values };
     Change::new([v1::Command { kind: Some(v1::command::Kind::SetFields(set)) }])
 }

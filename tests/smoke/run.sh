@@ -14,9 +14,13 @@ finish() {
 }
 trap finish EXIT
 
+touch "$work/node.log"
 "${OPENPROD:?names the binary}" up --data-dir "$work/node" --listen 127.0.0.1:0 >"$work/node.log" 2>&1 &
 node=$!
-tail --pid="$node" -n +1 -f "$work/node.log" | grep -q -m1 "ready" || { echo "the node never was ready"; exit 1; }
+until grep -q ": ready" "$work/node.log"; do
+    kill -0 "$node" || exit 1
+    sleep 0.05
+done
 address=$(grep -o 'address=[^ ]*' "$work/node.log" | head -1 | cut -d= -f2)
 token=$(ls "$work"/node/tokens/*.token | head -1)
 
@@ -26,13 +30,17 @@ python3 -m grpc_tools.protoc -I "$protos" --python_out="$work/stubs" --grpc_pyth
 PYTHONPATH=$work/stubs python3 "$here/smoke.py" "$address" "$token"
 
 if command -v buf >/dev/null; then
-    curl() {
-        buf curl --http2-prior-knowledge --protocol grpc --header "authorization: Bearer $(cat "$token")" "$@"
-    }
+    bearer="authorization: Bearer $(cat "$token")"
     # Without --schema: what can be called is learned by reflection.
-    curl --list-methods "http://$address" | grep -q openprod.v1.CommandService/Execute
-    curl --data '{}' "http://$address/openprod.v1.NodeService/GetInfo" | grep -q '"apiVersion": *"openprod.v1"'
-    curl --data '{}' "http://$address/openprod.v1.WorkspaceService/ListWorkspaces" | grep -q Hamlet
+    answers() {
+        local wanted=$1 answer
+        shift
+        answer=$(buf curl --http2-prior-knowledge --protocol grpc --header "$bearer" --reflect-header "$bearer" "$@")
+        [[ $answer == *"$wanted"* ]] || { echo "buf curl $*: $answer"; return 1; }
+    }
+    answers openprod.v1.CommandService/Execute --list-methods "http://$address"
+    answers openprod.v1 --data '{}' "http://$address/openprod.v1.NodeService/GetInfo"
+    answers Hamlet --data '{}' "http://$address/openprod.v1.WorkspaceService/ListWorkspaces"
     echo "buf curl: reflection, info and workspaces are well"
 else
     echo "NOT RUN: there is no buf in PATH"

@@ -69,6 +69,11 @@ impl CliError {
         Self::new(Exit::Done, "")
     }
 
+    /// Whether there is nothing to complain of.
+    pub fn is_nothing(&self) -> bool {
+        self.exit == Exit::Done
+    }
+
     /// Says what was affected.
     #[must_use]
     pub fn affected(self, affected: impl Into<String>) -> Self {

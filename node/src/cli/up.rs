@@ -30,7 +30,9 @@ pub async fn run(args: UpArgs, context: &Context) -> Result<(), CliError> {
     logging::start(&config.log, config.log_format).map_err(|error| CliError::failed(format!("{error}.")))?;
     let with_demo = args.demo;
     let begun = move |node: Arc<Node>| async move {
-        if let Err(error) = greet(&node, with_demo).await {
+        if let Err(error) = greet(&node, with_demo).await
+            && !error.is_nothing()
+        {
             tracing::error!(%error, "the node runs, but its greeting failed");
         }
     };

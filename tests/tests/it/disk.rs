@@ -197,8 +197,8 @@ async fn in_an_emergency_everything_readable_is_saved_without_a_node() {
     mara.types("openprod export --emergency --output while-it-runs").await.ok();
     world.house.stops().await;
     let folder = world.house.workspace_folder();
-    std::fs::remove_file(folder.join("state.redb")).unwrap();
     world.types("openprod verify --offline").await.ok();
+    std::fs::remove_file(folder.join("state.redb")).unwrap();
     world.types("openprod export --emergency --output whole").await.ok().says("Saved 1 tables");
     let whole = std::fs::read_to_string(world.desk().join("whole/cues.csv")).unwrap();
     assert!(["Dawn", "MARKED-FOR-DAMAGE", "Dusk"].iter().all(|label| whole.contains(label)), "{whole}");
