@@ -12,7 +12,7 @@
 //! | 3 | no node answers |
 //! | 4 | done in part, such as an import with bad rows |
 //!
-//! Reading order: this file, [`context`] (flags, and the way to the node), [`known`] (what typed words mean), [`write`]
+//! Reading order: this file, [`context`] (flags, and the way to the node), [`known`] (what typed words mean), [`mod@write`]
 //! (how changes are sent), [`output`], [`error`]; then one file per group of commands.
 
 pub mod ask;

@@ -58,7 +58,7 @@ impl Crew {
     async fn writes(&self, more: usize) {
         let wanted = *self.log.count.borrow() + more;
         let mut count = self.log.count.subscribe();
-        let written = tokio::time::timeout(Duration::from_secs(60), count.wait_for(|count| *count >= wanted)).await;
+        let written = tokio::time::timeout(Duration::from_mins(1), count.wait_for(|count| *count >= wanted)).await;
         written.expect("the crew gets on with its work").unwrap();
     }
 

@@ -56,7 +56,7 @@ async fn history_tells_who_did_what_and_the_past_can_be_seen() {
     assert!(told.sentence.contains("Blackout"), "{}", told.sentence);
     let who: Vec<_> = told.history.iter().map(|write| write.bundle.as_ref().unwrap().actor_name.as_str()).collect();
     assert_eq!(who, ["Leo", "Mara"]);
-    let history = mara.reads_history(Default::default()).await;
+    let history = mara.reads_history(openprod_client::v1::ListBundlesRequest::default()).await;
     assert!(history[0].starts_with("Leo: Set label of"), "{history:?}");
 
     let bundle = &told.history[0].bundle.as_ref().unwrap().bundle_id;

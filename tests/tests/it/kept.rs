@@ -28,7 +28,7 @@ async fn a_workspace_goes_to_another_node_in_one_file_with_its_whole_history() {
     let copy = there.workspace(workspace_id(&taken.workspace));
     let bundles = copy.pages(v1::ListBundlesRequest::default()).all().await.unwrap();
     let labels: Vec<_> = bundles.iter().map(|bundle| format!("{}: {}", bundle.actor_name, bundle.label)).collect();
-    assert_eq!(labels, mara.reads_history(Default::default()).await);
+    assert_eq!(labels, mara.reads_history(openprod_client::v1::ListBundlesRequest::default()).await);
     let mut answers = copy.verify().await.unwrap();
     let mut last = None;
     while let Some(answer) = answers.next().await.unwrap() {

@@ -22,7 +22,7 @@ async fn what_happens_in_one_workspace_stays_there() {
     assert!(tara.client.tables().get_record(question).await.is_err());
     assert_eq!(mara.sees("LX 12", "label").await, "Dawn");
     assert_eq!(mara.lists_workspaces().await, ["Hamlet", "Tosca"]);
-    assert_eq!(tara.reads_history(Default::default()).await.len(), 2);
+    assert_eq!(tara.reads_history(openprod_client::v1::ListBundlesRequest::default()).await.len(), 2);
     world.types("openprod records cues").await.fails(2).says("Hamlet").says("--workspace");
     world.types("openprod records cues -w Hamlet").await.ok().says("Dawn");
 }
@@ -59,7 +59,12 @@ async fn names_are_cosmetic_and_history_shows_the_present_one() {
     mara.makes_table("cues", &[]).await;
     leo.adds("cues", "LX 1", Vec::new()).await;
     mara.calls(&leo, "Leonard").await;
-    assert!(mara.reads_history(Default::default()).await.iter().any(|line| line.starts_with("Leonard: Add")));
+    assert!(
+        mara.reads_history(openprod_client::v1::ListBundlesRequest::default())
+            .await
+            .iter()
+            .any(|line| line.starts_with("Leonard: Add"))
+    );
     mara.types("openprod members name Leonard Leo").await.ok();
     mara.settles("workspace.note", "bring coffee").await;
     assert!(mara.describes().await.settings.iter().any(|setting| setting.name == "workspace.note"));

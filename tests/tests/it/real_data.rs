@@ -78,9 +78,9 @@ async fn every_sheet_is_taken_in_without_loss_or_refused_in_words() {
         if typed.code != 0 {
             let in_words = typed.err.contains("error: ") && !typed.err.contains("panicked") && typed.code != 101;
             if in_words {
-                refused += 1
+                refused += 1;
             } else {
-                broken.push(format!("{name}: {typed}"))
+                broken.push(format!("{name}: {typed}"));
             }
             continue;
         }

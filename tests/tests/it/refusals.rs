@@ -63,7 +63,7 @@ async fn what_is_not_there_is_named_and_the_nearest_name_offered() {
     wanted("NotFound", "UNKNOWN_FIELD", "lable").has_next_step(&field);
     assert!(field.next.contains("label"), "{field:?}");
     let record = mara.fails_at(vec![set_fields(&nobody, "cues", row!["label" => "x"])]).await;
-    wanted("NotFound", "UNKNOWN_RECORD", &"commands[0]"[..]).is(&record);
+    wanted("NotFound", "UNKNOWN_RECORD", "commands[0]").is(&record);
     let edge = mara.fails_at(vec![delete_edge(&nobody)]).await;
     wanted("NotFound", "UNKNOWN_EDGE", "commands[0]").is(&edge);
     let actor = mara

@@ -87,7 +87,11 @@ async fn every_room_may_die_at_every_step_of_a_write() {
             assert!(struck.load(Ordering::SeqCst), "{point} is not passed by a write");
             fail::remove(point);
         }
-        assert_eq!(mara.reads_history(Default::default()).await.len(), names.len() + 2, "{point}: each acted once");
+        assert_eq!(
+            mara.reads_history(openprod_client::v1::ListBundlesRequest::default()).await.len(),
+            names.len() + 2,
+            "{point}: each acted once"
+        );
         mara.finds_all_well().await;
     }
 }
@@ -108,7 +112,7 @@ async fn a_room_that_keeps_dying_stops_its_workspace_loudly_and_no_other() {
         }
     });
     let over = condition.wait_for(|condition| matches!(condition, Condition::Failed { .. }));
-    let over = tokio::time::timeout(Duration::from_secs(60), over).await.expect("it gives up").unwrap().clone();
+    let over = tokio::time::timeout(Duration::from_mins(1), over).await.expect("it gives up").unwrap().clone();
     killer.abort();
     let Condition::Failed { why } = over else { unreachable!() };
     assert!(why.contains("state"), "{why}");

@@ -111,6 +111,6 @@ async fn a_frozen_node_is_waited_for_and_acts_once() {
     };
     tokio::join!(writing, waking);
     assert_eq!(mara.sees("LX 1", "label").await, "1");
-    let history = mara.reads_history(Default::default()).await;
+    let history = mara.reads_history(openprod_client::v1::ListBundlesRequest::default()).await;
     assert_eq!(history.iter().filter(|line| line.contains("Set label")).count(), 1);
 }

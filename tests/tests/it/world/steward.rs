@@ -1,5 +1,8 @@
 //! What a careful person does to keep data safe: check, save, take out and in; and to look after the node itself.
 
+// The method's own path would need tonic here, which is for the crates that speak it.
+#![allow(clippy::redundant_closure_for_method_calls)]
+
 use openprod_api::status::ApiError;
 use openprod_client::{Client, v1};
 use openprod_model::ids::WorkspaceId;

@@ -125,6 +125,6 @@ impl World {
                 }
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(60), hearing).await.expect("it says it in time")
+        tokio::time::timeout(std::time::Duration::from_mins(1), hearing).await.expect("it says it in time")
     }
 }

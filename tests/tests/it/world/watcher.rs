@@ -23,7 +23,7 @@ impl Person {
 impl Watcher {
     /// The next event.
     pub(crate) async fn hears(&mut self) -> Event {
-        let patience = std::time::Duration::from_secs(60);
+        let patience = std::time::Duration::from_mins(1);
         let event = tokio::time::timeout(patience, self.watch.next()).await.expect("something happens").unwrap();
         match &event {
             Event::SnapshotEnd(revision) | Event::Bookmark(revision) => self.person.was_shown(*revision),
