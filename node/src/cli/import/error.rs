@@ -4,12 +4,18 @@ use openprod_client::Error;
 
 use crate::sheet::SheetError;
 
+/// A sentence has one mark at its end; one that asks has its own.
+fn ended(error: &SheetError) -> String {
+    let said = error.to_string();
+    if said.ends_with('?') { said } else { said + "." }
+}
+
 /// Why an import was not done.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {
     /// The file cannot be read, or its columns do not fit what was asked.
-    #[error("The file cannot be imported: {0}.")]
+    #[error("The file cannot be imported: {}", ended(.0))]
     Sheet(#[from] SheetError),
     /// What was asked names something that is not there.
     #[error("{message}")]
