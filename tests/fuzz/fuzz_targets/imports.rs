@@ -10,7 +10,9 @@ fuzz_target!(|input: (bool, &[u8])| {
     let Ok(sheet) = read_sheet(bytes, name, &ReadOptions::default()) else { return };
     for guess in guess_types(&sheet) {
         for row in &sheet.rows {
-            assert!(parse_value(&row.cells[guess.column], &guess.field_type).is_ok(), "a guess must hold for every cell");
+            let cell = &row.cells[guess.column];
+            // A NUL is kept in its cell so that the import can name it; it fits no type.
+            assert!(cell.contains('\0') || parse_value(cell, &guess.field_type).is_ok(), "a guess must hold for every cell");
         }
     }
 });
