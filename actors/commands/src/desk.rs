@@ -22,6 +22,7 @@ use ractor::{ActorRef, RpcReplyPort};
 
 use crate::actor::CommandsArgs;
 use crate::planning::{self, Picture, Planned};
+use crate::seen::Maker;
 
 /// Requests of more commands than this are planned on another thread, so that the actor's thread stays free.
 const LONG_REQUEST: usize = 256;
@@ -228,14 +229,16 @@ impl Desk {
         let wanted: usize = self.pending.iter().map(|pending| pending.bundle.ops().len()).sum();
         let grown = self.folded > REFOLD_ABOVE.max(REFOLD_FACTOR * wanted);
         match self.picture.take() {
-            Some(old) if !(reached.foreign || grown || wanted == 0) => picture.layer = old.layer,
+            // Whose its ops are stays known as long as the layer holds them.
+            Some(old) if !(reached.foreign || grown || wanted == 0) => {
+                (picture.layer, picture.pending) = (old.layer, old.pending);
+            }
             _ => picture.layer = Arc::new(self.fold_pending(&picture)?),
         }
-        let mut sessions = HashMap::new();
+        let makers = Arc::make_mut(&mut picture.pending);
         for pending in &self.pending {
-            note(&mut picture.heads, &mut sessions, pending);
+            note(&mut picture.heads, makers, pending);
         }
-        picture.pending = Arc::new(sessions);
         self.picture = Some(picture);
         Ok(())
     }
@@ -429,13 +432,12 @@ fn send(reply: Reply, answer: Result<Outcome, CommandError>) {
     let _ = reply.send(answer);
 }
 
-fn note(heads: &mut Vec<Digest>, sessions: &mut HashMap<OpRef, SessionId>, pending: &Pending) {
+fn note(heads: &mut Vec<Digest>, makers: &mut HashMap<OpRef, Maker>, pending: &Pending) {
     let ancestors: Vec<Digest> = pending.bundle.ancestors().collect();
     heads.retain(|head| !ancestors.contains(head));
     heads.push(pending.bundle.digest());
-    if let Some(session) = pending.session {
-        sessions.extend(pending.bundle.ops().iter().map(|op| (op.reference, session)));
-    }
+    let maker = Maker { actor: pending.bundle.header().actor, session: pending.session };
+    makers.extend(pending.bundle.ops().iter().map(|op| (op.reference, maker)));
 }
 
 fn replayed(revision: Position, receipt: &Receipt) -> Result<Outcome, CommandError> {

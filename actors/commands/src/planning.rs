@@ -16,10 +16,10 @@ use openprod_messages::snapshot::Snapshot;
 use openprod_model::bundle::{Bundle, Draft, MAX_OPS, Malformed, Stamp};
 use openprod_model::clock::Hlc;
 use openprod_model::identity::Keys;
-use openprod_model::ids::{ActorId, Digest, EdgeId, EntityId, OpRef, Position, SessionId, WorkspaceId};
+use openprod_model::ids::{ActorId, Digest, EdgeId, EntityId, OpRef, Position, WorkspaceId};
 use openprod_model::refusal::{Reason, Refusal};
 
-use crate::seen::SeenAtBase;
+use crate::seen::{Maker, SeenAtBase};
 
 /// Everything that planning reads: one consistent picture, owned, so that a long plan can run on another thread.
 #[derive(Clone)]
@@ -28,8 +28,8 @@ pub(crate) struct Picture {
     pub(crate) snapshot: Arc<dyn Snapshot>,
     /// Own bundles above the snapshot, folded.
     pub(crate) layer: Arc<Layer>,
-    /// The sessions that those came from.
-    pub(crate) pending: Arc<HashMap<OpRef, SessionId>>,
+    /// Whose those are.
+    pub(crate) pending: Arc<HashMap<OpRef, Maker>>,
     /// The heads of snapshot and pending bundles together.
     pub(crate) heads: Vec<Digest>,
     /// The author's last bundle.
@@ -130,7 +130,7 @@ impl Picture {
         for tip in tips {
             let actor = match tip.position {
                 Some(position) => self.log.entry(position)?.map_or(author, |entry| entry.actor),
-                None => author,
+                None => self.pending.get(&tip.op).map_or(author, |maker| maker.actor),
             };
             let name = read::actor_name(view, actor)?.map_or_else(|| actor.short(), |name| name.to_string());
             candidates.push((name, tip.content.clone()));

@@ -8,7 +8,14 @@ use openprod_domain::decide::Seen;
 use openprod_domain::view::{Layer, Moment, Read, View};
 use openprod_messages::log::LogReader;
 use openprod_messages::snapshot::Snapshot;
-use openprod_model::ids::{OpRef, Position, SessionId};
+use openprod_model::ids::{ActorId, OpRef, Position, SessionId};
+
+/// Who made a pending op.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Maker {
+    pub(crate) actor: ActorId,
+    pub(crate) session: Option<SessionId>,
+}
 
 /// The eyes of one request's author.
 pub(crate) struct SeenAtBase<'a> {
@@ -17,8 +24,8 @@ pub(crate) struct SeenAtBase<'a> {
     pub(crate) log: &'a dyn LogReader,
     pub(crate) base: Option<Position>,
     pub(crate) session: Option<SessionId>,
-    /// The sessions that pending ops came from.
-    pub(crate) pending: &'a HashMap<OpRef, SessionId>,
+    /// Whose the pending ops are.
+    pub(crate) pending: &'a HashMap<OpRef, Maker>,
 }
 
 impl Seen for SeenAtBase<'_> {
@@ -49,7 +56,8 @@ impl SeenAtBase<'_> {
             }
         }
         let standing = self.layer.over(self.snapshot.view()).tips(cell)?;
-        let pending = standing.iter().filter(|tip| self.pending.get(&tip.op).copied() == self.session);
+        let is_own = |op| self.pending.get(op).is_some_and(|maker: &Maker| maker.session == self.session);
+        let pending = standing.iter().filter(|tip| is_own(&tip.op));
         seen.extend(pending.map(|tip| tip.op));
         Ok(())
     }

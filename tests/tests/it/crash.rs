@@ -65,9 +65,12 @@ impl Crew {
     /// Lets everybody finish, then holds the workspace against what was acknowledged.
     async fn ends(mut self) {
         self.stop.send_replace(true);
-        while let Some(writer) = self.writers.join_next().await {
-            writer.unwrap();
-        }
+        let finishing = async {
+            while let Some(writer) = self.writers.join_next().await {
+                writer.unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(1), finishing).await.expect("everybody gets an answer");
         let pairs = self.log.pairs.lock().unwrap().clone();
         let names: Vec<&String> = pairs.keys().collect();
         for table in ["left", "right"] {

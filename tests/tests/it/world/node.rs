@@ -190,8 +190,15 @@ impl Node {
     /// Waits until the process ends by itself.
     pub(crate) async fn ends(&mut self) -> ExitStatus {
         let mut process = self.process.take().unwrap();
-        let ended = tokio::task::spawn_blocking(move || process.wait().unwrap());
-        tokio::time::timeout(PATIENCE, ended).await.expect("the process ends").unwrap()
+        let pid = Pid::from_child(&process);
+        // A thread of its own: one of the runtime's would keep the test from ending if the process does not.
+        let (tell, ended) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || tell.send(process.wait().unwrap()));
+        let Ok(ended) = tokio::time::timeout(PATIENCE, ended).await else {
+            kill_process(pid, Signal::KILL).unwrap();
+            panic!("the process does not end");
+        };
+        ended.unwrap()
     }
 
     /// SIGSTOP.
