@@ -5,7 +5,7 @@
 
 use openprod_model::clock::Hlc;
 use openprod_model::ids::{ActorId, EdgeId, EntityId, OpId, OpRef, Position};
-use openprod_model::operation::EdgeEnds;
+use openprod_model::operation::{ColumnRef, EdgeEnds};
 use openprod_model::schema::{ColumnSpec, TableSpec};
 use openprod_model::value::{Name, Text, Value};
 use serde::{Deserialize, Serialize};
@@ -72,6 +72,20 @@ pub enum Cell {
     ActorName {
         /// The actor.
         actor: ActorId,
+    },
+    /// Whether two entities are one and the same. See [`Cell::merge`].
+    Merge {
+        /// The one of them that was made first.
+        low: EntityId,
+        /// The other.
+        high: EntityId,
+    },
+    /// Whether two columns hold the same fact. See [`Cell::mapping`].
+    Mapping {
+        /// The lesser of them.
+        low: ColumnRef,
+        /// The other.
+        high: ColumnRef,
     },
 }
 
@@ -145,6 +159,10 @@ impl KeyReader<'_> {
         Name::try_from(std::sync::Arc::<str>::from(name)).ok()
     }
 
+    fn column(&mut self) -> Option<ColumnRef> {
+        Some(ColumnRef { table: self.name()?, column: self.name()? })
+    }
+
     pub(crate) fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (bytes, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
@@ -163,6 +181,18 @@ impl Cell {
     const SETTING: u8 = 8;
     const MEMBER: u8 = 9;
     const ACTOR_NAME: u8 = 10;
+    const MERGE: u8 = 11;
+    const MAPPING: u8 = 12;
+
+    /// The cell of a pair of entities, in whatever order.
+    pub fn merge(one: EntityId, other: EntityId) -> Self {
+        Self::Merge { low: one.min(other), high: one.max(other) }
+    }
+
+    /// The cell of a pair of columns, in whatever order.
+    pub fn mapping(one: ColumnRef, other: ColumnRef) -> Self {
+        if one <= other { Self::Mapping { low: one, high: other } } else { Self::Mapping { low: other, high: one } }
+    }
 
     /// Its key: canonical, sorts by kind, then by the parts in the order in which the variant lists them.
     pub fn key(&self) -> Vec<u8> {
@@ -181,6 +211,11 @@ impl Cell {
             Self::Setting { setting } => KeyBytes::tag(Self::SETTING).name(setting).done(),
             Self::Member { member } => KeyBytes::tag(Self::MEMBER).raw(member.as_bytes()).done(),
             Self::ActorName { actor } => KeyBytes::tag(Self::ACTOR_NAME).raw(actor.as_bytes()).done(),
+            Self::Merge { low, high } => KeyBytes::tag(Self::MERGE).raw(low.as_bytes()).raw(high.as_bytes()).done(),
+            Self::Mapping { low, high } => {
+                let low = KeyBytes::tag(Self::MAPPING).name(&low.table).name(&low.column);
+                low.name(&high.table).name(&high.column).done()
+            }
         }
     }
 
@@ -199,6 +234,8 @@ impl Cell {
             Self::SETTING => Self::Setting { setting: parts.name()? },
             Self::MEMBER => Self::Member { member: ActorId::from_bytes(parts.bytes()?) },
             Self::ACTOR_NAME => Self::ActorName { actor: ActorId::from_bytes(parts.bytes()?) },
+            Self::MERGE => Self::Merge { low: parts.bytes()?.into(), high: parts.bytes()?.into() },
+            Self::MAPPING => Self::Mapping { low: parts.column()?, high: parts.column()? },
             _ => return None,
         };
         parts.0.is_empty().then_some(cell)
@@ -254,6 +291,16 @@ impl Cell {
         KeyRange::prefix(vec![Self::ACTOR_NAME])
     }
 
+    /// All pairs of entities that were ever merged or split.
+    pub fn merges() -> KeyRange {
+        KeyRange::prefix(vec![Self::MERGE])
+    }
+
+    /// All pairs of columns that were ever confirmed, rejected or revoked.
+    pub fn mappings() -> KeyRange {
+        KeyRange::prefix(vec![Self::MAPPING])
+    }
+
     /// Every cell of every kind.
     pub fn everything() -> KeyRange {
         KeyRange { from: Vec::new(), to: vec![u8::MAX] }
@@ -263,9 +310,9 @@ impl Cell {
 /// What a write puts into a cell. Two are equal exactly when their canonical bytes are.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Content {
-    /// Cleared, detached, deleted, dropped, removed: nothing is there any more.
+    /// Cleared, detached, deleted, dropped, removed, split, revoked: nothing is there any more.
     Absent,
-    /// Attached, or admitted: it is so.
+    /// Attached, admitted, merged or confirmed: it is so.
     Present,
     /// The value of a field, property or setting.
     Value(Value),
@@ -279,6 +326,10 @@ pub enum Content {
     Column(ColumnSpec),
     /// A display name.
     Name(Text),
+    /// Two columns hold different facts, and nobody shall suggest otherwise.
+    Rejected,
+    /// An edit of a document or sequence: a Yrs update. All edits of a cell together are what it shows.
+    Edit(Vec<u8>),
 }
 
 impl Content {
@@ -339,6 +390,11 @@ mod tests {
             Cell::Setting { setting: name("s") },
             Cell::Member { member: actor },
             Cell::ActorName { actor },
+            Cell::merge(EntityId::from_bytes([9; 16]), entity),
+            Cell::mapping(
+                ColumnRef { table: name("b"), column: name("x") },
+                ColumnRef { table: name("a"), column: name("y") },
+            ),
         ];
         for cell in cells {
             assert_eq!(Cell::from_key(&cell.key()), Some(cell));

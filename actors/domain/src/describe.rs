@@ -93,6 +93,7 @@ pub fn a_type(field_type: &FieldType) -> String {
         FieldType::Text => "text".to_owned(),
         FieldType::Integer | FieldType::Enum { .. } => format!("an {}", field_type.word()),
         FieldType::List { item } => format!("a list of {}", item.word()),
+        FieldType::Sequence { item } => format!("a sequence of {}", item.word()),
         _ => format!("a {}", field_type.word()),
     }
 }
@@ -108,6 +109,8 @@ pub fn content(content: &Content) -> String {
         Content::Table(spec) => quoted(spec.name.as_str()),
         Content::Column(spec) => format!("{} ({})", quoted(spec.name.as_str()), spec.field_type.word()),
         Content::Name(name) => quoted(name.as_str()),
+        Content::Rejected => "rejected".to_owned(),
+        Content::Edit(_) => "an edit".to_owned(),
     }
 }
 
@@ -124,6 +127,10 @@ pub fn cell(cell: &Cell) -> String {
         Cell::Setting { setting } => format!("Setting {setting}"),
         Cell::Member { member } => format!("The membership of {}", member.short()),
         Cell::ActorName { actor } => format!("The name of actor {}", actor.short()),
+        Cell::Merge { low, high } => format!("The merge of records {low} and {high}"),
+        Cell::Mapping { low, high } => {
+            format!("The mapping of {}.{} and {}.{}", low.table, low.column, high.table, high.column)
+        }
     }
 }
 

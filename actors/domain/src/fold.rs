@@ -2,7 +2,7 @@
 
 use openprod_model::bundle::Op;
 use openprod_model::ids::{OpRef, Position};
-use openprod_model::operation::{Basis, Operation, PositionAt};
+use openprod_model::operation::{Basis, MappingAt, Operation, PairAt, PositionAt};
 use openprod_model::value::{Name, Value};
 
 use crate::cell::{Cell, Content, Tip};
@@ -83,6 +83,9 @@ pub fn writes(operation: &Operation) -> Vec<Write<'_>> {
         Operation::SetField { at, value } => fields(at, &Content::Value(value.clone())),
         Operation::ClearField { at } => fields(at, &Content::Absent),
         Operation::SetFieldReference { at, target } => fields(at, &Content::Value(Value::FieldRef(target.clone()))),
+        Operation::ApplyCrdt { at, update } | Operation::ClearAndAdd { at, update } => {
+            fields(at, &Content::Edit(update.clone()))
+        }
         Operation::CreateEdge { edge, ends, basis } => {
             vec![write(Cell::Edge { edge: *edge }, Content::Edge(ends.clone()), basis)]
         }
@@ -130,7 +133,20 @@ pub fn writes(operation: &Operation) -> Vec<Write<'_>> {
         Operation::NameActor { actor, name, basis } => {
             vec![write(Cell::ActorName { actor: *actor }, Content::Name(name.clone()), basis)]
         }
+        Operation::MergeEntities { at } => at.iter().map(|at| pair(at, Content::Present)).collect(),
+        Operation::SplitEntity { at } => at.iter().map(|at| pair(at, Content::Absent)).collect(),
+        Operation::ConfirmFieldMapping { at } => vec![mapping(at, Content::Present)],
+        Operation::RejectFieldMapping { at } => vec![mapping(at, Content::Rejected)],
+        Operation::RevokeFieldMapping { at } => vec![mapping(at, Content::Absent)],
     }
+}
+
+fn pair(at: &PairAt, content: Content) -> Write<'_> {
+    write(Cell::merge(at.one, at.other), content, &at.basis)
+}
+
+fn mapping(at: &MappingAt, content: Content) -> Write<'_> {
+    write(Cell::mapping(at.one.clone(), at.other.clone()), content, &at.basis)
 }
 
 fn fields<'a>(at: &'a [openprod_model::operation::FieldAt], content: &Content) -> Vec<Write<'a>> {

@@ -4,11 +4,12 @@
 //! these functions and must agree, because there is only this one copy.
 //!
 //! Reading order: [`cell`] (what can be written), [`fold`] (what an op writes), [`register`] (what several standing
-//! writes mean), [`view`] (how cells are read), [`read`] (records, tables, edges), [`decide`] (what a command means),
+//! writes mean), [`view`] (how cells are read), [`unions`] (cells that read as one), [`read`] (records, tables, edges), [`decide`] (what a command means),
 //! [`query`]. [`oracle`] is the naive model that all of it must equal.
 
 pub mod cell;
 pub mod command;
+pub mod compose;
 pub mod decide;
 pub mod describe;
 pub mod fold;
@@ -17,4 +18,5 @@ pub mod oracle;
 pub mod query;
 pub mod read;
 pub mod register;
+pub mod unions;
 pub mod view;

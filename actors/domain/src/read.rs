@@ -1,5 +1,7 @@
 //! Reading: records, tables, edges and members as people see them, made of cells.
 
+use std::collections::BTreeSet;
+
 use openprod_model::ids::{ActorId, EdgeId, EntityId};
 use openprod_model::operation::EdgeEnds;
 use openprod_model::schema::{ColumnSpec, TableSpec};
@@ -8,7 +10,8 @@ use openprod_model::value::{FieldRef, Name, Text, Value};
 use crate::cell::{Cell, Content, Tip};
 use crate::index::{self, Direction};
 use crate::register;
-use crate::view::{Read, Reading, View};
+use crate::unions::Unions;
+use crate::view::{self, Read, Reading, View};
 
 /// How far field references are followed before they read as broken: longer chains are cycles or mistakes.
 pub const MAX_REFERENCE_STEPS: usize = 16;
@@ -39,9 +42,33 @@ impl CellReading {
     }
 }
 
-/// Reads a cell.
+/// Reads a cell by itself, whatever it is united with.
 pub fn cell(view: &dyn View, cell: Cell) -> Read<CellReading> {
     Ok(CellReading { tips: view.tips(&cell)?, cell })
+}
+
+/// Reads a cell together with all that read as one with it: the same field under a merged record's other ids, the
+/// columns mapped to it.
+pub fn united(view: &dyn View, cell: Cell) -> Read<CellReading> {
+    Ok(CellReading { tips: view.unions()?.tips(view, &cell)?, cell })
+}
+
+/// The cells that an edit of `cell` writes: of all that read as one with it, those whose record is in their table, and
+/// those that hold something already.
+pub fn written_with(view: &dyn View, cell: &Cell) -> Read<Vec<Cell>> {
+    let unions = view.unions()?;
+    let all = if unions.is_empty() { Vec::new() } else { unions.cells(cell) };
+    let mut written = Vec::new();
+    for one in all {
+        let Cell::Field { table, entity, .. } = &one else { continue };
+        if holds_facet(view, table, *entity)? || !view.tips(&one)?.is_empty() {
+            written.push(one);
+        }
+    }
+    if written.is_empty() {
+        written.push(cell.clone());
+    }
+    Ok(written)
 }
 
 /// A table, with its columns in the order in which they are shown.
@@ -124,34 +151,83 @@ fn columns(view: &dyn View, table: &Name) -> Read<Vec<Column>> {
     Ok(columns)
 }
 
-/// Whether the entity is a record of the table.
+/// Whether the entity, under any of its ids, is a record of the table.
 pub fn is_record(view: &dyn View, table: &Name, entity: EntityId) -> Read<bool> {
+    for id in view.unions()?.class(entity) {
+        if holds_facet(view, table, id)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether this very id is attached to the table.
+pub fn holds_facet(view: &dyn View, table: &Name, entity: EntityId) -> Read<bool> {
     Ok(cell(view, Cell::Facet { table: table.clone(), entity })?.content() == Some(&Content::Present))
 }
 
-/// The records of a table in the order of their ids, that is of their creation; those behind `after` only.
+/// The ids of a record that are attached to the table.
+pub fn ids_in(view: &dyn View, table: &Name, entity: EntityId) -> Read<Vec<EntityId>> {
+    let mut ids = Vec::new();
+    for id in view.unions()?.class(entity) {
+        if holds_facet(view, table, id)? {
+            ids.push(id);
+        }
+    }
+    Ok(ids)
+}
+
+/// The records of a table in the order of their ids, that is of their creation; those behind `after` only. Merged
+/// records come once, under their canonical ids.
 pub fn records<'a>(view: &'a dyn View, table: &Name, after: Option<EntityId>) -> Reading<'a, EntityId> {
+    let unions = match view.unions() {
+        Ok(unions) => unions,
+        Err(failure) => return Box::new(std::iter::once(Err(failure))),
+    };
+    let merged = match merged_records(view, &unions, table, after) {
+        Ok(merged) => merged,
+        Err(failure) => return Box::new(std::iter::once(Err(failure))),
+    };
     let mut range = Cell::facets(table);
     if let Some(entity) = after {
         range = range.after(&Cell::Facet { table: table.clone(), entity }.key());
     }
-    Box::new(view.cells(&range).filter_map(|item| match item {
+    let alone = view.cells(&range).filter_map(move |item| match item {
         Ok((cell, tips)) => match (&cell, register::shown(&cell, &tips)) {
-            (Cell::Facet { entity, .. }, Some(tip)) if tip.content == Content::Present => Some(Ok(*entity)),
+            (Cell::Facet { entity, .. }, Some(tip)) if tip.content == Content::Present => {
+                (!unions.is_merged(*entity)).then_some(Ok(*entity))
+            }
             _ => None,
         },
         Err(failure) => Some(Err(failure)),
-    }))
+    });
+    view::merged(alone, merged.into_iter(), |entity| *entity)
+}
+
+/// The canonical ids of the merged records of a table, behind `after`, in order.
+fn merged_records(view: &dyn View, unions: &Unions, table: &Name, after: Option<EntityId>) -> Read<Vec<EntityId>> {
+    let mut merged = Vec::new();
+    for canonical in unions.classes().into_keys().filter(|canonical| after.is_none_or(|after| *canonical > after)) {
+        if is_record(view, table, canonical)? {
+            merged.push(canonical);
+        }
+    }
+    Ok(merged)
 }
 
 /// The keys of the tables that the entity is a record of.
 pub fn tables_of(view: &dyn View, entity: EntityId) -> Read<Vec<Name>> {
-    let candidates: Vec<Name> = match view.entries(&index::facets_of(entity)) {
-        Some(entries) => {
-            entries.filter_map(|entry| entry.map(|entry| index::facet_in(&entry)).transpose()).collect::<Read<_>>()?
+    let mut candidates = BTreeSet::new();
+    for id in view.unions()?.class(entity) {
+        match view.entries(&index::facets_of(id)) {
+            Some(entries) => {
+                for entry in entries {
+                    candidates.extend(index::facet_in(&entry?));
+                }
+            }
+            None => candidates.extend(all_table_keys(view)?),
         }
-        None => all_table_keys(view)?,
-    };
+    }
     let mut tables = Vec::new();
     for table in candidates {
         if is_record(view, &table, entity)? {
@@ -208,9 +284,8 @@ impl FieldReading {
 
 /// Reads a field, through references.
 pub fn field(view: &dyn View, table: &Name, entity: EntityId, field: &Name) -> Read<FieldReading> {
-    let start = Cell::Field { table: table.clone(), entity, field: field.clone() };
-    let tips = view.tips(&start)?;
-    follow(view, CellReading { cell: start, tips })
+    let own = united(view, Cell::Field { table: table.clone(), entity, field: field.clone() })?;
+    follow(view, own)
 }
 
 fn follow(view: &dyn View, own: CellReading) -> Read<FieldReading> {
@@ -223,7 +298,7 @@ fn follow(view: &dyn View, own: CellReading) -> Read<FieldReading> {
             break;
         }
         let FieldRef { table, entity, field } = target;
-        let far = cell(view, Cell::Field { table, entity, field })?;
+        let far = united(view, Cell::Field { table, entity, field })?;
         match far.content() {
             Some(Content::Value(Value::FieldRef(next))) => target = next.clone(),
             _ => {
@@ -240,12 +315,39 @@ fn value_of(reading: &CellReading) -> Option<Value> {
 
 /// All fields that a record has values in, or conflicts, by column key; those of unknown columns too.
 pub fn fields(view: &dyn View, table: &Name, entity: EntityId) -> Read<Vec<(Name, FieldReading)>> {
+    let unions = view.unions()?;
+    if !unions.is_empty() {
+        return united_fields(view, &unions, table, entity);
+    }
     let mut fields = Vec::new();
     for item in view.cells(&Cell::fields(table, entity)) {
         let (cell, tips) = item?;
         if let Cell::Field { field, .. } = &cell {
             let field = field.clone();
             fields.push((field, follow(view, CellReading { cell, tips })?));
+        }
+    }
+    Ok(fields)
+}
+
+/// The same where records are merged or columns mapped: the fields under all ids, and those that mapped columns fill.
+fn united_fields(view: &dyn View, unions: &Unions, table: &Name, entity: EntityId) -> Read<Vec<(Name, FieldReading)>> {
+    let mut names = BTreeSet::new();
+    for id in unions.class(entity) {
+        for item in view.cells(&Cell::fields(table, id)) {
+            if let (Cell::Field { field, .. }, _) = item? {
+                names.insert(field);
+            }
+        }
+    }
+    for group in unions.groups() {
+        names.extend(group.iter().filter(|column| column.table == *table).map(|column| column.column.clone()));
+    }
+    let mut fields = Vec::new();
+    for name in names {
+        let reading = field(view, table, entity, &name)?;
+        if !reading.reading.tips.is_empty() {
+            fields.push((name, reading));
         }
     }
     Ok(fields)
@@ -268,7 +370,7 @@ pub struct EdgeReading {
 
 /// An edge that exists and joins two records that exist.
 pub fn edge(view: &dyn View, edge: EdgeId) -> Read<Option<EdgeReading>> {
-    let reading = cell(view, Cell::Edge { edge })?;
+    let reading = united(view, Cell::Edge { edge })?;
     let Some(Content::Edge(ends)) = reading.content() else { return Ok(None) };
     if !exists(view, ends.source)? || !exists(view, ends.target)? {
         return Ok(None);
@@ -300,10 +402,11 @@ pub fn edges(
     direction: Direction,
     edge_type: Option<&Name>,
 ) -> Read<Vec<EdgeReading>> {
-    let mut edges = Vec::new();
-    for id in edge_candidates(view, entity, direction, edge_type)? {
-        if let Some(reading) = edge(view, id)?.filter(|edge| joins(&edge.ends, entity, direction, edge_type)) {
-            edges.push(reading);
+    let (mut edges, unions) = (Vec::new(), view.unions()?);
+    let canonical = unions.canonical(entity);
+    for entity in unions.class(entity) {
+        for id in edge_candidates(view, entity, direction, edge_type)? {
+            edges.extend(edge(view, id)?.filter(|edge| joins(&edge.ends, canonical, direction, edge_type)));
         }
     }
     edges.sort_by(|a, b| (&a.ends.edge_type, &a.place, a.edge).cmp(&(&b.ends.edge_type, &b.place, b.edge)));

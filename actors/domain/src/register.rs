@@ -26,13 +26,16 @@ pub fn shown<'a>(cell: &Cell, tips: &'a [Tip]) -> Option<&'a Tip> {
         // Who was removed stays out until people agree.
         Cell::Member { .. } => latest(&|tip| tip.content == Content::Absent).or_else(law),
         Cell::EdgePosition { .. } => latest(&|_| true),
+        // What is in dispute unites nothing.
+        Cell::Merge { .. } | Cell::Mapping { .. } => latest(&|tip| tip.content != Content::Present).or_else(law),
         _ => law(),
     }
 }
 
 /// Whether `tips` hold different contents and the cell's kind lets them conflict.
 pub fn in_conflict(cell: &Cell, tips: &[Tip]) -> bool {
-    if matches!(cell, Cell::EdgePosition { .. }) {
+    let merges = |tip: &Tip| matches!(tip.content, Content::Edit(_));
+    if matches!(cell, Cell::EdgePosition { .. }) || tips.iter().any(merges) {
         return false;
     }
     tips.split_first().is_some_and(|(first, rest)| rest.iter().any(|tip| tip.content != first.content))

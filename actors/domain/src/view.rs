@@ -1,11 +1,14 @@
 //! Views: what reading needs, and a layer of staged writes on top of another view.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use openprod_model::bundle::Op;
 use openprod_model::ids::Position;
 
 use crate::cell::{Cell, KeyRange, Tip};
+use crate::unions::Unions;
 use crate::{fold, index, register};
 
 /// The store behind a view could not be read. This is never the reader's fault.
@@ -30,6 +33,18 @@ pub trait View {
     /// The index entries within a range of keys, in key order: candidates, to be checked against the cells.
     /// None if this view keeps no index; the caller then scans.
     fn entries(&self, range: &KeyRange) -> Option<Reading<'_, Vec<u8>>>;
+
+    /// The merges and mappings that stand. Asked for each field that is read, so a view keeps them at hand.
+    fn unions(&self) -> Read<Arc<Unions>>;
+}
+
+/// Remembers the unions of a view that does not change.
+pub(crate) fn kept(at_hand: &OnceCell<Arc<Unions>>, view: &dyn View) -> Read<Arc<Unions>> {
+    if let Some(unions) = at_hand.get() {
+        return Ok(Arc::clone(unions));
+    }
+    let unions = Arc::new(Unions::of(view)?);
+    Ok(Arc::clone(at_hand.get_or_init(|| unions)))
 }
 
 impl<V: View + ?Sized> View for &V {
@@ -42,6 +57,9 @@ impl<V: View + ?Sized> View for &V {
     fn entries(&self, range: &KeyRange) -> Option<Reading<'_, Vec<u8>>> {
         (**self).entries(range)
     }
+    fn unions(&self) -> Read<Arc<Unions>> {
+        (**self).unions()
+    }
 }
 
 /// Writes folded in memory, to be read on top of a [`View`].
@@ -49,6 +67,8 @@ impl<V: View + ?Sized> View for &V {
 pub struct Layer {
     cells: BTreeMap<Vec<u8>, Vec<Tip>>,
     entries: BTreeSet<Vec<u8>>,
+    /// Whether any of its writes merges or maps something.
+    unites: bool,
 }
 
 impl Layer {
@@ -62,6 +82,7 @@ impl Layer {
                 None => base.tips(&write.cell)?,
             };
             self.entries.extend(index::entries(&write.cell, &write.content));
+            self.unites |= matches!(write.cell, Cell::Merge { .. } | Cell::Mapping { .. });
             register::apply(&mut tips, write.tip(op, position), &write.basis.preds);
             self.cells.insert(key, tips);
         }
@@ -72,6 +93,7 @@ impl Layer {
     pub fn absorb(&mut self, upper: Self) {
         self.cells.extend(upper.cells);
         self.entries.extend(upper.entries);
+        self.unites |= upper.unites;
     }
 
     /// Whether nothing was folded.
@@ -81,7 +103,7 @@ impl Layer {
 
     /// `base` with this layer on top.
     pub fn over<'a>(&'a self, base: &'a dyn View) -> Layered<'a> {
-        Layered { base, layer: self }
+        Layered { base, layer: self, unions: OnceCell::new() }
     }
 }
 
@@ -89,6 +111,7 @@ impl Layer {
 pub struct Layered<'a> {
     base: &'a dyn View,
     layer: &'a Layer,
+    unions: OnceCell<Arc<Unions>>,
 }
 
 impl View for Layered<'_> {
@@ -117,13 +140,17 @@ impl View for Layered<'_> {
         });
         Some(merged(base, staged, Vec::clone))
     }
+
+    fn unions(&self) -> Read<Arc<Unions>> {
+        if self.layer.unites { kept(&self.unions, self) } else { self.base.unions() }
+    }
 }
 
 /// Merges two sorted sequences by key.
-fn merged<'a, T: 'a>(
+pub(crate) fn merged<'a, T: 'a, K: Ord>(
     base: impl Iterator<Item = Read<T>> + 'a,
     staged: impl Iterator<Item = T> + 'a,
-    key: impl Fn(&T) -> Vec<u8> + 'a,
+    key: impl Fn(&T) -> K + 'a,
 ) -> Reading<'a, T> {
     let (mut base, mut staged) = (base.peekable(), staged.peekable());
     Box::new(std::iter::from_fn(move || match (base.peek(), staged.peek()) {
@@ -147,6 +174,9 @@ impl View for Empty {
     fn entries(&self, _: &KeyRange) -> Option<Reading<'_, Vec<u8>>> {
         Some(Box::new(std::iter::empty()))
     }
+    fn unions(&self) -> Read<Arc<Unions>> {
+        Ok(Arc::default())
+    }
 }
 
 /// A moment in a log's past.
@@ -155,7 +185,7 @@ pub enum Moment {
     /// Everything up to and including a position.
     Revision(Position),
     /// Exactly these positions: the ancestors of a bundle, or what was written before a time, with its ancestors.
-    Bundles(std::sync::Arc<BTreeSet<Position>>),
+    Bundles(Arc<BTreeSet<Position>>),
 }
 
 impl Moment {
@@ -176,10 +206,16 @@ pub trait History: View {
 
 /// The past of a view, itself a view. It keeps no index: queries scan.
 pub struct AsOf<'a> {
-    /// What remembers.
-    pub now: &'a dyn History,
-    /// When.
-    pub moment: Moment,
+    now: &'a dyn History,
+    moment: Moment,
+    unions: OnceCell<Arc<Unions>>,
+}
+
+impl<'a> AsOf<'a> {
+    /// What `now` remembers of `moment`.
+    pub fn new(now: &'a dyn History, moment: Moment) -> Self {
+        Self { now, moment, unions: OnceCell::new() }
+    }
 }
 
 impl View for AsOf<'_> {
@@ -201,5 +237,9 @@ impl View for AsOf<'_> {
 
     fn entries(&self, _: &KeyRange) -> Option<Reading<'_, Vec<u8>>> {
         None
+    }
+
+    fn unions(&self) -> Read<Arc<Unions>> {
+        kept(&self.unions, self)
     }
 }

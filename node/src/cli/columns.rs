@@ -12,8 +12,21 @@ use crate::sheet::cell::parse_value;
 pub const TYPES: &str = "Types: text, integer, float, boolean, date, datetime, duration, enum(a,b,c), \
                          reference or reference(table), blob, list(type)";
 
-const WORDS: &[&str] =
-    &["text", "integer", "float", "boolean", "date", "datetime", "duration", "enum", "reference", "blob", "list"];
+const WORDS: &[&str] = &[
+    "text",
+    "integer",
+    "float",
+    "boolean",
+    "date",
+    "datetime",
+    "duration",
+    "enum",
+    "reference",
+    "blob",
+    "list",
+    "document",
+    "sequence",
+];
 
 /// Reads a column.
 pub fn column(text: &str) -> Result<NewColumn, CliError> {
@@ -49,6 +62,8 @@ pub fn field_type(text: &str) -> Result<FieldType, CliError> {
         ("enum", None) => return Err(CliError::usage("An enum needs its values, as in enum(open,closed).")),
         ("reference", table) => FieldType::Reference { table: table.map(name).transpose()? },
         ("list", item) => FieldType::List { item: primitive(item.unwrap_or("text"))? },
+        ("sequence", item) => FieldType::Sequence { item: primitive(item.unwrap_or("text"))? },
+        ("document", None) => FieldType::Document,
         ("blob", None) => FieldType::Blob,
         (word, None) => plain(word)?,
         _ => return Err(malformed(text)),
@@ -95,6 +110,7 @@ pub fn words(field_type: &FieldType) -> String {
         }
         FieldType::Reference { table: Some(table) } => format!("reference({table})"),
         FieldType::List { item } => format!("list({})", item.word()),
+        FieldType::Sequence { item } => format!("sequence({})", item.word()),
         other => other.word().to_owned(),
     }
 }

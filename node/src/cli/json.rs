@@ -128,6 +128,8 @@ pub fn content(content: Option<&v1::CellContent>) -> String {
         Some(Content::Table(spec)) => spec.name.clone(),
         Some(Content::Column(of)) => format!("{} ({})", of.name, type_words(of)),
         Some(Content::Name(name)) => name.clone(),
+        Some(Content::Rejected(_)) => "(rejected)".to_owned(),
+        Some(Content::Edit(update)) => format!("(an edit of {} bytes)", update.len()),
         None => "(a content of a newer version)".to_owned(),
     }
 }

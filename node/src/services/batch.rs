@@ -157,6 +157,8 @@ impl Touched {
             Cell::Setting { .. } | Cell::Member { .. } | Cell::ActorName { .. } => {
                 self.workspace |= scope.is_everything();
             }
+            Cell::Merge { low, high } => self.moved.extend([low, high]),
+            Cell::Mapping { low, high } => self.schema |= scope.holds(&low.table) || scope.holds(&high.table),
         }
     }
 

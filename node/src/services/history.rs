@@ -255,6 +255,7 @@ fn content_weight(content: &Content) -> usize {
         Content::Value(Value::Text(text)) => text.as_str().len(),
         Content::Value(value @ Value::List(_)) => openprod_model::codec::encode(value).len(),
         Content::Place(place) => place.len(),
+        Content::Edit(update) => update.len(),
         Content::Column(spec) => openprod_model::codec::encode(spec).len(),
         _ => 0,
     }

@@ -188,7 +188,7 @@ impl Scene {
     pub(super) fn view(&self) -> Box<dyn View + '_> {
         match &self.moment {
             None => Box::new(self.snapshot.view()),
-            Some(moment) => Box::new(AsOf { now: &*self.snapshot, moment: moment.clone() }),
+            Some(moment) => Box::new(AsOf::new(&*self.snapshot, moment.clone())),
         }
     }
 
@@ -213,7 +213,7 @@ pub(super) fn view_at(snapshot: &dyn Snapshot, position: Position) -> Box<dyn Vi
     if position == snapshot.position() {
         return Box::new(snapshot.view());
     }
-    Box::new(AsOf { now: snapshot, moment: Moment::Revision(position) })
+    Box::new(AsOf::new(snapshot, Moment::Revision(position)))
 }
 
 /// The table of that name or key, which is not dropped.

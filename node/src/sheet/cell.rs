@@ -78,6 +78,7 @@ fn typed(text: &str, field_type: &FieldType) -> Option<Value> {
         FieldType::Reference { .. } => trimmed.parse().ok().map(Value::Entity),
         FieldType::Blob => parse_blob(text).map(Value::Blob),
         FieldType::List { item } => parse_list(trimmed, *item).map(Value::List),
+        FieldType::Document | FieldType::Sequence { .. } => None,
     }
 }
 
@@ -94,6 +95,7 @@ fn expected(text: &str, field_type: &FieldType) -> String {
         FieldType::Reference { .. } => "the id of a record (a UUID)".to_owned(),
         FieldType::Blob => "a file such as plot.pdf [blake3:HASH SIZE MEDIA/TYPE]".to_owned(),
         FieldType::List { item } => format!("a JSON array of type {} such as {}", item.word(), list_example(*item)),
+        FieldType::Document | FieldType::Sequence { .. } => "an edit: this field is edited, not set".to_owned(),
     };
     format!("\"{}\" is not {what}.", shown(text))
 }

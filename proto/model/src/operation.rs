@@ -70,6 +70,37 @@ pub struct PositionAt {
     pub basis: Basis,
 }
 
+/// A write to one pair of entities: whether they are one and the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PairAt {
+    /// One entity.
+    pub one: EntityId,
+    /// The other. The order of the two means nothing.
+    pub other: EntityId,
+    /// What the author knew.
+    pub basis: Basis,
+}
+
+/// A column of a table, by their keys.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ColumnRef {
+    /// The table's key.
+    pub table: Name,
+    /// The column's key.
+    pub column: Name,
+}
+
+/// A write to one pair of columns: whether they hold the same fact wherever a record is in both tables.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct MappingAt {
+    /// One column.
+    pub one: ColumnRef,
+    /// The other. The order of the two means nothing.
+    pub other: ColumnRef,
+    /// What the author knew.
+    pub basis: Basis,
+}
+
 /// What an edge joins. It never changes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct EdgeEnds {
@@ -172,6 +203,20 @@ operations! {
         at: Vec<FieldAt>,
         /// The field to show.
         target: FieldRef,
+    }
+    /// Edits a document or a sequence: a field whose edits merge and never conflict.
+    8 ApplyCrdt {
+        /// The field, as in `SetField`. Its preds are the cell's frontier.
+        at: Vec<FieldAt>,
+        /// A Yrs update, version 1. What cannot be read is kept, and left out where the field is shown.
+        update: Vec<u8>,
+    }
+    /// Replaces what its author saw in a document or a sequence; what others add meanwhile stays.
+    9 ClearAndAdd {
+        /// As in `ApplyCrdt`.
+        at: Vec<FieldAt>,
+        /// As in `ApplyCrdt`.
+        update: Vec<u8>,
     }
     /// Joins two entities.
     10 CreateEdge {
@@ -294,6 +339,31 @@ operations! {
         name: Text,
         /// What the author knew.
         basis: Basis,
+    }
+    /// Says that entities are one and the same: they read and are written as one record from then on.
+    50 MergeEntities {
+        /// Each pair.
+        at: Vec<PairAt>,
+    }
+    /// Says that entities are not the same, whatever was said before.
+    51 SplitEntity {
+        /// Each pair.
+        at: Vec<PairAt>,
+    }
+    /// Says that two columns hold the same fact.
+    52 ConfirmFieldMapping {
+        /// The pair.
+        at: MappingAt,
+    }
+    /// Says that two columns do not hold the same fact, so that nobody suggests it again.
+    53 RejectFieldMapping {
+        /// The pair.
+        at: MappingAt,
+    }
+    /// Takes a confirmed mapping back.
+    54 RevokeFieldMapping {
+        /// The pair.
+        at: MappingAt,
     }
 }
 

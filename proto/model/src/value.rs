@@ -418,8 +418,15 @@ pub enum FieldType {
     },
     /// A file.
     Blob,
-    /// A list of primitives of one type.
+    /// A list of primitives of one type, replaced whole: concurrent edits conflict.
     List {
+        /// The type of each item.
+        item: PrimitiveType,
+    },
+    /// Long text that several people may edit at once: edits merge and never conflict.
+    Document,
+    /// A list of primitives that several people may edit at once: edits merge and never conflict.
+    Sequence {
         /// The type of each item.
         item: PrimitiveType,
     },
@@ -459,12 +466,21 @@ impl FieldType {
             Self::Reference { .. } => "reference",
             Self::Blob => "blob",
             Self::List { .. } => "list",
+            Self::Document => "document",
+            Self::Sequence { .. } => "sequence",
         }
     }
 
-    /// Whether `value` is of this type. A field reference fits every type: what it leads to is checked where it is read.
+    /// Whether fields of this type are edited, not set: their edits merge and never conflict.
+    pub fn merges(&self) -> bool {
+        matches!(self, Self::Document | Self::Sequence { .. })
+    }
+
+    /// Whether `value` is of this type. A field reference fits every type that is set: what it leads to is checked where
+    /// it is read. Nothing fits a type that is edited instead.
     pub fn admits(&self, value: &Value) -> bool {
         match (self, value) {
+            (Self::Document | Self::Sequence { .. }, _) => false,
             (_, Value::FieldRef(_))
             | (Self::Text, Value::Text(_))
             | (Self::Integer, Value::Integer(_))

@@ -11,7 +11,9 @@ use openprod_model::clock::Hlc;
 use openprod_model::codec::{self, DecodeError};
 use openprod_model::identity::Keys;
 use openprod_model::ids::{ActorId, BlobHash, BundleId, Digest, EdgeId, EntityId, OpId, OpRef, WorkspaceId};
-use openprod_model::operation::{Basis, ColumnAt, EdgeEnds, FacetAt, FieldAt, Operation, PositionAt, RawOp};
+use openprod_model::operation::{
+    Basis, ColumnAt, ColumnRef, EdgeEnds, FacetAt, FieldAt, MappingAt, Operation, PairAt, PositionAt, RawOp,
+};
 use openprod_model::schema::{ColumnSpec, TableSpec};
 use openprod_model::value::{
     BlobRef, Date, DateTime, Duration, FieldRef, FieldType, Float, List, Name, Primitive, PrimitiveType, Text, Value,
@@ -153,6 +155,26 @@ fn every_operation() -> Vec<Operation> {
     ]
 }
 
+/// The kinds of the second version. The bundle's golden file holds those of the first.
+fn later_operations() -> Vec<Operation> {
+    let field = || vec![FieldAt { entity: entity(1), table: name("cues"), field: name("label"), basis: basis() }];
+    let pair = || vec![PairAt { one: entity(1), other: entity(2), basis: basis() }];
+    let mapping = || MappingAt {
+        one: ColumnRef { table: name("contacts"), column: name("name") },
+        other: ColumnRef { table: name("schedule"), column: name("attendee") },
+        basis: basis(),
+    };
+    vec![
+        Operation::ApplyCrdt { at: field(), update: vec![1, 2, 3] },
+        Operation::ClearAndAdd { at: field(), update: vec![4, 5] },
+        Operation::MergeEntities { at: pair() },
+        Operation::SplitEntity { at: pair() },
+        Operation::ConfirmFieldMapping { at: mapping() },
+        Operation::RejectFieldMapping { at: mapping() },
+        Operation::RevokeFieldMapping { at: mapping() },
+    ]
+}
+
 fn keys() -> Keys {
     Keys::from_seed(&[42; 32])
 }
@@ -189,11 +211,13 @@ fn every_value_keeps_its_bytes() {
     }
     golden("values", &codec::encode(&every_value()));
     golden("types", &codec::encode(&every_type()));
+    let merging = [FieldType::Document, FieldType::Sequence { item: PrimitiveType::Text }];
+    golden("types_2", &codec::encode(&merging.to_vec()));
 }
 
 #[test]
 fn every_operation_keeps_its_bytes_and_its_kind() {
-    let operations = every_operation();
+    let operations = [every_operation(), later_operations()].concat();
     let mut kinds: Vec<u16> = operations.iter().map(Operation::kind).collect();
     kinds.sort_unstable();
     let known: Vec<u16> = Operation::KINDS.iter().map(|(kind, _)| *kind).collect();

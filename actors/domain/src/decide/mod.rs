@@ -8,7 +8,7 @@ mod members;
 mod records;
 mod tables;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use openprod_model::bundle::{BundleKind, MAX_OPS, Stamp};
 use openprod_model::ids::{ActorId, EdgeId, EntityId, OpRef};
@@ -219,46 +219,57 @@ impl Planner<'_> {
 
     /// What this write says that its author knew of `cell` (I-5).
     fn basis(&self, cell: &Cell) -> Decision<Basis> {
+        let mut bases = self.bases(std::slice::from_ref(cell))?;
+        Ok(bases.pop().expect("one cell has one basis"))
+    }
+
+    /// What a write of several cells that read as one says that its author knew of each: they conflict as one, and are
+    /// decided as one.
+    fn bases(&self, cells: &[Cell]) -> Decision<Vec<Basis>> {
+        let mut known = Vec::new();
+        for cell in cells {
+            known.push(self.known(cell)?);
+        }
+        let standing = united(known.iter().flat_map(|known| &known.standing));
+        let based = known.iter().all(|known| known.based);
+        let seen = united(known.iter().flat_map(|known| known.standing.iter().filter(|tip| known.seen(tip))));
+        let conflicting = register::in_conflict(&cells[0], if based { &seen } else { &standing });
+        let closes = conflicting && !self.automatic && (based || self.stance == Stance::Decide);
+        let equal = register::equal_to_shown(&cells[0], &standing);
+        let each = known.into_iter().map(|known| {
+            let cautious = if based { self.automatic } else { self.automatic || self.stance != Stance::Decide };
+            let mut preds = known.preds;
+            preds.retain(|op| !cautious || equal.contains(op) || known.own.contains(op));
+            preds.sort_unstable();
+            preds.dedup();
+            Basis { preds, restores: None, decision: closes }
+        });
+        Ok(each.collect())
+    }
+
+    fn known(&self, cell: &Cell) -> Decision<Known> {
         let standing = self.view().tips(cell)?;
-        let own = standing.iter().map(|tip| tip.op).filter(|op| self.planned.contains(op));
-        let own: Vec<OpRef> = own.collect();
-        let Some(mut seen) = self.seen.seen(cell)? else {
-            return Ok(self.basis_without_base(cell, &standing));
-        };
-        if self.stance == Stance::IfUnchanged {
-            refuse_changed(cell, &standing, &seen, &own)?;
+        let own: Vec<OpRef> = standing.iter().map(|tip| tip.op).filter(|op| self.planned.contains(op)).collect();
+        let seen = self.seen.seen(cell)?;
+        let based = seen.is_some();
+        let mut preds = seen.unwrap_or_else(|| standing.iter().map(|tip| tip.op).collect());
+        if based && self.stance == Stance::IfUnchanged {
+            refuse_changed(cell, &standing, &preds, &own)?;
         }
-        let known: Vec<Tip> =
-            standing.iter().filter(|tip| seen.contains(&tip.op) || own.contains(&tip.op)).cloned().collect();
-        let conflicting = register::in_conflict(cell, &known);
-        if self.automatic {
-            let equal = register::equal_to_shown(cell, &standing);
-            seen.retain(|op| equal.contains(op));
-        }
-        seen.extend(own);
-        seen.sort_unstable();
-        seen.dedup();
-        Ok(Basis { preds: seen, restores: None, decision: conflicting && !self.automatic })
+        preds.extend(&own);
+        Ok(Known { standing, own, preds, based })
     }
 
-    fn basis_without_base(&self, cell: &Cell, standing: &[Tip]) -> Basis {
-        let conflicting = register::in_conflict(cell, standing);
-        if self.stance == Stance::Decide && !self.automatic {
-            let preds = standing.iter().map(|tip| tip.op).collect();
-            return Basis { preds, restores: None, decision: conflicting };
-        }
-        Basis { preds: register::equal_to_shown(cell, standing), restores: None, decision: false }
-    }
-
-    fn opened(&mut self) -> Decision<Vec<(Cell, Vec<Tip>)>> {
-        let mut touched = std::mem::take(&mut self.touched);
-        touched.sort_unstable();
-        touched.dedup();
+    fn opened(&self) -> Decision<Vec<(Cell, Vec<Tip>)>> {
+        let (view, touched) = (self.view(), &self.touched);
+        let unions = view.unions()?;
+        let first = |cell: &Cell| unions.cells(cell).swap_remove(0);
+        let touched: BTreeSet<Cell> = touched.iter().map(first).collect();
         let mut opened = Vec::new();
         for cell in touched {
-            let tips = self.view().tips(&cell)?;
-            if register::in_conflict(&cell, &tips) {
-                opened.push((cell, tips));
+            let reading = read::united(&view, cell)?;
+            if reading.in_conflict() {
+                opened.push((reading.cell, reading.tips));
             }
         }
         Ok(opened)
@@ -277,6 +288,31 @@ impl Planner<'_> {
         self.tables.push((name.clone(), table.clone()));
         Ok(table)
     }
+}
+
+/// What the author of a write knew of one of its cells.
+struct Known {
+    standing: Vec<Tip>,
+    /// Of those, what this very request wrote.
+    own: Vec<OpRef>,
+    /// The writes that the author had seen, those of this request included.
+    preds: Vec<OpRef>,
+    /// Whether that follows from a base, or is only what stands now.
+    based: bool,
+}
+
+impl Known {
+    fn seen(&self, tip: &Tip) -> bool {
+        self.preds.contains(&tip.op)
+    }
+}
+
+/// Writes of several cells as one register: each op once, in canonical order.
+fn united<'a>(tips: impl Iterator<Item = &'a Tip>) -> Vec<Tip> {
+    let mut tips: Vec<Tip> = tips.cloned().collect();
+    tips.sort_by_key(Tip::order);
+    tips.dedup_by_key(|tip| tip.op);
+    tips
 }
 
 fn refuse_changed(cell: &Cell, standing: &[Tip], seen: &[OpRef], own: &[OpRef]) -> Decision<()> {

@@ -1,7 +1,7 @@
 //! Records and fields: creating, changing, adding to tables, removing.
 
 use openprod_model::ids::{EntityId, OpRef};
-use openprod_model::operation::{FacetAt, FieldAt, Operation};
+use openprod_model::operation::{Basis, FacetAt, FieldAt, Operation};
 use openprod_model::refusal::{Reason, Refusal};
 use openprod_model::value::{FieldRef, FieldType, Name, Value};
 
@@ -65,7 +65,7 @@ impl Planner<'_> {
             return Ok(());
         }
         let cell = Cell::Field { table: table.key.clone(), entity, field: column.key.clone() };
-        if read::cell(&self.view(), cell)?.content().is_some_and(|content| *content != Content::Absent) {
+        if read::united(&self.view(), cell)?.content().is_some_and(|content| *content != Content::Absent) {
             return Ok(());
         }
         match &column.spec.default {
@@ -112,11 +112,11 @@ impl Planner<'_> {
         if let Value::FieldRef(target) = value {
             self.check_reference(&own, column, target, place)?;
             let at = self.field_at(own)?;
-            return self.push(Operation::SetFieldReference { at: vec![at], target: target.clone() });
+            return self.push(Operation::SetFieldReference { at, target: target.clone() });
         }
         let target = self.through_references(own, place)?;
         let at = self.field_at(target)?;
-        self.push(Operation::SetField { at: vec![at], value: value.clone() })
+        self.push(Operation::SetField { at, value: value.clone() })
     }
 
     fn clear_field(&mut self, table: &Table, column: &Column, entity: EntityId) -> Decision<()> {
@@ -125,13 +125,15 @@ impl Planner<'_> {
         }
         let own = FieldRef { entity, table: table.key.clone(), field: column.key.clone() };
         let at = self.field_at(own)?;
-        self.push(Operation::ClearField { at: vec![at] })
+        self.push(Operation::ClearField { at })
     }
 
-    fn field_at(&self, field: FieldRef) -> Decision<FieldAt> {
+    /// The field, with all registers that read as one with it.
+    fn field_at(&self, field: FieldRef) -> Decision<Vec<FieldAt>> {
         let FieldRef { entity, table, field } = field;
-        let basis = self.basis(&Cell::Field { table: table.clone(), entity, field: field.clone() })?;
-        Ok(FieldAt { entity, table, field, basis })
+        let cells = read::written_with(&self.view(), &Cell::Field { table, entity, field })?;
+        let bases = self.bases(&cells)?;
+        Ok(cells.into_iter().zip(bases).filter_map(|(cell, basis)| field_at(cell, basis)).collect())
     }
 
     /// The field that an edit of `own` writes: what it refers to, if it refers to another.
@@ -139,7 +141,7 @@ impl Planner<'_> {
         let mut field = own;
         for _ in 0..=MAX_REFERENCE_STEPS {
             let cell = Cell::Field { table: field.table.clone(), entity: field.entity, field: field.field.clone() };
-            match read::cell(&self.view(), cell)?.content() {
+            match read::united(&self.view(), cell)?.content() {
                 Some(Content::Value(Value::FieldRef(next))) => field = next.clone(),
                 _ => return Ok(field),
             }
@@ -220,7 +222,7 @@ impl Planner<'_> {
         if tables.len() == 1 {
             seen.extend(self.seen_edges(entity)?);
         }
-        let at = vec![self.facet_at(entity, table.key)?];
+        let at = self.facets_at(entity, &table.key)?;
         self.push(Operation::DetachFacet { at, seen })
     }
 
@@ -233,18 +235,27 @@ impl Planner<'_> {
         let mut at = Vec::new();
         for table in tables {
             seen.extend(self.seen_fields(&table, entity)?);
-            at.push(self.facet_at(entity, table)?);
+            at.extend(self.facets_at(entity, &table)?);
         }
         self.push(Operation::DeleteEntity { at, seen })
     }
 
-    fn facet_at(&self, entity: EntityId, table: Name) -> Decision<FacetAt> {
-        let basis = self.basis(&Cell::Facet { table: table.clone(), entity })?;
-        Ok(FacetAt { entity, table, basis })
+    /// The record's membership of a table, under each id that is attached to it.
+    fn facets_at(&self, entity: EntityId, table: &Name) -> Decision<Vec<FacetAt>> {
+        let mut facets = Vec::new();
+        for entity in read::ids_in(&self.view(), table, entity)? {
+            let basis = self.basis(&Cell::Facet { table: table.clone(), entity })?;
+            facets.push(FacetAt { entity, table: table.clone(), basis });
+        }
+        Ok(facets)
     }
 
     fn seen_fields(&self, table: &Name, entity: EntityId) -> Decision<Vec<OpRef>> {
-        self.seen_of(&read::hanging_on(&self.view(), table, entity)?)
+        let mut seen = Vec::new();
+        for entity in read::ids_in(&self.view(), table, entity)? {
+            seen.extend(self.seen_of(&read::hanging_on(&self.view(), table, entity)?)?);
+        }
+        Ok(seen)
     }
 
     /// The tips of an entity's edges and of their properties, as far as the author had seen them.
@@ -274,6 +285,11 @@ impl Planner<'_> {
         }
         Ok(all)
     }
+}
+
+fn field_at(cell: Cell, basis: Basis) -> Option<FieldAt> {
+    let Cell::Field { table, entity, field } = cell else { return None };
+    Some(FieldAt { entity, table, field, basis })
 }
 
 fn column<'a>(table: &'a Table, name: &Name, place: &str) -> Result<&'a Column, Refusal> {

@@ -392,6 +392,9 @@ impl View for Unindexed<'_> {
     fn entries(&self, _: &KeyRange) -> Option<Reading<'_, Vec<u8>>> {
         None
     }
+    fn unions(&self) -> Read<std::sync::Arc<crate::unions::Unions>> {
+        self.0.unions()
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -1,10 +1,11 @@
 //! Snapshots: one revision of the state, held by a read transaction, and the past as far as the log remembers it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use openprod_domain::cell::{Cell, KeyRange, Tip};
 use openprod_domain::fold;
+use openprod_domain::unions::Unions;
 use openprod_domain::view::{History, Moment, Read, ReadFailure, Reading, View};
 use openprod_messages::log::{LogReader, Stored};
 use openprod_messages::snapshot::{Counts, Snapshot, StateHash, Written};
@@ -30,6 +31,7 @@ pub(super) struct Snap {
     log: Arc<dyn LogReader>,
     pub(super) health: Arc<Health>,
     at_hand: Mutex<VecDeque<(Position, Arc<Bundle>)>>,
+    unions: OnceLock<Arc<Unions>>,
 }
 
 impl Snap {
@@ -50,6 +52,7 @@ impl Snap {
             log,
             health,
             at_hand: Mutex::default(),
+            unions: OnceLock::new(),
         })
     }
 
@@ -184,6 +187,14 @@ impl View for Snap {
             Err(error) => return Some(Box::new(std::iter::once(Err(self.health.failed(&error.into()))))),
         };
         Some(Box::new(rows.map(|row| self.sound(row.map(|(key, _)| key.value().to_vec()).map_err(Into::into)))))
+    }
+
+    fn unions(&self) -> Read<Arc<Unions>> {
+        if let Some(unions) = self.unions.get() {
+            return Ok(Arc::clone(unions));
+        }
+        let unions = Arc::new(Unions::of(self)?);
+        Ok(Arc::clone(self.unions.get_or_init(|| unions)))
     }
 }
 

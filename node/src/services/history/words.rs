@@ -4,7 +4,7 @@ use openprod_domain::cell::Cell;
 use openprod_domain::view::{Read, View};
 use openprod_domain::{describe, read};
 use openprod_model::ids::EntityId;
-use openprod_model::operation::{FacetAt, FieldAt, Operation};
+use openprod_model::operation::{FacetAt, FieldAt, MappingAt, Operation, PairAt};
 use openprod_model::value::Name;
 
 /// What `operation` does, as `view` names things.
@@ -35,6 +35,10 @@ pub(super) fn of(view: &dyn View, operation: &Operation) -> Read<String> {
         }
         Operation::ClearEdgeProperty { edge, property, .. } => format!("Clear {property} of edge {edge}"),
         Operation::MoveOrderedEdge { to } => format!("Move edge {}", to.edge),
+        Operation::ApplyCrdt { at, .. } => format!("Edit {}", fields(view, at)?),
+        Operation::ClearAndAdd { at, .. } => format!("Replace {}", fields(view, at)?),
+        Operation::MergeEntities { at } => format!("Merge {}", pairs(view, at, "with")?),
+        Operation::SplitEntity { at } => format!("Split {}", pairs(view, at, "from")?),
         Operation::RebalanceOrderedEdges { to } => format!("Renumber the places of {} edges", to.len()),
         other => of_workspace(view, other)?,
     })
@@ -60,6 +64,9 @@ fn of_workspace(view: &dyn View, operation: &Operation) -> Read<String> {
             let why = if why.as_str().is_empty() { String::new() } else { format!(": {}", plain(why.as_str())) };
             format!("Remove {}{why}", actor(view, *member)?)
         }
+        Operation::ConfirmFieldMapping { at } => format!("Map {}", mapping(at)),
+        Operation::RejectFieldMapping { at } => format!("Reject the mapping of {}", mapping(at)),
+        Operation::RevokeFieldMapping { at } => format!("Revoke the mapping of {}", mapping(at)),
         Operation::NameActor { actor, name, .. } => format!("Call {} {}", actor.short(), plain(name.as_str())),
         _ => describe_kind(operation),
     })
@@ -89,6 +96,16 @@ fn fields(view: &dyn View, at: &[FieldAt]) -> Read<String> {
     let Some(first) = at.first() else { return Ok("nothing".to_owned()) };
     let cell = Cell::Field { table: first.table.clone(), entity: first.entity, field: first.field.clone() };
     describe::cell_on(view, &cell)
+}
+
+fn pairs(view: &dyn View, at: &[PairAt], joint: &str) -> Read<String> {
+    let Some(first) = at.first() else { return Ok("nothing".to_owned()) };
+    let more = if at.len() > 1 { format!(" and {} more", counted(at.len() - 1, "pair")) } else { String::new() };
+    Ok(format!("{} {joint} {}{more}", anywhere(view, first.one)?, anywhere(view, first.other)?))
+}
+
+fn mapping(at: &MappingAt) -> String {
+    format!("{} of {} and {} of {}", at.one.column, at.one.table, at.other.column, at.other.table)
 }
 
 fn record(view: &dyn View, table: &Name, entity: EntityId) -> Read<String> {

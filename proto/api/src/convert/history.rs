@@ -3,11 +3,12 @@
 use openprod_domain::cell::{Cell, Content};
 use openprod_model::bundle::{BundleKind, Header, Source};
 use openprod_model::ids::{BundleId, Digest, Position};
+use openprod_model::operation::ColumnRef;
 use openprod_model::refusal::{Reason, Refusal};
 use openprod_model::value::Text;
 
 use super::ids::{bytes, hex, id};
-use super::path::{known, name, or_empty, part, required, text};
+use super::path::{known, name, or_empty, part, required, required_part, text};
 use crate::v1;
 
 /// A BLAKE3 hash has 32 bytes, or none are given.
@@ -168,6 +169,10 @@ impl From<&Cell> for v1::Cell {
             Cell::Setting { setting } => Kind::Setting(setting.to_string()),
             Cell::Member { member } => Kind::Member(member.to_string()),
             Cell::ActorName { actor } => Kind::ActorName(actor.to_string()),
+            Cell::Merge { low, high } => Kind::Merge(api::Merge { one: low.to_string(), other: high.to_string() }),
+            Cell::Mapping { low, high } => {
+                Kind::Mapping(api::Mapping { one: Some(low.into()), other: Some(high.into()) })
+            }
         };
         Self { kind: Some(kind) }
     }
@@ -188,6 +193,8 @@ impl TryFrom<v1::Cell> for Cell {
             Kind::Setting(setting) => Self::Setting { setting: name(&setting, "setting")? },
             Kind::Member(member) => Self::Member { member: id(&member, "member")? },
             Kind::ActorName(actor) => Self::ActorName { actor: id(&actor, "actor_name")? },
+            Kind::Merge(pair) => Self::merge(id(&pair.one, "merge.one")?, id(&pair.other, "merge.other")?),
+            Kind::Mapping(pair) => part(pair, "mapping")?,
         })
     }
 }
@@ -196,6 +203,26 @@ impl TryFrom<v1::cell::Column> for Cell {
     type Error = Refusal;
     fn try_from(cell: v1::cell::Column) -> Result<Self, Refusal> {
         Ok(Self::Column { table: name(&cell.table, "table")?, column: name(&cell.column, "column")? })
+    }
+}
+
+impl From<&ColumnRef> for v1::cell::Column {
+    fn from(column: &ColumnRef) -> Self {
+        Self { table: column.table.to_string(), column: column.column.to_string() }
+    }
+}
+
+impl TryFrom<v1::cell::Column> for ColumnRef {
+    type Error = Refusal;
+    fn try_from(column: v1::cell::Column) -> Result<Self, Refusal> {
+        Ok(Self { table: name(&column.table, "table")?, column: name(&column.column, "column")? })
+    }
+}
+
+impl TryFrom<v1::cell::Mapping> for Cell {
+    type Error = Refusal;
+    fn try_from(pair: v1::cell::Mapping) -> Result<Self, Refusal> {
+        Ok(Self::mapping(required_part(pair.one, "one")?, required_part(pair.other, "other")?))
     }
 }
 
@@ -238,6 +265,8 @@ pub fn cell_content(cell: &Cell, content: &Content) -> v1::CellContent {
             Said::Column(super::reading::column(key, spec))
         }
         Content::Name(name) => Said::Name(name.to_string()),
+        Content::Rejected => Said::Rejected(true),
+        Content::Edit(update) => Said::Edit(update.clone()),
     };
     v1::CellContent { content: Some(said) }
 }

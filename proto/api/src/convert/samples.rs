@@ -4,6 +4,7 @@ use openprod_domain::cell::Cell;
 use openprod_domain::command::{Command, NewColumn, Place, Request, Stance, TableChange};
 use openprod_model::bundle::{BundleKind, Source};
 use openprod_model::ids::{ActorId, BlobHash, CommandId, EdgeId, EntityId, Position, SessionId, WorkspaceId};
+use openprod_model::operation::ColumnRef;
 use openprod_model::value::{
     BlobRef, Date, DateTime, Duration, FieldRef, FieldType, Float, List, Name, Primitive, PrimitiveType, Text, Value,
 };
@@ -119,6 +120,8 @@ pub(super) fn field_type() -> impl Strategy<Value = FieldType> {
         vec(name(), 0..4).prop_map(|values| FieldType::Enum { values }),
         of(name()).prop_map(|table| FieldType::Reference { table }),
         proptest::sample::select(items.to_vec()).prop_map(|item| FieldType::List { item }),
+        Just(FieldType::Document),
+        proptest::sample::select(items.to_vec()).prop_map(|item| FieldType::Sequence { item }),
     ]
 }
 
@@ -255,6 +258,10 @@ pub(super) fn execution() -> impl Strategy<Value = Execution> {
     (workspace, of(actor()), request()).prop_map(|(workspace, actor, request)| Execution { workspace, actor, request })
 }
 
+fn column_ref() -> impl Strategy<Value = ColumnRef> {
+    (name(), name()).prop_map(|(table, column)| ColumnRef { table, column })
+}
+
 /// Any cell.
 pub(super) fn cell() -> impl Strategy<Value = Cell> {
     prop_oneof![
@@ -268,5 +275,7 @@ pub(super) fn cell() -> impl Strategy<Value = Cell> {
         name().prop_map(|setting| Cell::Setting { setting }),
         actor().prop_map(|member| Cell::Member { member }),
         actor().prop_map(|actor| Cell::ActorName { actor }),
+        (entity(), entity()).prop_map(|(one, other)| Cell::merge(one, other)),
+        (column_ref(), column_ref()).prop_map(|(one, other)| Cell::mapping(one, other)),
     ]
 }

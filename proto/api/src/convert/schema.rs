@@ -24,6 +24,8 @@ impl From<&FieldType> for v1::FieldType {
                 Self { reference_table: or_empty(table.as_ref()), ..plain(v1::DataType::Reference) }
             }
             FieldType::List { item } => Self { item: item_type(*item).into(), ..plain(v1::DataType::List) },
+            FieldType::Document => plain(v1::DataType::Document),
+            FieldType::Sequence { item } => Self { item: item_type(*item).into(), ..plain(v1::DataType::Sequence) },
         }
     }
 }
@@ -48,6 +50,8 @@ impl TryFrom<v1::FieldType> for FieldType {
                 Self::Reference { table: optional_name(&field_type.reference_table, "reference_table")? }
             }
             v1::DataType::List => Self::List { item: item_of(known(field_type.item, "item")?)? },
+            v1::DataType::Document => Self::Document,
+            v1::DataType::Sequence => Self::Sequence { item: item_of(known(field_type.item, "item")?)? },
         })
     }
 }
@@ -57,7 +61,7 @@ fn check_extras(field_type: &v1::FieldType, data: v1::DataType) -> Result<(), Re
     let extras = [
         (!field_type.enum_values.is_empty(), v1::DataType::Enum, "enum_values", "an enum"),
         (!field_type.reference_table.is_empty(), v1::DataType::Reference, "reference_table", "a reference"),
-        (field_type.item != 0, v1::DataType::List, "item", "a list"),
+        (field_type.item != 0 && data != v1::DataType::Sequence, v1::DataType::List, "item", "a list or sequence"),
     ];
     match extras.into_iter().find(|(given, of, _, _)| *given && *of != data) {
         Some((_, _, at, what)) => Err(Refusal::new(Reason::InvalidRequest, format!("Only {what} has `{at}`.")).at(at)),
@@ -87,7 +91,12 @@ fn item_of(data: v1::DataType) -> Result<PrimitiveType, Refusal> {
         v1::DataType::Datetime => PrimitiveType::DateTime,
         v1::DataType::Duration => PrimitiveType::Duration,
         v1::DataType::Unspecified => return Err(lacks_type("item")),
-        v1::DataType::Enum | v1::DataType::Reference | v1::DataType::Blob | v1::DataType::List => {
+        v1::DataType::Enum
+        | v1::DataType::Reference
+        | v1::DataType::Blob
+        | v1::DataType::List
+        | v1::DataType::Document
+        | v1::DataType::Sequence => {
             let message = "The items of a list may be neither enums, references, files nor lists.";
             return Err(Refusal::new(Reason::InvalidRequest, message).at("item"));
         }
