@@ -118,7 +118,9 @@ impl Service for WorkspaceService {
             workspace: imported.workspace.to_string(),
             name: imported.name,
             revision: imported.revision.0,
-            new_bundles: imported.bundles,
+            new_bundles: imported.new,
+            known_bundles: imported.known,
+            refused_bundles: imported.quarantined,
         }))
     }
 }

@@ -1,4 +1,8 @@
-//! Taking in a workspace file: a new workspace, filled bundle by bundle through the oplog's own checks.
+//! Taking in a workspace file: bundle by bundle, through the oplog's own checks.
+//!
+//! Where the node has no such workspace, it makes one: all of the file or nothing. Where it has, the file's history is
+//! joined with the one that is here, as if a peer had sent it: what is new is added, what does not stand up to its
+//! checks goes into quarantine. So two nodes without a network meet by a stick.
 
 use std::io::Read;
 
@@ -33,8 +37,12 @@ pub struct Imported {
     pub name: String,
     /// The end of its log here.
     pub revision: Position,
-    /// How many bundles it holds.
-    pub bundles: u64,
+    /// How many of the file's bundles were new here.
+    pub new: u64,
+    /// How many were here already.
+    pub known: u64,
+    /// How many went into quarantine.
+    pub quarantined: u64,
 }
 
 /// What the reading thread tells.
@@ -45,8 +53,7 @@ enum Told {
     Broke(FileError),
 }
 
-/// Takes in `file`, called `source` where it is mentioned. All or nothing: a file that is not whole, or whose bundles
-/// do not stand up to their checks, leaves nothing behind.
+/// Takes in `file`, called `source` where it is mentioned.
 pub async fn import<R: Read + Send + 'static>(node: &Node, file: R, source: &str) -> Result<Imported, CommandError> {
     let (tell, mut told) = mpsc::channel(AHEAD);
     node.env.spawner.run(Box::new(move || read(file, &tell)));
@@ -55,12 +62,22 @@ pub async fn import<R: Read + Send + 'static>(node: &Node, file: R, source: &str
         Some(Told::Broke(error)) => return Err(broken(&error)),
         _ => return Err(CommandError::Unavailable("The file was not read.".to_owned())),
     };
-    let workspace = node.make(manifest.workspace).await.map_err(there_already)?;
-    match fill(&workspace, &manifest, &mut told, source).await {
+    match node.workspace(manifest.workspace) {
+        Ok(present) => join(&present, told, source).await,
+        Err(refusal) if refusal.reason == Reason::UnknownWorkspace => found(node, &manifest, told, source).await,
+        Err(down) => Err(down.into()),
+    }
+}
+
+/// Makes a workspace of the file. All or nothing: a file that is not whole, or whose bundles do not stand up to their
+/// checks, leaves nothing behind.
+async fn found(node: &Node, manifest: &Manifest, told: Telling, source: &str) -> Result<Imported, CommandError> {
+    let workspace = node.make(manifest.workspace).await?;
+    match fill(&workspace, manifest, told, source).await {
         Ok(revision) => {
             node.list_made(&workspace)?;
             let name = name_of(&workspace);
-            Ok(Imported { workspace: workspace.id, name, revision, bundles: manifest.bundles })
+            Ok(Imported { workspace: workspace.id, name, revision, new: manifest.bundles, known: 0, quarantined: 0 })
         }
         Err(error) => {
             workspace.close().await;
@@ -69,6 +86,38 @@ pub async fn import<R: Read + Send + 'static>(node: &Node, file: R, source: &str
         }
     }
 }
+
+/// Adds what is new to a workspace that is here already. Each bundle stands or falls by itself, so a file that breaks
+/// off has still brought what came before.
+async fn join(workspace: &Workspace, mut told: Telling, source: &str) -> Result<Imported, CommandError> {
+    let mut offered = Offered::default();
+    if let Err(error) = offer_all(&mut offered, workspace, &mut told, source).await {
+        return Err(partly(&offered, error));
+    }
+    shown(workspace, offered.through).await?;
+    Ok(Imported {
+        workspace: workspace.id,
+        name: name_of(workspace),
+        revision: offered.through,
+        new: offered.new,
+        known: offered.total.saturating_sub(offered.new + offered.quarantined() + offered.waiting),
+        quarantined: offered.quarantined() + offered.waiting,
+    })
+}
+
+/// What a file that broke off has brought all the same.
+fn partly(offered: &Offered, error: CommandError) -> CommandError {
+    match error {
+        CommandError::Refused(refusal) if offered.new > 0 => {
+            let next = format!("{} bundles before that were taken in. Take in a whole copy of the file.", offered.new);
+            refusal.next(next).into()
+        }
+        other => other,
+    }
+}
+
+/// What the reading thread tells, as it comes.
+type Telling = mpsc::Receiver<Told>;
 
 /// Reads the file on a thread where that may block. Ends early if nobody listens any more.
 fn read(file: impl Read, tell: &mpsc::Sender<Told>) {
@@ -96,65 +145,96 @@ fn read(file: impl Read, tell: &mpsc::Sender<Told>) {
     }
 }
 
-/// Hands the file's bundles to the oplog, and waits until the state shows them.
+/// Hands the file's bundles to the oplog of a new workspace, and waits until the state shows them.
 async fn fill(
     workspace: &Workspace,
     manifest: &Manifest,
-    told: &mut mpsc::Receiver<Told>,
+    mut told: Telling,
     source: &str,
 ) -> Result<Position, CommandError> {
-    let mut waiting = Waiting::default();
-    loop {
-        match told.recv().await {
-            Some(Told::Batch(batch)) => waiting.offer(workspace, batch, source).await?,
-            Some(Told::Ends) => break,
-            Some(Told::Broke(error)) => return Err(broken(&error)),
-            Some(Told::Begins(_)) | None => return Err(CommandError::Unavailable("The file was not read.".to_owned())),
-        }
+    let mut offered = Offered::default();
+    offer_all(&mut offered, workspace, &mut told, source).await?;
+    if offered.waiting > 0 || !offered.suspects.is_empty() {
+        return Err(not_standing(&offered.suspects, workspace));
     }
-    waiting.once_more(workspace, source).await?;
-    let end = workspace.log.tail().map_err(|failure| CommandError::Unavailable(failure.to_string()))?.position;
-    if end.0 != manifest.bundles {
-        let message = format!("Only {end} of the file's {} bundles stand up to their checks.", manifest.bundles);
+    if offered.through.0 != manifest.bundles {
+        let message =
+            format!("Only {} of the file's {} bundles stand up to their checks.", offered.through, manifest.bundles);
         return Err(Refusal::new(Reason::BadBundle, message).next(OTHER_COPY).into());
     }
-    shown(workspace, end).await?;
-    Ok(end)
+    shown(workspace, offered.through).await?;
+    Ok(offered.through)
 }
 
 const OTHER_COPY: &str = "Nothing was taken in. Export the workspace again where it came from, and try that file.";
 
-/// Batches of which something was not taken: a bundle may need one of its author further on that vouches for it.
+/// What was handed to the oplog, and what came of it.
 #[derive(Default)]
-struct Waiting {
-    bundles: Vec<Vec<u8>>,
-    bytes: usize,
+struct Offered {
+    /// Bundles in the file so far.
+    total: u64,
+    /// Bundles appended.
+    new: u64,
+    /// Bundles that need others which are not here.
+    waiting: u64,
+    /// Numbers in the quarantine.
+    suspects: Vec<u64>,
+    /// The end of the log.
+    through: Position,
+    /// Batches of which something was not taken: a bundle may need one of its author further on that vouches for it.
+    again: Vec<Vec<u8>>,
+    again_bytes: usize,
 }
 
-impl Waiting {
+/// Offers every bundle of the file once, and those of batches that were not taken whole once more at the end.
+async fn offer_all(
+    offered: &mut Offered,
+    workspace: &Workspace,
+    told: &mut Telling,
+    source: &str,
+) -> Result<(), CommandError> {
+    loop {
+        match told.recv().await {
+            Some(Told::Batch(batch)) => offered.offer(workspace, batch, source).await?,
+            Some(Told::Ends) => return offered.once_more(workspace, source).await,
+            Some(Told::Broke(error)) => return Err(broken(&error)),
+            Some(Told::Begins(_)) | None => return Err(CommandError::Unavailable("The file was not read.".to_owned())),
+        }
+    }
+}
+
+impl Offered {
+    fn quarantined(&self) -> u64 {
+        u64::try_from(self.suspects.len()).unwrap_or(u64::MAX)
+    }
+
     async fn offer(&mut self, workspace: &Workspace, batch: Vec<Vec<u8>>, source: &str) -> Result<(), CommandError> {
+        self.total += u64::try_from(batch.len()).unwrap_or(u64::MAX);
         let (copy, size) = (batch.clone(), batch.iter().map(Vec::len).sum::<usize>());
         let admitted = admit(workspace, batch, source).await?;
+        (self.new, self.through) = (self.new + admitted.appended, admitted.through);
         if admitted.waiting == 0 && admitted.quarantined.is_empty() {
             return Ok(());
         }
-        self.bytes += size;
-        self.bundles.extend(copy);
-        if self.bytes > MAX_WAITING_BYTES {
-            return Err(not_standing(&admitted, workspace));
+        if self.again_bytes + size > MAX_WAITING_BYTES {
+            self.waiting += admitted.waiting;
+            self.suspects.extend(admitted.quarantined);
+            return Ok(());
         }
+        self.again_bytes += size;
+        self.again.extend(copy);
         Ok(())
     }
 
-    async fn once_more(self, workspace: &Workspace, source: &str) -> Result<(), CommandError> {
-        if self.bundles.is_empty() {
+    async fn once_more(&mut self, workspace: &Workspace, source: &str) -> Result<(), CommandError> {
+        if self.again.is_empty() {
             return Ok(());
         }
-        let admitted = admit(workspace, self.bundles, source).await?;
-        if admitted.waiting == 0 && admitted.quarantined.is_empty() {
-            return Ok(());
-        }
-        Err(not_standing(&admitted, workspace))
+        let admitted = admit(workspace, std::mem::take(&mut self.again), source).await?;
+        (self.new, self.through) = (self.new + admitted.appended, admitted.through);
+        self.waiting += admitted.waiting;
+        self.suspects.extend(admitted.quarantined);
+        Ok(())
     }
 }
 
@@ -171,8 +251,8 @@ async fn admit(workspace: &Workspace, bundles: Vec<Vec<u8>>, source: &str) -> Re
 }
 
 /// Says what is wrong with the first bundle that does not stand.
-fn not_standing(admitted: &Admitted, workspace: &Workspace) -> CommandError {
-    let why = admitted.quarantined.first().and_then(|number| {
+fn not_standing(suspects: &[u64], workspace: &Workspace) -> CommandError {
+    let why = suspects.first().and_then(|number| {
         let first = workspace.log.quarantined(*number, 1).ok()?.into_iter().next()?;
         Some(first.reason)
     });
@@ -200,16 +280,4 @@ fn broken(error: &FileError) -> CommandError {
         _ => OTHER_COPY,
     };
     Refusal::new(Reason::InvalidValue, sentence(&error.to_string())).next(next).into()
-}
-
-fn there_already(error: CommandError) -> CommandError {
-    match error {
-        CommandError::Refused(refusal) if refusal.reason == Reason::AlreadyExists => refusal
-            .next(
-                "Its history is not joined with the file's. Take the file in on another node, or restore it here \
-                   with `openprod restore`, which puts the present one aside.",
-            )
-            .into(),
-        other => other,
-    }
 }

@@ -3,6 +3,7 @@
 // What fails here is the test: a panic is the right report.
 #![allow(clippy::unwrap_used)]
 
+mod apart;
 mod conflicts;
 mod coverage;
 mod crash;

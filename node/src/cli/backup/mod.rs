@@ -156,12 +156,25 @@ async fn into_node(context: &Context, path: &Path) -> Result<(), CliError> {
     if let Ok(error) = failure.try_recv() {
         return Err(CliError::file(path, &error));
     }
-    let v1::ImportWorkspaceResponse { workspace, name, revision, new_bundles } = answer?;
+    taken_in(context, &answer?)
+}
+
+fn taken_in(context: &Context, answer: &v1::ImportWorkspaceResponse) -> Result<(), CliError> {
+    let v1::ImportWorkspaceResponse { workspace, name, revision, new_bundles, known_bundles, refused_bundles } = answer;
     if context.style == Style::Json {
-        return show(&json!({
+        show(&json!({
             "workspace": workspace, "name": name, "revision": revision, "new_bundles": new_bundles,
-        }));
+            "known_bundles": known_bundles, "refused_bundles": refused_bundles,
+        }))?;
+    } else {
+        let known = if *known_bundles > 0 { format!(", {known_bundles} were here already") } else { String::new() };
+        let name = openprod_domain::describe::escaped(name);
+        remark(&format!("Took in {name}: {new_bundles} new bundles{known}, revision {revision}."));
+        line(workspace)?;
     }
-    remark(&format!("Took in {name}: {new_bundles} new bundles, revision {revision}."));
-    line(&workspace)
+    match refused_bundles {
+        0 => Ok(()),
+        many => Err(CliError::partial(format!("{many} bundles of the file were not taken in."))
+            .next("`openprod quarantine list` tells which, and why.")),
+    }
 }

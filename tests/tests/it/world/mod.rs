@@ -100,6 +100,16 @@ impl World {
         show.map_or(person.clone(), |id| person.in_workspace(id))
     }
 
+    /// Somebody who takes Hamlet, as it is at the house, to a node of his own, and goes on working there.
+    pub(crate) async fn away(&self, name: &str) -> (Node, Person) {
+        let node = self.another_node(name).await;
+        let person = Person::arrives(&node, name, self.names.clone()).await;
+        let show = self.shows.lock().unwrap().get(HAMLET).cloned().expect("somebody founds Hamlet first");
+        show.founder.admits(&person).await;
+        brings_in(&person.client, show.founder.takes_out().await).await.unwrap();
+        (node, person.in_workspace(show.id))
+    }
+
     /// The lights go out: no process may clean up, and the node is started again.
     pub(crate) async fn pulls_the_plug(&mut self) {
         self.house.dies();

@@ -51,6 +51,24 @@ impl Person {
         pieces
     }
 
+    /// Exchanges with somebody at another node all that either has done, by a stick.
+    pub(crate) async fn meets(&self, other: &Self) {
+        let (mine, theirs) = (self.takes_out().await, other.takes_out().await);
+        for (person, file) in [(other, mine), (self, theirs)] {
+            let taken = brings_in(&person.client, file).await.unwrap();
+            assert_eq!(taken.refused_bundles, 0, "{taken:?}");
+        }
+    }
+
+    /// Asserts that everybody's node holds the same state, and that it stands up to every check.
+    pub(crate) async fn agrees_with(&self, others: &[&Self]) {
+        let own = self.finds_all_well().await;
+        for other in others {
+            let theirs = other.finds_all_well().await;
+            assert_eq!(theirs.state_hash, own.state_hash, "{} and {} see different states", self.name, other.name);
+        }
+    }
+
     /// The bundles that are not whole, or not taken in.
     pub(crate) async fn lists_quarantine(&self) -> Vec<v1::Quarantined> {
         self.reads(v1::ListQuarantineRequest::default()).await.items
