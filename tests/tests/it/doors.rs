@@ -27,6 +27,13 @@ async fn over_tcp_a_call_acts_as_the_owner_of_its_token() {
 }
 
 #[tokio::test]
+async fn a_port_that_the_system_chose_is_told_as_it_is() {
+    let world = World::with(Setup::on_tcp()).await;
+    let told = world.house.says("(gRPC; with a token)").await;
+    assert!(told.contains(&format!("http://{} ", world.house.address())), "{told}");
+}
+
+#[tokio::test]
 async fn without_a_token_or_with_a_wrong_one_nothing_is_told() {
     let world = World::with(Setup::on_tcp()).await;
     let mara = world.person("Mara").await;
