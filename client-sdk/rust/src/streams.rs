@@ -44,7 +44,8 @@ impl Workspace {
 }
 
 impl Client {
-    /// Takes in a workspace from the pieces of an exported file, each at most 1 MiB. The same file may be brought twice.
+    /// Takes in a workspace from the pieces of an exported file, each at most 1 MiB. One that the node has already is
+    /// refused with `ALREADY_EXISTS`, so that a retry after a lost answer changes nothing.
     pub async fn import_workspace<S>(&self, pieces: S) -> Result<v1::ImportWorkspaceResponse, Error>
     where
         S: Stream<Item = Vec<u8>> + Send + 'static,
