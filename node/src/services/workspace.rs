@@ -58,7 +58,7 @@ impl Service for WorkspaceService {
         let refused = |refusal: Refusal| status::refused(&refusal);
         let command: CommandId = ids::id(&asked.command_id, "command_id").map_err(refused)?;
         let founder: Option<ActorId> = ids::optional_id(&asked.founder, "founder").map_err(refused)?;
-        let founder = acting(caller, founder).map_err(refused)?;
+        let founder = super::acting(caller, founder, "founder")?;
         let (node, made) = (Arc::clone(&self.node), Arc::clone(&self.made));
         to_the_end(async move { create(&node, &made, command, founder, asked).await }).await.map(Response::new)
     }
@@ -155,17 +155,6 @@ async fn create(
         made.pop_front();
     }
     Ok(v1::CreateWorkspaceResponse { workspace, revision, replayed: false })
-}
-
-/// Who founds: whom the request names, else whom the token stands for; never anybody else by token.
-fn acting(caller: super::Caller, named: Option<ActorId>) -> Result<Option<ActorId>, Refusal> {
-    match (caller.actor, named) {
-        (Some(actor), Some(named)) if actor != named => {
-            let message = "The token of this call does not stand for the founder that it names.";
-            Err(Refusal::new(Reason::NotAMember, message).at("founder"))
-        }
-        (actor, named) => Ok(actor.or(named)),
-    }
 }
 
 fn again(before: &Made, asked: &v1::CreateWorkspaceRequest) -> Result<v1::CreateWorkspaceResponse, Refusal> {
