@@ -341,16 +341,24 @@ impl Desk {
         self.picture = None;
     }
 
-    pub(crate) async fn found(&mut self, name: Text, founder: ActorId, founder_name: Text, reply: Reply) {
+    pub(crate) async fn found(
+        &mut self,
+        command: CommandId,
+        name: Text,
+        founder: ActorId,
+        founder_name: Text,
+        reply: Reply,
+    ) {
+        let payload = *blake3::hash(&codec::encode(&name)).as_bytes();
+        let reply = match self.repeated(command, payload, founder, reply) {
+            Ok(reply) => reply,
+            Err(Repeated::Joined) => return,
+            Err(Repeated::Answered(answered)) => return send(answered.0, answered.1),
+        };
         match self.foundation(name, founder, founder_name).await {
             Ok(planned) => {
-                let waiting = Waiting {
-                    command: self.args.env.command(),
-                    payload: [0; 32],
-                    actor: founder,
-                    answer: planned.answer.clone(),
-                    replies: vec![reply],
-                };
+                let waiting =
+                    Waiting { command, payload, actor: founder, answer: planned.answer.clone(), replies: vec![reply] };
                 self.hand_over(planned, None, waiting);
             }
             Err(error) => send(reply, Err(error)),

@@ -170,6 +170,24 @@ async fn a_command_id_means_one_thing_for_ever() {
 }
 
 #[tokio::test]
+async fn a_command_id_makes_one_workspace_for_ever() {
+    let (mut world, mara) = desk().await;
+    let founder = mara.actor.to_string();
+    let asked = v1::CreateWorkspaceRequest { command_id: fresh_id(), name: "Macbeth".into(), founder };
+    let first = mara.client.workspaces().create_workspace(asked.clone()).await.unwrap().into_inner();
+    assert!(!first.replayed);
+    for restarts in 0..2 {
+        let again = mara.client.workspaces().create_workspace(asked.clone()).await.unwrap().into_inner();
+        assert_eq!(again, v1::CreateWorkspaceResponse { replayed: true, ..first.clone() }, "after {restarts} restarts");
+        let other = v1::CreateWorkspaceRequest { name: "Tosca".into(), ..asked.clone() };
+        let refused = mara.client.workspaces().create_workspace(other).await.unwrap_err();
+        wanted("AlreadyExists", "COMMAND_ID_REUSED", "command").is(&refused.into());
+        world.pulls_the_plug().await;
+        assert_eq!(mara.client.list_workspaces().await.unwrap().len(), 2);
+    }
+}
+
+#[tokio::test]
 async fn who_asks_to_be_refused_on_stale_knowledge_is_refused() {
     let (world, mara) = desk().await;
     let leo = world.person("Leo").await;
