@@ -8,7 +8,7 @@ use std::time::Duration;
 use openprod_messages::commands::{CommandError, CommandsMsg, Outcome};
 use openprod_messages::environment::Environment;
 use openprod_model::identity::Keys;
-use openprod_model::ids::{ActorId, WorkspaceId};
+use openprod_model::ids::{ActorId, CommandId, Position, WorkspaceId};
 use openprod_model::refusal::{Reason, Refusal};
 use openprod_model::value::Text;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -16,7 +16,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use crate::config::Config;
 use crate::environment;
 use crate::folder::{self, Folder, FolderError, FolderLock, LockError};
-use crate::identities::{Identities, IdentityError, key_at};
+use crate::identities::{Identities, Identity, IdentityError, key_at};
 use crate::manifest::{self, Manifest};
 use crate::migration;
 use crate::storage::{self, Stores};
@@ -69,6 +69,7 @@ pub struct Node {
     /// When it started, by its own clock, in milliseconds since 1970.
     pub started_ms: u64,
     workspaces: RwLock<BTreeMap<WorkspaceId, Slot>>,
+    creating: tokio::sync::Mutex<()>,
     supervisor: ActorRef<()>,
     _lock: FolderLock,
 }
@@ -87,6 +88,7 @@ impl Node {
             started_ms: env.clock.wall_ms(),
             identities: Arc::new(identities),
             workspaces: RwLock::default(),
+            creating: tokio::sync::Mutex::default(),
             config,
             folder,
             env,
@@ -127,8 +129,13 @@ impl Node {
         workspace::start(parts, self.supervisor.get_cell()).await.map_err(|error| error.to_string())
     }
 
-    /// Makes a new workspace and its first bundle.
-    pub async fn create(&self, name: Text, founder: Option<ActorId>) -> Result<(Workspace, Outcome), CommandError> {
+    /// Makes a new workspace and its first bundle. If this command made one before, that is the answer.
+    pub async fn create(
+        &self,
+        command: CommandId,
+        name: Text,
+        founder: Option<ActorId>,
+    ) -> Result<(Workspace, Outcome), CommandError> {
         let unknown =
             || Refusal::new(Reason::UnknownActor, "This node does not hold the founder's keys.").at("founder");
         let founder = founder.or_else(|| self.identities.default_actor()).ok_or_else(unknown)?;
@@ -137,16 +144,15 @@ impl Node {
             let message = "A workspace needs a name without control characters.";
             return Err(Refusal::new(Reason::InvalidValue, message).at("name").into());
         }
+        // A second call with the same command must find what the first one makes.
+        let _one_at_a_time = self.creating.lock().await;
+        if let Some(workspace) = self.created_by(command)? {
+            let outcome = found(&workspace, command, name, &founder).await?;
+            return Ok((workspace, outcome));
+        }
         let id = WorkspaceId::new(self.env.clock.wall_ms(), self.ten());
         let workspace = self.make(id).await?;
-        let found = |reply| CommandsMsg::Found {
-            name,
-            founder: founder.keys.actor(),
-            founder_name: founder.name.clone(),
-            reply,
-        };
-        let outcome = workspace.commands.call(found).await;
-        match outcome.map_err(|none| CommandError::Unavailable(none.to_string())).and_then(|outcome| outcome) {
+        match found(&workspace, command, name, &founder).await {
             Ok(outcome) => {
                 self.list_made(&workspace)?;
                 Ok((workspace, outcome))
@@ -157,6 +163,19 @@ impl Node {
                 Err(error)
             }
         }
+    }
+
+    /// The workspace whose first bundle was made by this command, as its log remembers.
+    fn created_by(&self, command: CommandId) -> Result<Option<Workspace>, CommandError> {
+        for (_, slot) in self.workspaces() {
+            let Slot::Open(workspace) = slot else { continue };
+            let receipt = workspace.log.receipt(command);
+            let receipt = receipt.map_err(|failure| CommandError::Unavailable(failure.to_string()))?;
+            if receipt.is_some_and(|(position, _)| position == Position(1)) {
+                return Ok(Some(workspace));
+            }
+        }
+        Ok(None)
     }
 
     /// Takes in a folder that holds a workspace already: one that was imported or restored.
@@ -270,6 +289,19 @@ impl Node {
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<WorkspaceId, Slot>> {
         self.workspaces.write().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// Makes the first bundle of a workspace, or gives the first answer again.
+async fn found(
+    workspace: &Workspace,
+    command: CommandId,
+    name: Text,
+    founder: &Identity,
+) -> Result<Outcome, CommandError> {
+    let (founder, founder_name) = (founder.keys.actor(), founder.name.clone());
+    let message = |reply| CommandsMsg::Found { command, name, founder, founder_name, reply };
+    let outcome = workspace.commands.call(message).await;
+    outcome.map_err(|none| CommandError::Unavailable(none.to_string()))?
 }
 
 /// What the first identity is called: what the system calls the user.

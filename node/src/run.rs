@@ -1,6 +1,7 @@
 //! A node's life, told once from start to stop.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,10 +29,11 @@ pub enum RunError {
 /// Often enough for systemd's `WatchdogSec=30`, seldom enough to cost nothing.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
-/// Runs a node until SIGTERM or SIGINT. `begun` is told when clients can connect.
+/// Runs a node until SIGTERM or SIGINT. `begun` is told when clients can connect, and the address of the TCP
+/// port, if there is one.
 pub async fn run<F, G>(config: Config, metrics: Metrics, begun: F) -> Result<(), RunError>
 where
-    F: FnOnce(Arc<Node>) -> G + Send,
+    F: FnOnce(Arc<Node>, Option<SocketAddr>) -> G + Send,
     G: Future<Output = ()> + Send + 'static,
 {
     #[cfg(feature = "failpoints")]
@@ -41,7 +43,7 @@ where
     let node = Node::start(config).await?;
     let heart = tokio::spawn(heartbeat(Arc::clone(&node), metrics.clone()));
     let guest = Arc::clone(&node);
-    let opened = move || drop(tokio::spawn(begun(guest)));
+    let opened = move |port| drop(tokio::spawn(begun(guest, port)));
     let served = server::serve(Arc::clone(&node), metrics, opened, stop_asked).await;
     tell_systemd(&[sd_notify::NotifyState::Stopping]);
     heart.abort();

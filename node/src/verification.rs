@@ -10,12 +10,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use openprod_domain::view::{Read, ReadFailure};
-use openprod_messages::log::{Entry, LogReader, Stored};
+use openprod_messages::log::{self, Entry, LogReader, Stored};
 use openprod_messages::snapshot::Snapshot;
 use openprod_model::bundle::Bundle;
 use openprod_model::clock::Hlc;
 use openprod_model::ids::{ActorId, Digest, Position, WorkspaceId};
-use openprod_oplog::logic::ledger;
 
 use crate::diagnostics::Outcome;
 
@@ -253,7 +252,7 @@ impl Pass {
     fn new(workspace: WorkspaceId) -> Self {
         Self {
             workspace,
-            chain: Digest::from_bytes([0; 32]),
+            chain: log::CHAIN_START,
             seen: HashMap::new(),
             heads: BTreeSet::new(),
             unsigned: HashMap::new(),
@@ -301,7 +300,7 @@ impl Pass {
     }
 
     fn in_chain(&mut self, at: Position, entry: &Entry) {
-        self.chain = ledger::chain(self.chain, entry.digest);
+        self.chain = log::chain(self.chain, entry.digest);
         if self.chain != entry.chain {
             let sentence = format!("The chain does not lead to revision {at}: something before it was changed.");
             self.found("log.chain", sentence, Some(entry.digest), KEEP);

@@ -50,8 +50,8 @@ impl Actor for Commands {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             CommandsMsg::Execute { request, actor, reply } => desk.execute(*request, actor, reply).await,
-            CommandsMsg::Found { name, founder, founder_name, reply } => {
-                desk.found(name, founder, founder_name, reply).await;
+            CommandsMsg::Found { command, name, founder, founder_name, reply } => {
+                desk.found(command, name, founder, founder_name, reply).await;
             }
             CommandsMsg::Settled { epoch, digest, result } => desk.settled(epoch, digest, result),
             CommandsMsg::Close { reply } => desk.close(reply),

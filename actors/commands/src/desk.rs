@@ -324,13 +324,33 @@ impl Desk {
                 "The log did not answer. Whether the change was made is unknown; the same command tells.".to_owned(),
             )),
         };
-        if answer.is_err() && epoch == self.epoch {
+        let repeat = answer.as_ref().is_ok_and(|position| !self.lies_at(digest, *position));
+        if (answer.is_err() || repeat) && epoch == self.epoch {
             self.give_up_pending();
         }
         if let Some(waiting) = self.waiting.remove(&digest) {
-            waiting.answer_all(&answer);
+            if repeat { self.answer_again(waiting) } else { waiting.answer_all(&answer) }
         }
         self.close_if_done();
+    }
+
+    /// Whether the bundle of that digest is the one at `position`. It is another if an earlier incarnation of this room
+    /// had the same command in flight: then that one was taken, and this one never will be.
+    fn lies_at(&self, digest: Digest, position: Position) -> bool {
+        // Where the log cannot be read, the oplog's own word holds.
+        self.args.log.entry(position).map_or(true, |entry| entry.is_none_or(|entry| entry.digest == digest))
+    }
+
+    /// Gives the answer of the bundle that was taken for the same command.
+    fn answer_again(&self, waiting: Waiting) {
+        let answer = match self.args.log.receipt(waiting.command) {
+            Ok(Some((revision, receipt))) => replayed(revision, &receipt),
+            Ok(None) => Err(CommandError::Unavailable("The first answer is lost; read again.".to_owned())),
+            Err(failure) => Err(unreadable(&failure)),
+        };
+        for reply in waiting.replies {
+            send(reply, answer.clone());
+        }
     }
 
     /// A bundle did not make it, so what was planned on it will not either.
@@ -341,16 +361,24 @@ impl Desk {
         self.picture = None;
     }
 
-    pub(crate) async fn found(&mut self, name: Text, founder: ActorId, founder_name: Text, reply: Reply) {
+    pub(crate) async fn found(
+        &mut self,
+        command: CommandId,
+        name: Text,
+        founder: ActorId,
+        founder_name: Text,
+        reply: Reply,
+    ) {
+        let payload = *blake3::hash(&codec::encode(&name)).as_bytes();
+        let reply = match self.repeated(command, payload, founder, reply) {
+            Ok(reply) => reply,
+            Err(Repeated::Joined) => return,
+            Err(Repeated::Answered(answered)) => return send(answered.0, answered.1),
+        };
         match self.foundation(name, founder, founder_name).await {
             Ok(planned) => {
-                let waiting = Waiting {
-                    command: self.args.env.command(),
-                    payload: [0; 32],
-                    actor: founder,
-                    answer: planned.answer.clone(),
-                    replies: vec![reply],
-                };
+                let waiting =
+                    Waiting { command, payload, actor: founder, answer: planned.answer.clone(), replies: vec![reply] };
                 self.hand_over(planned, None, waiting);
             }
             Err(error) => send(reply, Err(error)),

@@ -4,17 +4,38 @@
 //! index is right however registers are read, and every layer of staged writes carries its own.
 
 use openprod_model::ids::{EdgeId, EntityId};
-use openprod_model::value::{Float, Name, Value};
+use openprod_model::value::{Date, DateTime, Duration, Float, Name, Value};
 
 use crate::cell::{Cell, Content, KeyBytes, KeyRange, KeyReader};
+use crate::query::Scalar;
 
 const FACET_OF: u8 = 1;
 const EDGE_FROM: u8 = 2;
 const EDGE_TO: u8 = 3;
 const EQUALS: u8 = 4;
 
+/// What the key of a value begins with.
+mod tag {
+    pub(super) const TEXT: u8 = 1;
+    pub(super) const INTEGER: u8 = 2;
+    pub(super) const FLOAT: u8 = 3;
+    pub(super) const BOOLEAN: u8 = 4;
+    pub(super) const DATE: u8 = 5;
+    pub(super) const DATE_TIME: u8 = 6;
+    pub(super) const DURATION: u8 = 7;
+    pub(super) const ENUM: u8 = 8;
+    pub(super) const ENTITY: u8 = 9;
+    pub(super) const BLOB: u8 = 10;
+    pub(super) const FIELD_REF: u8 = 12;
+}
+
 /// How much of a text enters its index key. Longer texts that begin alike share candidates.
 const INDEXED_TEXT_BYTES: usize = 40;
+const ENTITY_BYTES: usize = 16;
+/// Set where a number is not negative, so that bytes sort as numbers do.
+const SIGN_BIT: u64 = 1 << 63;
+/// Likewise for the offset of a time: so none is zero, which stands for a time without one.
+const OFFSET_BIT: u16 = 1 << 15;
 
 /// The entries of a cell that holds `content`.
 pub fn entries(cell: &Cell, content: &Content) -> Vec<Vec<u8>> {
@@ -79,7 +100,7 @@ pub fn equals(table: &Name, field: &Name, value: &Value) -> Option<KeyRange> {
 
 /// The records of a table whose field shows another record's field: candidates for any value.
 pub fn references(table: &Name, field: &Name) -> KeyRange {
-    KeyRange::prefix(KeyBytes::tag(EQUALS).name(table).name(field).raw(&[FIELD_REF]).done())
+    KeyRange::prefix(KeyBytes::tag(EQUALS).name(table).name(field).raw(&[tag::FIELD_REF]).done())
 }
 
 /// All indexed values of a field, in the order of the values.
@@ -92,26 +113,42 @@ pub fn entity_in(entry: &[u8]) -> Option<EntityId> {
     entry.last_chunk::<16>().map(|bytes| EntityId::from_bytes(*bytes))
 }
 
-const FIELD_REF: u8 = 12;
+/// The value of an `entry` of [`values`], whose key begins with `prefix` bytes; none if the entry does not tell, because
+/// it is cut, stands for another record's field, or is of a type that is not read here.
+pub(crate) fn value_in(entry: &[u8], prefix: usize) -> Option<Scalar<'_>> {
+    let (tag, bytes) = entry.get(prefix..entry.len().checked_sub(ENTITY_BYTES)?)?.split_first()?;
+    Some(match *tag {
+        tag::TEXT => Scalar::Text(text_in(bytes)?),
+        tag::INTEGER => Scalar::Integer(integer_in(bytes)?),
+        tag::FLOAT => Scalar::Float(float_in(bytes)?),
+        tag::BOOLEAN => Scalar::Boolean(bytes == [1]),
+        tag::DATE => Scalar::Date(Date { days: i32::try_from(integer_in(bytes)?).ok()? }),
+        tag::DATE_TIME => Scalar::DateTime(date_time_in(bytes)?),
+        tag::DURATION => Scalar::Duration(Duration { ms: integer_in(bytes)? }),
+        tag::ENUM => Scalar::Enum(text_in(bytes)?),
+        tag::ENTITY => Scalar::Entity(EntityId::from_bytes(bytes.try_into().ok()?)),
+        _ => return None,
+    })
+}
 
 /// The order-preserving bytes of a value within its type, ended so that none is the beginning of another.
 fn value_key(value: &Value) -> Option<Vec<u8>> {
     Some(match value {
-        Value::Text(text) => text_key(1, text.as_str()),
-        Value::Integer(number) => tagged(2, &ordered_integer(*number)),
-        Value::Float(number) => tagged(3, &ordered_float(*number)),
-        Value::Boolean(yes) => tagged(4, &[u8::from(*yes)]),
-        Value::Date(date) => tagged(5, &ordered_integer(i64::from(date.days))),
+        Value::Text(text) => text_key(tag::TEXT, text.as_str()),
+        Value::Integer(number) => tagged(tag::INTEGER, &ordered_integer(*number)),
+        Value::Float(number) => tagged(tag::FLOAT, &ordered_float(*number)),
+        Value::Boolean(yes) => tagged(tag::BOOLEAN, &[u8::from(*yes)]),
+        Value::Date(date) => tagged(tag::DATE, &ordered_integer(i64::from(date.days))),
         Value::DateTime(at) => {
-            let offset = at.offset_min().map_or(0, |minutes| minutes.cast_unsigned() ^ 0x8000);
-            tagged(6, &[&ordered_integer(at.local_ms())[..], &offset.to_be_bytes()].concat())
+            let offset = at.offset_min().map_or(0, |minutes| minutes.cast_unsigned() ^ OFFSET_BIT);
+            tagged(tag::DATE_TIME, &[&ordered_integer(at.local_ms())[..], &offset.to_be_bytes()].concat())
         }
-        Value::Duration(duration) => tagged(7, &ordered_integer(duration.ms)),
-        Value::Enum(name) => text_key(8, name.as_str()),
-        Value::Entity(entity) => tagged(9, entity.as_bytes()),
-        Value::Blob(blob) => tagged(10, blob.hash.as_bytes()),
+        Value::Duration(duration) => tagged(tag::DURATION, &ordered_integer(duration.ms)),
+        Value::Enum(name) => text_key(tag::ENUM, name.as_str()),
+        Value::Entity(entity) => tagged(tag::ENTITY, entity.as_bytes()),
+        Value::Blob(blob) => tagged(tag::BLOB, blob.hash.as_bytes()),
         Value::List(_) => return None,
-        Value::FieldRef(_) => vec![FIELD_REF],
+        Value::FieldRef(_) => vec![tag::FIELD_REF],
     })
 }
 
@@ -124,11 +161,64 @@ fn text_key(tag: u8, text: &str) -> Vec<u8> {
     [&[tag], bytes, &[0]].concat()
 }
 
+/// Texts this long may have been cut.
+fn text_in(bytes: &[u8]) -> Option<&str> {
+    let (_, text) = bytes.split_last()?;
+    if text.len() < INDEXED_TEXT_BYTES { std::str::from_utf8(text).ok() } else { None }
+}
+
 fn ordered_integer(number: i64) -> [u8; 8] {
-    (number.cast_unsigned() ^ (1 << 63)).to_be_bytes()
+    (number.cast_unsigned() ^ SIGN_BIT).to_be_bytes()
+}
+
+fn integer_in(bytes: &[u8]) -> Option<i64> {
+    Some((u64::from_be_bytes(bytes.try_into().ok()?) ^ SIGN_BIT).cast_signed())
 }
 
 fn ordered_float(number: Float) -> [u8; 8] {
     let bits = number.as_f64().to_bits();
-    (if bits >> 63 == 1 { !bits } else { bits | (1 << 63) }).to_be_bytes()
+    (if bits & SIGN_BIT == 0 { bits | SIGN_BIT } else { !bits }).to_be_bytes()
+}
+
+fn float_in(bytes: &[u8]) -> Option<f64> {
+    let bits = u64::from_be_bytes(bytes.try_into().ok()?);
+    Some(f64::from_bits(if bits & SIGN_BIT == 0 { !bits } else { bits & !SIGN_BIT }))
+}
+
+fn date_time_in(bytes: &[u8]) -> Option<DateTime> {
+    let (reading, offset) = bytes.split_at_checked(8)?;
+    let offset = u16::from_be_bytes(offset.try_into().ok()?);
+    let offset_min = (offset != 0).then_some((offset ^ OFFSET_BIT).cast_signed());
+    DateTime::new(integer_in(reading)?, offset_min).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_indexed_value_reads_back_or_says_that_it_cannot() {
+        let name = |text: &str| Name::new(text).unwrap();
+        let (table, field, entity) = (name("t"), name("f"), EntityId::from_bytes([0; 16]));
+        let time = |ms, offset| Value::DateTime(DateTime::new(ms, offset).unwrap());
+        let mut values = vec![time(-1, None), time(1, Some(0)), time(1, Some(-1080)), Value::Entity([7; 16].into())];
+        values.extend([i64::MIN, -1, 0, i64::MAX].map(Value::Integer));
+        values.extend([i64::MIN, 5].map(|ms| Value::Duration(Duration { ms })));
+        values.extend([i32::MIN, 5].map(|days| Value::Date(Date { days })));
+        values.extend([f64::MIN, -0.5, 0.0, 1e-300, f64::MAX].map(|number| Value::float(number).unwrap()));
+        values.extend([true, false].map(Value::Boolean));
+        values.extend(
+            (0..100).flat_map(|n| [Value::text(&"é".repeat(n)).unwrap(), Value::text(&"x".repeat(n)).unwrap()]),
+        );
+        values.extend((1..60).map(|n| Value::Enum(name(&"v".repeat(n)))));
+        let prefix = super::values(&table, &field).from.len();
+        let cell = Cell::Field { table, entity, field };
+        for value in values {
+            let entries = super::entries(&cell, &Content::Value(value.clone()));
+            let long = matches!(&value, Value::Text(t) if t.as_str().len() >= INDEXED_TEXT_BYTES)
+                || matches!(&value, Value::Enum(t) if t.as_str().len() >= INDEXED_TEXT_BYTES);
+            let expected = (!long).then(|| Scalar::from(&value));
+            assert_eq!(value_in(&entries[0], prefix), expected, "{value:?}");
+        }
+    }
 }

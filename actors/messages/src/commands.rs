@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use openprod_domain::command::{Created, Request};
 use openprod_model::identity::Keys;
-use openprod_model::ids::{ActorId, BundleId, Digest, Position};
+use openprod_model::ids::{ActorId, BundleId, CommandId, Digest, Position};
 use openprod_model::refusal::Refusal;
 use openprod_model::value::Text;
 use ractor::RpcReplyPort;
@@ -76,8 +76,10 @@ pub enum CommandsMsg {
         /// What came of it.
         reply: RpcReplyPort<Result<Outcome, CommandError>>,
     },
-    /// Make the first bundle of a workspace.
+    /// Make the first bundle of a workspace. The same command id acts once, as with any other command.
     Found {
+        /// The command.
+        command: CommandId,
         /// What to call the workspace.
         name: Text,
         /// Its founder, one of this node's actors.

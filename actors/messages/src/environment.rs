@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use openprod_model::ids::{BundleId, CommandId, EdgeId, EntityId, OpId};
+use openprod_model::ids::{BundleId, EdgeId, EntityId, OpId};
 
 /// Tells the time.
 pub trait Clock: Send + Sync {
@@ -62,11 +62,6 @@ impl Environment {
     /// A fresh first op id.
     pub fn op_base(&self) -> OpId {
         OpId::new(self.clock.wall_ms(), self.ten())
-    }
-
-    /// A fresh command id.
-    pub fn command(&self) -> CommandId {
-        CommandId::new(self.clock.wall_ms(), self.ten())
     }
 
     /// Runs `job` off the actor and gives its result, or none if it panicked.

@@ -14,3 +14,5 @@ pub mod log;
 pub mod oplog;
 pub mod snapshot;
 pub mod state;
+#[cfg(feature = "testing")]
+pub mod testing;

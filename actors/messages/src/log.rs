@@ -31,6 +31,37 @@ pub struct Entry {
     pub appended_ms: u64,
 }
 
+impl Entry {
+    /// The entry of a bundle, with the chain up to it and what only this node knows of it.
+    pub fn of(bundle: &Bundle, chain: Digest, session: Option<SessionId>, appended_ms: u64) -> Self {
+        let header = bundle.header();
+        Self {
+            digest: bundle.digest(),
+            chain,
+            id: header.id,
+            actor: header.actor,
+            hlc: header.hlc,
+            wall_ms: header.wall_ms,
+            kind: header.kind,
+            ops: header.op_count,
+            session,
+            appended_ms,
+        }
+    }
+}
+
+/// The chain before the first bundle.
+pub const CHAIN_START: Digest = Digest::from_bytes([0; 32]);
+
+const CHAIN_DOMAIN: &[u8] = b"openprod/chain/1\0";
+
+/// The chain behind a bundle: it commits to every bundle up to there and to their order.
+pub fn chain(before: Digest, digest: Digest) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(CHAIN_DOMAIN).update(before.as_bytes()).update(digest.as_bytes());
+    Digest::from_bytes(*hasher.finalize().as_bytes())
+}
+
 /// A bundle as it lies in the log.
 #[derive(Debug, Clone)]
 pub enum Stored {

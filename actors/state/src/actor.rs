@@ -270,11 +270,12 @@ mod tests {
 
     use openprod_messages::environment::{Clock, Randomness, Spawner};
     use openprod_messages::snapshot::{Folded, Snapshots};
+    use openprod_messages::testing::MemoryLog;
     use openprod_model::bundle::Bundle;
 
     use super::*;
     use crate::store::{Options, replay_hash};
-    use crate::testing::{Author, Disk, FakeLog, WORKSPACE, set};
+    use crate::testing::{Author, Disk, WORKSPACE, set};
 
     struct Inline;
 
@@ -328,7 +329,7 @@ mod tests {
     }
 
     struct Room {
-        log: Arc<FakeLog>,
+        log: Arc<MemoryLog>,
         disk: Disk,
         store: Arc<StateStore>,
         actor: ActorRef<StateMsg>,
@@ -336,7 +337,7 @@ mod tests {
     }
 
     impl Room {
-        async fn with(log: Arc<FakeLog>, disk: Disk) -> Self {
+        async fn with(log: Arc<MemoryLog>, disk: Disk) -> Self {
             let store = StateStore::open(disk.clone(), WORKSPACE, log.clone(), Options::default()).unwrap();
             let heard: Arc<Mutex<Vec<Position>>> = Arc::default();
             let oplog = Address::of("oplog");
@@ -349,7 +350,7 @@ mod tests {
 
         fn append(&self, bundle: &Bundle) {
             self.log.append(bundle);
-            self.actor.cast(StateMsg::Appended { through: Position(self.log.len()) }).unwrap();
+            self.actor.cast(StateMsg::Appended { through: Position(self.log.end().0) }).unwrap();
         }
 
         async fn reaches(&self, position: u64) -> Folded {
@@ -371,7 +372,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_catches_up_by_itself_and_follows_the_log() {
-        let room = Room::with(FakeLog::of(&[bundle(1), bundle(2)]), Disk::default()).await;
+        let room = Room::with(MemoryLog::of(&[bundle(1), bundle(2)]), Disk::default()).await;
         room.reaches(2).await;
         room.append(&bundle(3));
         room.reaches(3).await;
@@ -379,7 +380,7 @@ mod tests {
 
     #[tokio::test]
     async fn closing_folds_the_rest_and_makes_it_durable() {
-        let room = Room::with(FakeLog::of(&[bundle(1)]), Disk::default()).await;
+        let room = Room::with(MemoryLog::of(&[bundle(1)]), Disk::default()).await;
         room.log.append(&bundle(2));
         room.closes().await;
         let again = Room::with(room.log.clone(), room.disk.after_power_cut()).await;
@@ -389,7 +390,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_folded_is_durable_once_it_settles() {
-        let room = Room::with(FakeLog::of(&[bundle(1)]), Disk::default()).await;
+        let room = Room::with(MemoryLog::of(&[bundle(1)]), Disk::default()).await;
         room.reaches(1).await;
         room.actor.cast(StateMsg::Settle).unwrap();
         tokio::time::timeout(Duration::from_secs(20), async {
@@ -405,7 +406,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_new_incarnation_goes_on_where_the_old_one_was_killed() {
-        let room = Room::with(FakeLog::of(&[bundle(1)]), Disk::default()).await;
+        let room = Room::with(MemoryLog::of(&[bundle(1)]), Disk::default()).await;
         room.reaches(1).await;
         let before = room.store.snapshot().unwrap();
         room.actor.kill();
@@ -422,7 +423,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_oplog_hears_of_damage() {
-        let log = FakeLog::of(&[bundle(1), bundle(2)]);
+        let log = MemoryLog::of(&[bundle(1), bundle(2)]);
         log.damage(Position(1));
         let room = Room::with(log, Disk::default()).await;
         room.reaches(2).await;
@@ -432,7 +433,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_disk_that_fails_for_a_while_is_tried_again() {
-        let room = Room::with(FakeLog::of(&[bundle(1)]), Disk::default()).await;
+        let room = Room::with(MemoryLog::of(&[bundle(1)]), Disk::default()).await;
         let incarnation = room.reaches(1).await.incarnation;
         room.disk.fails(2);
         room.actor.cast(StateMsg::Settle).unwrap();
@@ -443,7 +444,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_disk_that_fails_for_good_is_told_to_the_supervisor() {
-        let room = Room::with(FakeLog::of(&[bundle(1)]), Disk::default()).await;
+        let room = Room::with(MemoryLog::of(&[bundle(1)]), Disk::default()).await;
         room.reaches(1).await;
         room.disk.fails(usize::MAX);
         room.actor.cast(StateMsg::Settle).unwrap();

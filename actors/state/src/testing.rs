@@ -1,14 +1,12 @@
-//! What the tests need of the world: a log in memory, authors who write bundles, a disk with limits.
+//! What the tests need of the world: authors who write bundles, a disk with limits.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use openprod_domain::view::{Read, ReadFailure};
-use openprod_messages::log::{Entry, LogReader, Quarantined, Receipt, Stored, Tail};
 use openprod_model::bundle::{Bundle, BundleKind, Draft, Source, Stamp};
 use openprod_model::clock::Hlc;
 use openprod_model::identity::Keys;
-use openprod_model::ids::{ActorId, BundleId, CommandId, Digest, EntityId, OpId, OpRef, Position, WorkspaceId};
+use openprod_model::ids::{ActorId, BundleId, Digest, EntityId, OpId, OpRef, WorkspaceId};
 use openprod_model::operation::{Basis, FacetAt, FieldAt, Operation, RawOp};
 use openprod_model::value::{Name, Text, Value};
 use redb::StorageBackend;
@@ -16,106 +14,6 @@ use redb::StorageBackend;
 use crate::Backends;
 
 pub(crate) const WORKSPACE: WorkspaceId = WorkspaceId::from_bytes([9; 16]);
-
-/// A log in memory.
-#[derive(Default)]
-pub(crate) struct FakeLog(Mutex<Vec<(Entry, Stored)>>);
-
-impl FakeLog {
-    pub(crate) fn of(bundles: &[Bundle]) -> Arc<Self> {
-        let log = Arc::<Self>::default();
-        for bundle in bundles {
-            log.append(bundle);
-        }
-        log
-    }
-
-    pub(crate) fn append(&self, bundle: &Bundle) {
-        let mut entries = self.0.lock().unwrap();
-        let before = entries.last().map_or([0; 32], |(entry, _)| *entry.chain.as_bytes());
-        let chain = blake3::hash(&[&before[..], bundle.digest().as_bytes()].concat());
-        let header = bundle.header();
-        let entry = Entry {
-            digest: bundle.digest(),
-            chain: Digest::from_bytes(*chain.as_bytes()),
-            id: header.id,
-            actor: header.actor,
-            hlc: header.hlc,
-            wall_ms: header.wall_ms,
-            kind: header.kind,
-            ops: header.op_count,
-            session: None,
-            appended_ms: 0,
-        };
-        entries.push((entry, Stored::Whole(Box::new(bundle.clone()))));
-    }
-
-    pub(crate) fn damage(&self, at: Position) {
-        let stored = Stored::Damaged { bytes: vec![1], reason: "a bit flipped".into() };
-        self.0.lock().unwrap()[at.0 as usize - 1].1 = stored;
-    }
-
-    pub(crate) fn len(&self) -> u64 {
-        self.0.lock().unwrap().len() as u64
-    }
-}
-
-impl LogReader for FakeLog {
-    fn tail(&self) -> Read<Tail> {
-        let entries = self.0.lock().unwrap();
-        let position = Position(entries.len() as u64);
-        let chain = entries.last().map_or(Digest::from_bytes([0; 32]), |(entry, _)| entry.chain);
-        let heads = entries.iter().map(|(entry, _)| entry.digest).collect();
-        Ok(Tail { position, chain, heads, hlc: Hlc::ZERO })
-    }
-
-    fn entry(&self, at: Position) -> Read<Option<Entry>> {
-        Ok(self.0.lock().unwrap().get((at.0 as usize).wrapping_sub(1)).map(|(entry, _)| entry.clone()))
-    }
-
-    fn entries(&self, _: Position, _: usize) -> Read<Vec<(Position, Entry)>> {
-        Err(ReadFailure("not asked in tests".into()))
-    }
-
-    fn bundle(&self, at: Position) -> Read<Option<Stored>> {
-        Ok(self.0.lock().unwrap().get((at.0 as usize).wrapping_sub(1)).map(|(_, stored)| stored.clone()))
-    }
-
-    fn bundles(&self, from: Position, limit: usize, bytes: usize) -> Read<Vec<(Position, Entry, Stored)>> {
-        let entries = self.0.lock().unwrap();
-        let mut left = bytes;
-        let behind = entries.iter().enumerate().skip(from.0 as usize - 1).take(limit).take_while(|(_, (_, stored))| {
-            let room = left > 0;
-            if let Stored::Whole(bundle) = stored {
-                left = left.saturating_sub(bundle.bytes().len());
-            }
-            room
-        });
-        Ok(behind.map(|(at, (entry, stored))| (Position(at as u64 + 1), entry.clone(), stored.clone())).collect())
-    }
-
-    fn position_of(&self, _: Digest) -> Read<Option<Position>> {
-        Ok(None)
-    }
-    fn position_of_id(&self, _: BundleId) -> Read<Option<Position>> {
-        Ok(None)
-    }
-    fn prev_of(&self, _: ActorId) -> Read<Option<Digest>> {
-        Ok(None)
-    }
-    fn receipt(&self, _: CommandId) -> Read<Option<(Position, Receipt)>> {
-        Ok(None)
-    }
-    fn quarantined(&self, _: u64, _: usize) -> Read<Vec<Quarantined>> {
-        Ok(Vec::new())
-    }
-    fn quarantine_alarms(&self) -> Read<u64> {
-        Ok(0)
-    }
-    fn bytes_on_disk(&self) -> u64 {
-        0
-    }
-}
 
 /// Somebody who writes bundles.
 pub(crate) struct Author {

@@ -181,6 +181,7 @@ questions! {
     nodes.list_identities: ListIdentitiesRequest => ListIdentitiesResponse;
     nodes.export_identity: ExportIdentityRequest => ExportIdentityResponse;
     nodes.import_identity: ImportIdentityRequest => ImportIdentityResponse;
+    nodes.set_default_identity: SetDefaultIdentityRequest => SetDefaultIdentityResponse;
     workspaces.list_workspaces: ListWorkspacesRequest => ListWorkspacesResponse;
     workspaces.get_workspace: GetWorkspaceRequest => GetWorkspaceResponse;
     tables.list_tables: ListTablesRequest => ListTablesResponse;

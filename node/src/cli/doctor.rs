@@ -21,10 +21,7 @@ pub async fn run(_: DoctorArgs, context: &Context) -> Result<(), CliError> {
         Err(_) => without_node(context).await?,
     };
     tell(context, &checks)?;
-    match checks.iter().filter(|check| check.outcome() == v1::CheckOutcome::Problem).count() {
-        0 => Ok(()),
-        problems => Err(CliError::failed(format!("There are {problems} problems."))),
-    }
+    judged(checks.iter().map(v1::Diagnosis::outcome))
 }
 
 async fn without_node(context: &Context) -> Result<Vec<v1::Diagnosis>, CliError> {
@@ -48,6 +45,15 @@ pub(super) fn outcome_of(outcome: Outcome) -> v1::CheckOutcome {
         Outcome::Ok => v1::CheckOutcome::Ok,
         Outcome::Warning => v1::CheckOutcome::Warning,
         Outcome::Problem => v1::CheckOutcome::Problem,
+    }
+}
+
+/// Fails if there is a problem; a warning is told and no more.
+pub(super) fn judged(outcomes: impl Iterator<Item = v1::CheckOutcome>) -> Result<(), CliError> {
+    match outcomes.filter(|outcome| *outcome == v1::CheckOutcome::Problem).count() {
+        0 => Ok(()),
+        1 => Err(CliError::failed("There is 1 problem.")),
+        problems => Err(CliError::failed(format!("There are {problems} problems."))),
     }
 }
 
@@ -76,4 +82,19 @@ fn tell(context: &Context, checks: &[v1::Diagnosis]) -> Result<(), CliError> {
         shown.row([check.id.clone(), outcome, check.evidence.clone(), check.fix.clone()]);
     }
     grid(context.style, &shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problems_fail_and_warnings_do_not() {
+        use v1::CheckOutcome::{Ok, Problem, Warning};
+        let judged =
+            |outcomes: &[v1::CheckOutcome]| judged(outcomes.iter().copied()).map_err(|error| error.to_string());
+        assert_eq!(judged(&[Ok, Warning, Warning]), Result::Ok(()));
+        assert_eq!(judged(&[Warning, Problem]), Err("There is 1 problem.".to_owned()));
+        assert_eq!(judged(&[Problem, Problem]), Err("There are 2 problems.".to_owned()));
+    }
 }

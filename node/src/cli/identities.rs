@@ -13,7 +13,6 @@ use super::ask;
 use super::context::{self, Context};
 use super::error::CliError;
 use super::output::{self, Grid, Style, grid, line, remark};
-use crate::folder;
 
 /// Lists, makes, exports and imports identities of the node
 #[derive(Debug, Clone, Args)]
@@ -31,7 +30,7 @@ enum IdentitiesCommand {
         /// What people call the actor
         name: String,
     },
-    /// Makes an identity the one that acts where none is named; it takes effect when the node starts anew
+    /// Makes an identity the one that acts where none is named
     Default {
         /// The identity: a name, an id or the beginning of it
         identity: String,
@@ -118,20 +117,13 @@ async fn known(client: &Client, wanted: &str) -> Result<v1::Identity, CliError> 
     identities.iter().find(|one| one.actor == actor).cloned().ok_or_else(unknown)
 }
 
-/// The choice is a file in the node's own folder, so it can be made on the node's computer only.
 async fn default(context: &Context, client: &Client, wanted: &str) -> Result<(), CliError> {
     let identity = known(client, wanted).await?;
     if identity.is_default {
         return tell(context, &identity, "It is the default already");
     }
-    let folder = PathBuf::from(client.ask(v1::GetInfoRequest {}).await?.data_dir).join("identities");
-    if !folder.join(format!("{}.key", identity.actor)).exists() {
-        return Err(CliError::failed("The default identity is chosen on the node's own computer.")
-            .affected(format!("Here there is no {}.", folder.display())));
-    }
-    let file = folder.join("default");
-    folder::write_over(&file, identity.actor.as_bytes()).map_err(|error| CliError::file(&file, &error))?;
-    tell(context, &identity, "The default when the node starts anew")
+    let answer = client.ask(v1::SetDefaultIdentityRequest { actor: identity.actor }).await?;
+    tell(context, &answer.identity.unwrap_or_default(), "The default from now on")
 }
 
 async fn export(

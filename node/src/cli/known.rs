@@ -1,7 +1,7 @@
 //! A table as the command line knows it: its columns with their types, the values that people type, the records they
 //! mean.
 
-use futures::TryStreamExt as _;
+use jiff::SignedDuration;
 use openprod_client::{Workspace, v1};
 use openprod_domain::describe::suggestion;
 use openprod_model::ids::EntityId;
@@ -10,7 +10,7 @@ use openprod_model::value::{FieldType, Name, Value};
 use super::context::{SHORTEST_PREFIX, parsed};
 use super::error::CliError;
 use super::json::text_of;
-use crate::sheet::cell::parse_value;
+use crate::sheet::cell::{format_value, parse_value};
 
 /// A table with typed columns.
 #[derive(Debug, Clone)]
@@ -85,23 +85,38 @@ impl KnownTable {
         if let Ok(record) = wanted.parse() {
             return Ok(record);
         }
-        let first = self.shown(&[]).first().map(|column| column.key.to_string());
-        let question = v1::ListRecordsRequest {
+        let mut meant = self.called(workspace, wanted).await?;
+        if meant.is_empty() && may_begin_an_id(wanted) {
+            meant = self.beginning_with(workspace, &wanted.to_lowercase()).await?;
+        }
+        self.only(wanted, &meant)
+    }
+
+    /// The records whose first column shows this.
+    async fn called(&self, workspace: &Workspace, wanted: &str) -> Result<Vec<String>, CliError> {
+        let Some(first) = self.shown(&[]).first().copied() else { return Ok(Vec::new()) };
+        let Ok(Some(value)) = parse_value(wanted, &first.field_type) else { return Ok(Vec::new()) };
+        let question = v1::QueryRequest {
             table: self.key.to_string(),
-            columns: first.into_iter().collect(),
+            query: equality(&first.key, &value),
+            columns: vec![first.key.to_string()],
             ..Default::default()
         };
-        let (mut called, mut beginning) = (Vec::new(), Vec::new());
-        let mut records = std::pin::pin!(workspace.pages(question).items());
-        while let Some(record) = records.try_next().await? {
-            if record.fields.first().and_then(|field| field.value.as_ref()).is_some_and(|v| text_of(v) == wanted) {
-                called.push(record.id);
-            } else if is_beginning(wanted, &record.id) {
-                beginning.push(record.id);
-            }
-        }
-        let meant = if called.is_empty() { beginning } else { called };
-        self.only(wanted, &meant)
+        let mut records = workspace.pages(question).all().await?;
+        // Other values may be equal, such as the same instant in another time zone.
+        let shown = |record: &v1::Record| record.fields.first().and_then(|field| field.value.as_ref()).map(text_of);
+        records.retain(|record| shown(record).is_some_and(|text| text == wanted));
+        Ok(records.into_iter().map(|record| record.id).collect())
+    }
+
+    /// The records whose ids begin so.
+    async fn beginning_with(&self, workspace: &Workspace, beginning: &str) -> Result<Vec<String>, CliError> {
+        // Any one column will do: it is about the ids.
+        let columns = self.columns.iter().take(1).map(|column| column.key.to_string()).collect();
+        let question = v1::ListRecordsRequest { table: self.key.to_string(), columns, ..Default::default() };
+        let mut records = workspace.pages(question).all().await?;
+        records.retain(|record| record.id.starts_with(beginning));
+        Ok(records.into_iter().map(|record| record.id).collect())
     }
 
     fn only(&self, wanted: &str, meant: &[String]) -> Result<EntityId, CliError> {
@@ -179,8 +194,23 @@ pub async fn anywhere(workspace: &Workspace, wanted: &str) -> Result<EntityId, C
     KnownTable::read(workspace, table).await?.record(workspace, record).await
 }
 
-fn is_beginning(wanted: &str, id: &str) -> bool {
-    wanted.len() >= SHORTEST_PREFIX && id.starts_with(&wanted.to_lowercase())
+fn may_begin_an_id(wanted: &str) -> bool {
+    wanted.len() >= SHORTEST_PREFIX && wanted.chars().all(|c| c.is_ascii_hexdigit() || c == '-')
+}
+
+/// The query for the records whose column holds this value; for all records, if a query cannot say the value.
+fn equality(column: &Name, value: &Value) -> String {
+    let literal = match value {
+        Value::Integer(number) => number.to_string(),
+        Value::Float(number) => format!("{:?}", number.as_f64()),
+        Value::Boolean(yes) => yes.to_string(),
+        Value::Text(_) | Value::Enum(_) | Value::Date(_) | Value::DateTime(_) | Value::Entity(_) => {
+            format!("\"{}\"", format_value(value).replace('\\', r"\\").replace('"', r#"\""#))
+        }
+        Value::Duration(length) => format!("\"{}\"", SignedDuration::from_millis(length.ms)),
+        Value::Blob(_) | Value::List(_) | Value::FieldRef(_) => return String::new(),
+    };
+    format!("`{}` == {literal}", column.as_str().replace('`', "``"))
 }
 
 #[cfg(test)]
@@ -193,5 +223,26 @@ mod tests {
         assert_eq!(untyped("count:integer=3").unwrap().1, Some(Value::Integer(3)));
         assert_eq!(untyped("note=").unwrap().1, None);
         assert!(untyped("count:integer=three").is_err() && untyped("note").is_err());
+    }
+
+    #[test]
+    fn a_name_of_any_type_becomes_a_question() {
+        let asked = |of: FieldType, text: &str| {
+            let value = parse_value(text, &of).unwrap().unwrap();
+            equality(&name("Cue `#`").unwrap(), &value)
+        };
+        assert_eq!(asked(FieldType::Text, r#"the "LX\12" cue"#), r#"`Cue ``#``` == "the \"LX\\12\" cue""#);
+        assert_eq!(asked(FieldType::Integer, "12"), "`Cue ``#``` == 12");
+        assert_eq!(asked(FieldType::Float, "1e300"), "`Cue ``#``` == 1e300");
+        assert_eq!(asked(FieldType::Duration, "1:30:00"), "`Cue ``#``` == \"PT1H30M\"");
+        for (of, text) in [
+            (FieldType::Text, "LX 12\n\\"),
+            (FieldType::Boolean, "true"),
+            (FieldType::Date, "2026-05-01"),
+            (FieldType::DateTime, "2026-05-01T18:00:00.5+02:00"),
+            (FieldType::Duration, "-0:00:01.5"),
+        ] {
+            openprod_domain::query::Query::parse(&asked(of, text)).unwrap();
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The command `up`: runs a node until it is stopped.
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
@@ -8,7 +10,7 @@ use openprod_client::{Client, Endpoint, Token};
 use super::context::Context;
 use super::error::CliError;
 use super::output;
-use crate::config::{self, Config, Flags};
+use crate::config::{self, Flags};
 use crate::node::{Node, Slot};
 use crate::{demo, logging, run as life, telemetry};
 
@@ -29,8 +31,8 @@ pub async fn run(args: UpArgs, context: &Context) -> Result<(), CliError> {
         .map_err(|error| CliError::usage(format!("{error}.")))?;
     logging::start(&config.log, config.log_format).map_err(|error| CliError::failed(format!("{error}.")))?;
     let with_demo = args.demo;
-    let begun = move |node: Arc<Node>| async move {
-        if let Err(error) = greet(&node, with_demo).await
+    let begun = move |node: Arc<Node>, port| async move {
+        if let Err(error) = greet(&node, port, with_demo).await
             && !error.is_nothing()
         {
             tracing::error!(%error, "the node runs, but its greeting failed");
@@ -39,10 +41,10 @@ pub async fn run(args: UpArgs, context: &Context) -> Result<(), CliError> {
     life::run(config, telemetry::start(), begun).await.map_err(|error| CliError::failed(format!("{error}.")))
 }
 
-/// Says where the node is reached and what it holds.
-async fn greet(node: &Node, with_demo: bool) -> Result<(), CliError> {
-    let shown = if with_demo { Some(demo::open(&own_client(node).await?).await?) } else { None };
-    for line in doors(&node.config) {
+/// Says where the node is reached and what it holds. `port` is the address that it has: the system chooses one for 0.
+async fn greet(node: &Node, port: Option<SocketAddr>, with_demo: bool) -> Result<(), CliError> {
+    let shown = if with_demo { Some(demo::open(&own_client(node, port).await?).await?) } else { None };
+    for line in doors(node.config.socket.as_deref(), port) {
         output::line(&line)?;
     }
     let open = node.workspaces().iter().filter(|(_, slot)| matches!(slot, Slot::Open(_))).count();
@@ -58,19 +60,19 @@ const TRY: &str = "\n  openprod tables\n  openprod records cues\n  \
                    openprod query 'table == \"cues\" AND is_called == true AND department == \"Sound\"'\n  \
                    openprod set cues \"LX 12\" label=Darkness\n  openprod history\n";
 
-fn doors(config: &Config) -> Vec<String> {
-    let socket = config.socket.iter().map(|path| format!("OpenProd listens on {}", path.display()));
-    let port = config.listen.iter().map(|at| format!("OpenProd listens on http://{at} (gRPC; with a token)"));
+fn doors(socket: Option<&Path>, port: Option<SocketAddr>) -> Vec<String> {
+    let socket = socket.iter().map(|path| format!("OpenProd listens on {}", path.display()));
+    let port = port.iter().map(|at| format!("OpenProd listens on http://{at} (gRPC; with a token)"));
     socket.chain(port).collect()
 }
 
 /// A client of this very node, by whichever door it has.
-async fn own_client(node: &Node) -> Result<Client, CliError> {
+async fn own_client(node: &Node, port: Option<SocketAddr>) -> Result<Client, CliError> {
     let by_port = |at| {
         let token = node.identities.default_actor().map(|actor| Token::read(&node.identities.token_path(actor)));
         Ok::<_, CliError>(Endpoint::Http(format!("http://{at}"), token.transpose()?))
     };
-    let endpoint = match (&node.config.socket, node.config.listen) {
+    let endpoint = match (&node.config.socket, port) {
         (Some(path), _) => Endpoint::Socket(path.clone()),
         (None, Some(at)) => by_port(at)?,
         (None, None) => return Err(CliError::usage("The configuration says that the node listens nowhere.")),

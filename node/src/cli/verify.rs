@@ -33,10 +33,7 @@ pub async fn run(args: VerifyArgs, context: &Context) -> Result<(), CliError> {
         None => of_node(context).await?,
     };
     tell(context, &report)?;
-    match report.findings.len() {
-        0 => Ok(()),
-        findings => Err(CliError::failed(format!("There are {findings} findings."))),
-    }
+    doctor::judged(report.findings.iter().map(v1::Finding::outcome))
 }
 
 async fn of_node(context: &Context) -> Result<v1::VerifyReport, CliError> {

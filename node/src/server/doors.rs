@@ -83,7 +83,7 @@ impl Listener for OwnUser {
 }
 
 /// Opens the TCP port, if there is to be one.
-pub(super) async fn port(address: Option<SocketAddr>) -> Result<Option<impl Listener>, ServeError> {
+pub(super) async fn port(address: Option<SocketAddr>) -> Result<Option<impl Listener<Addr = SocketAddr>>, ServeError> {
     let Some(address) = address else { return Ok(None) };
     let listener = TcpListener::bind(address).await.map_err(|error| ServeError::Address(address, error))?;
     tracing::info!(address = %listener.local_addr().unwrap_or(address), "listening");

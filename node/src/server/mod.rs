@@ -25,6 +25,7 @@ mod pages;
 mod tests;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
@@ -86,19 +87,20 @@ pub enum ServeError {
     Socket(PathBuf, #[source] std::io::Error),
     /// The address could not be taken.
     #[error("{0}: cannot listen there: {1}; set another address with --listen, or \"off\"")]
-    Address(std::net::SocketAddr, #[source] std::io::Error),
+    Address(SocketAddr, #[source] std::io::Error),
 }
 
 /// Serves `node` until `shutdown`, and then as long as running calls take, at most `shutdown_seconds`. `opened` is told
-/// when clients can connect.
+/// when clients can connect, and the address of the TCP port, if there is one: the system chooses a port for 0.
 pub async fn serve(
     node: Arc<Node>,
     metrics: Metrics,
-    opened: impl FnOnce(),
+    opened: impl FnOnce(Option<SocketAddr>),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let socket = node.config.socket.as_deref().map(doors::socket).transpose()?;
     let port = doors::port(node.config.listen).await?;
+    let bound = port.as_ref().and_then(|port| port.local_addr().ok());
     let (stop, stopping) = watch::channel(false);
     let (ready, is_ready) = watch::channel(node.is_ready());
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -119,7 +121,7 @@ pub async fn serve(
         doors.spawn(open(port, gate::lock(app, &node.config), stopping));
     }
     let watcher = tokio::spawn(tell_when_ready(Arc::clone(&node), ready, health.clone()));
-    opened();
+    opened(bound);
     shutdown.await;
     watcher.abort();
     stop.send_replace(true);

@@ -1,5 +1,6 @@
 //! A whole node behind its doors: what clients, browsers and strangers meet there.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,17 +31,13 @@ use crate::{emergency, telemetry};
 struct House {
     node: Arc<Node>,
     config: Config,
+    port: SocketAddr,
     stop: oneshot::Sender<()>,
     served: JoinHandle<Result<(), ServeError>>,
 }
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 fn config(folder: &Path, more: &[(&str, &str)]) -> Config {
-    let port = format!("127.0.0.1:{}", free_port());
-    let own = [("data-dir", folder.to_str().unwrap()), ("listen", port.as_str()), ("shutdown-seconds", "5")];
+    let own = [("data-dir", folder.to_str().unwrap()), ("listen", "127.0.0.1:0"), ("shutdown-seconds", "5")];
     let flag = |(name, value): &(&str, &str)| Flag { name: (*name).to_owned(), value: (*value).to_owned() };
     config::resolve(None, &[], own.iter().chain(more).map(flag).collect()).unwrap()
 }
@@ -53,10 +50,10 @@ impl House {
             let _ = stopped.await;
         };
         let (open, opened) = oneshot::channel();
-        let tell = move || open.send(()).unwrap();
+        let tell = move |port| open.send(port).unwrap();
         let served = tokio::spawn(serve(Arc::clone(&node), telemetry::start(), tell, shutdown));
-        opened.await.unwrap();
-        Self { node, config, stop, served }
+        let port = opened.await.unwrap().unwrap();
+        Self { node, config, port, stop, served }
     }
 
     async fn channel(&self) -> Channel {
@@ -69,11 +66,11 @@ impl House {
     }
 
     async fn port(&self) -> Channel {
-        Endpoint::from_shared(format!("http://{}", self.config.listen.unwrap())).unwrap().connect().await.unwrap()
+        Endpoint::from_shared(format!("http://{}", self.port)).unwrap().connect().await.unwrap()
     }
 
     async fn says(&self, text: &str) -> String {
-        let mut stream = TcpStream::connect(self.config.listen.unwrap()).await.unwrap();
+        let mut stream = TcpStream::connect(self.port).await.unwrap();
         stream.write_all(text.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         let _ = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await;

@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use openprod_api::convert::command::{Execution, created};
-use openprod_api::status::{ApiError, refused};
+use openprod_api::status::refused;
 use openprod_api::v1;
 use openprod_api::v1::command_service_server::CommandService as Service;
 use openprod_domain::cell::Cell;
 use openprod_messages::commands::{CommandsMsg, OpenedConflict, Outcome};
-use openprod_model::ids::ActorId;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
-use super::Caller;
 use crate::node::Node;
 use crate::telemetry;
 
@@ -36,30 +34,13 @@ impl Service for CommandService {
         // A workspace may be named, too; the command is about the one that was found.
         message.workspace = workspace.id.to_string();
         let execution = Execution::try_from(message).map_err(|refusal| refused(&refusal))?;
-        let actor = acting(caller, execution.actor)?;
+        let actor = super::acting(caller, execution.actor, "actor")?;
         let request = Box::new(execution.request);
         let outcome = workspace.commands.call(|reply| CommandsMsg::Execute { request, actor, reply }).await;
         let outcome = outcome.map_err(super::no_answer)?.map_err(super::failed)?;
         count(&outcome);
         Ok(Response::new(answer(outcome)))
     }
-}
-
-/// Who acts: whom the caller names, within what the caller may.
-fn acting(caller: Caller, named: Option<ActorId>) -> Result<Option<ActorId>, Status> {
-    match (caller.actor, named) {
-        (Some(own), Some(other)) if own != other => Err(another(own, other)),
-        (Some(own), _) => Ok(Some(own)),
-        (None, named) => Ok(named),
-    }
-}
-
-fn another(own: ActorId, other: ActorId) -> Status {
-    let message = format!("The token of this call acts as {} and not as {}.", own.short(), other.short());
-    let error = ApiError::new(v1::Reason::Unauthenticated, message);
-    ApiError { code: Code::PermissionDenied, at: "actor".to_owned(), ..error }
-        .next("Leave the actor out, or call with that actor's token.")
-        .into()
 }
 
 fn count(outcome: &Outcome) {
@@ -85,27 +66,4 @@ fn answer(outcome: Outcome) -> v1::ExecuteResponse {
 fn opened(conflict: OpenedConflict) -> v1::OpenedConflict {
     let cell = Cell::from_key(&conflict.cell).as_ref().map(v1::Cell::from);
     v1::OpenedConflict { cell, sentence: conflict.sentence }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MARA: ActorId = ActorId::from_bytes([1; 32]);
-    const LEO: ActorId = ActorId::from_bytes([2; 32]);
-
-    #[test]
-    fn a_token_acts_as_its_own_actor_only() {
-        let mara = Caller { actor: Some(MARA) };
-        assert_eq!(acting(mara, None).unwrap(), Some(MARA));
-        assert_eq!(acting(mara, Some(MARA)).unwrap(), Some(MARA));
-        assert_eq!(acting(mara, Some(LEO)).unwrap_err().code(), Code::PermissionDenied);
-    }
-
-    #[test]
-    fn the_socket_acts_as_whom_it_names_or_as_the_default() {
-        let socket = Caller { actor: None };
-        assert_eq!(acting(socket, None).unwrap(), None);
-        assert_eq!(acting(socket, Some(LEO)).unwrap(), Some(LEO));
-    }
 }

@@ -29,6 +29,8 @@ use crate::workspace::Workspace;
 
 mod pace;
 mod picture;
+#[cfg(test)]
+mod tests;
 mod watcher;
 
 /// How many watchers a node serves at once.

@@ -200,6 +200,18 @@ pub fn caller(extensions: &Extensions) -> Result<Caller, Status> {
     extensions.get::<Caller>().copied().ok_or_else(unknown)
 }
 
+/// Who acts: whom the request names in its field `at`, else whom the token stands for; never anybody else by token.
+pub fn acting(caller: Caller, named: Option<ActorId>, at: &str) -> Result<Option<ActorId>, Status> {
+    match (caller.actor, named) {
+        (Some(own), Some(other)) if own != other => {
+            let message = format!("The token of this call acts as {} and not as {}.", own.short(), other.short());
+            let error = ApiError { at: at.to_owned(), ..ApiError::new(Reason::ActorNotYours, message) };
+            Err(error.next(format!("Leave the {at} out, or call with that actor's token.")).into())
+        }
+        (own, named) => Ok(own.or(named)),
+    }
+}
+
 /// Some things are for whoever may read the node's files anyway. `what` begins the sentence of the refusal.
 pub fn own_user_only(caller: Caller, what: &str) -> Result<(), Status> {
     if caller.actor.is_none() {
@@ -378,6 +390,26 @@ mod tests {
         let broken = futures::stream::once(async { panic!("the secret is 42") });
         let parts: Vec<_> = streaming::<u8, _>(&Extensions::new(), broken).unwrap().into_inner().collect().await;
         assert_eq!(parts[0].as_ref().unwrap_err().code(), tonic::Code::Internal);
+    }
+
+    const MARA: ActorId = ActorId::from_bytes([1; 32]);
+    const LEO: ActorId = ActorId::from_bytes([2; 32]);
+
+    #[test]
+    fn a_token_acts_as_its_own_actor_only() {
+        let mara = Caller { actor: Some(MARA) };
+        assert_eq!(acting(mara, None, "actor").unwrap(), Some(MARA));
+        assert_eq!(acting(mara, Some(MARA), "actor").unwrap(), Some(MARA));
+        let refused = ApiError::from(acting(mara, Some(LEO), "founder").unwrap_err());
+        assert_eq!((refused.code, refused.known_reason()), (Code::PermissionDenied, Some(Reason::ActorNotYours)));
+        assert_eq!(refused.at, "founder");
+    }
+
+    #[test]
+    fn the_socket_acts_as_whom_it_names_or_as_the_default() {
+        let socket = Caller { actor: None };
+        assert_eq!(acting(socket, None, "actor").unwrap(), None);
+        assert_eq!(acting(socket, Some(LEO), "actor").unwrap(), Some(LEO));
     }
 
     #[test]

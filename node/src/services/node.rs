@@ -129,6 +129,17 @@ impl Service for NodeService {
         };
         Ok(Response::new(v1::ImportIdentityResponse { identity: Some(self.shown(&identity)), already_known }))
     }
+
+    async fn set_default_identity(
+        &self,
+        request: Request<v1::SetDefaultIdentityRequest>,
+    ) -> Result<Response<v1::SetDefaultIdentityResponse>, Status> {
+        own_user_only(caller(request.extensions())?)?;
+        let actor: ActorId = ids::id(&request.get_ref().actor, "actor").map_err(|refusal| status::refused(&refusal))?;
+        let identity = self.0.identities.of(actor).ok_or_else(|| unknown_actor(actor))?;
+        self.0.identities.set_default(actor).map_err(|error| not_kept(&error))?;
+        Ok(Response::new(v1::SetDefaultIdentityResponse { identity: Some(self.shown(&identity)) }))
+    }
 }
 
 impl NodeService {
@@ -146,9 +157,9 @@ fn shown(identity: &Identity, default: Option<ActorId>) -> v1::Identity {
     }
 }
 
-/// Keys are handed out, made and taken in only for whoever may read the key files anyway.
+/// Keys are handed out, made, taken in and put to use only for whoever may read the key files anyway.
 fn own_user_only(caller: Caller) -> Result<(), Status> {
-    super::own_user_only(caller, "Identities are made, exported and imported")
+    super::own_user_only(caller, "Identities are made, chosen, exported and imported")
 }
 
 fn person(name: &str) -> Result<Text, Status> {

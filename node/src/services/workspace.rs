@@ -1,6 +1,5 @@
 //! WorkspaceService: makes, lists, describes and takes in workspaces.
 
-use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -12,9 +11,9 @@ use openprod_domain::cell::{Cell, Content};
 use openprod_domain::read;
 use openprod_domain::view::{Read as Reads, View};
 use openprod_model::ids::{ActorId, CommandId, Position, WorkspaceId};
-use openprod_model::refusal::{Reason, Refusal};
+use openprod_model::refusal::Refusal;
 use openprod_model::value::Text;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument;
 
@@ -23,27 +22,15 @@ use super::{caller, failed, name_in, name_of};
 use crate::node::{Node, Slot};
 use crate::workspace_file;
 
-/// Answers to `CreateWorkspace` that are remembered for retries.
-const REMEMBERED: usize = 256;
-
 /// Makes, lists, describes and takes in workspaces.
 pub struct WorkspaceService {
     node: Arc<Node>,
-    /// Workspaces made since the start, for whoever asks again; locked while one is being made.
-    made: Arc<Mutex<VecDeque<Made>>>,
-}
-
-struct Made {
-    command: CommandId,
-    asked: v1::CreateWorkspaceRequest,
-    workspace: WorkspaceId,
-    revision: Position,
 }
 
 impl WorkspaceService {
     /// The service of this node.
     pub fn new(node: Arc<Node>) -> Self {
-        Self { node, made: Arc::default() }
+        Self { node }
     }
 }
 
@@ -58,9 +45,10 @@ impl Service for WorkspaceService {
         let refused = |refusal: Refusal| status::refused(&refusal);
         let command: CommandId = ids::id(&asked.command_id, "command_id").map_err(refused)?;
         let founder: Option<ActorId> = ids::optional_id(&asked.founder, "founder").map_err(refused)?;
-        let founder = acting(caller, founder).map_err(refused)?;
-        let (node, made) = (Arc::clone(&self.node), Arc::clone(&self.made));
-        to_the_end(async move { create(&node, &made, command, founder, asked).await }).await.map(Response::new)
+        let founder = super::acting(caller, founder, "founder")?;
+        let name = Text::new(asked.name.trim()).map_err(|invalid| refused(Refusal::from(invalid).at("name")))?;
+        let node = Arc::clone(&self.node);
+        to_the_end(async move { create(&node, command, name, founder).await }).await.map(Response::new)
     }
 
     async fn list_workspaces(
@@ -136,47 +124,18 @@ async fn to_the_end<T: Send + 'static>(
 
 async fn create(
     node: &Node,
-    made: &Mutex<VecDeque<Made>>,
     command: CommandId,
+    name: Text,
     founder: Option<ActorId>,
-    asked: v1::CreateWorkspaceRequest,
 ) -> Result<v1::CreateWorkspaceResponse, Status> {
-    let refused = |refusal: Refusal| status::refused(&refusal);
-    let mut made = made.lock().await;
-    if let Some(before) = made.iter().find(|made| made.command == command) {
-        return again(before, &asked).map_err(refused);
-    }
-    let name = Text::new(asked.name.trim()).map_err(|invalid| refused(Refusal::from(invalid).at("name")))?;
-    let (workspace, outcome) = node.create(name, founder).await.map_err(failed)?;
+    let (workspace, outcome) = node.create(command, name, founder).await.map_err(failed)?;
     // So that the next call may name it. Should that take too long, it is made all the same.
     let _shown = super::snapshot_from(&workspace, outcome.revision).await;
-    let new = Made { command, asked, workspace: workspace.id, revision: outcome.revision };
-    let (workspace, revision) = (new.workspace.to_string(), new.revision.0);
-    made.push_back(new);
-    if made.len() > REMEMBERED {
-        made.pop_front();
-    }
-    Ok(v1::CreateWorkspaceResponse { workspace, revision, replayed: false })
-}
-
-/// Who founds: whom the request names, else whom the token stands for; never anybody else by token.
-fn acting(caller: super::Caller, named: Option<ActorId>) -> Result<Option<ActorId>, Refusal> {
-    match (caller.actor, named) {
-        (Some(actor), Some(named)) if actor != named => {
-            let message = "The token of this call does not stand for the founder that it names.";
-            Err(Refusal::new(Reason::NotAMember, message).at("founder"))
-        }
-        (actor, named) => Ok(actor.or(named)),
-    }
-}
-
-fn again(before: &Made, asked: &v1::CreateWorkspaceRequest) -> Result<v1::CreateWorkspaceResponse, Refusal> {
-    if before.asked != *asked {
-        let message = "This command id was used before, for something else.";
-        return Err(Refusal::new(Reason::CommandIdReused, message).at("command_id"));
-    }
-    let (workspace, revision) = (before.workspace.to_string(), before.revision.0);
-    Ok(v1::CreateWorkspaceResponse { workspace, revision, replayed: true })
+    Ok(v1::CreateWorkspaceResponse {
+        workspace: workspace.id.to_string(),
+        revision: outcome.revision.0,
+        replayed: outcome.replayed,
+    })
 }
 
 /// What a view shows of its workspace.

@@ -165,7 +165,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::BadBundle => Code::InvalidArgument,
         Reason::AlreadyExists | Reason::CommandIdReused => Code::AlreadyExists,
         Reason::Changed => Code::Aborted,
-        Reason::NotAMember => Code::PermissionDenied,
+        Reason::NotAMember | Reason::ActorNotYours => Code::PermissionDenied,
         Reason::UnknownBase | Reason::ResumeTokenExpired => Code::OutOfRange,
         Reason::DiskFull | Reason::WatcherLagged | Reason::TooBusy => Code::ResourceExhausted,
         Reason::WorkspaceDown => Code::Unavailable,
@@ -208,8 +208,15 @@ mod tests {
 
     #[test]
     fn every_published_reason_is_the_models_or_the_services_own() {
-        let own =
-            ["RESUME_TOKEN_EXPIRED", "WATCHER_LAGGED", "DEADLINE_EXCEEDED", "UNAUTHENTICATED", "TOO_BUSY", "INTERNAL"];
+        let own = [
+            "RESUME_TOKEN_EXPIRED",
+            "WATCHER_LAGGED",
+            "DEADLINE_EXCEEDED",
+            "UNAUTHENTICATED",
+            "TOO_BUSY",
+            "INTERNAL",
+            "ACTOR_NOT_YOURS",
+        ];
         let of_model: Vec<_> = reasons().into_iter().map(refusal::Reason::name).collect();
         for reason in (1..).map_while(|number| Reason::try_from(number).ok()) {
             let name = name(reason);

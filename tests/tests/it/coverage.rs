@@ -17,6 +17,7 @@ const VERBS: &[(&str, &str)] = &[
     ("rpc NodeService.CreateIdentity", "makes_identity"),
     ("rpc NodeService.ExportIdentity", "packs_identity"),
     ("rpc NodeService.ImportIdentity", "unpacks_identity"),
+    ("rpc NodeService.SetDefaultIdentity", "lets_act_by_default"),
     ("rpc WorkspaceService.CreateWorkspace", "founds"),
     ("rpc WorkspaceService.ListWorkspaces", "lists_workspaces"),
     ("rpc WorkspaceService.GetWorkspace", "describes"),

@@ -17,13 +17,20 @@ async fn over_tcp_a_call_acts_as_the_owner_of_its_token() {
     let leo = world.person("Leo").await;
     let forged = v1::ExecuteRequest { actor: leo.actor.to_string(), ..remote.request(vec![]) };
     let refused = remote.fails_to_send(forged).await;
-    assert!(["PermissionDenied", "Unauthenticated"].contains(&format!("{:?}", refused.code).as_str()), "{refused:?}");
+    assert_eq!((refused.reason.as_str(), refused.at.as_str()), ("ACTOR_NOT_YOURS", "actor"), "{refused:?}");
     let file = world.house.token_file(&mara.actor.to_string());
     world
         .types(&format!("openprod records cues --connect {url} --token-file {}", file.display()))
         .await
         .ok()
         .says("LX 1");
+}
+
+#[tokio::test]
+async fn a_port_that_the_system_chose_is_told_as_it_is() {
+    let world = World::with(Setup::on_tcp()).await;
+    let told = world.house.says("(gRPC; with a token)").await;
+    assert!(told.contains(&format!("http://{} ", world.house.address())), "{told}");
 }
 
 #[tokio::test]

@@ -117,3 +117,19 @@ async fn a_spreadsheet_comes_out_as_it_went_in() {
     assert_eq!(out.lines().next(), Some("cue,label,page,called"));
     assert!(out.contains("3,\"Storm, loud\",12,"), "{out}");
 }
+
+#[tokio::test]
+async fn a_record_is_named_by_its_first_column_or_the_beginning_of_its_id() {
+    let world = World::new().await;
+    let mara = world.person("Mara").await;
+    mara.types("openprod tables create notes --column at:duration:required --column text").await.ok();
+    mara.types("openprod new notes at=1:30:00 text=Late").await.ok();
+    let id = mara.types("openprod new notes at=90s text=Early").await.ok().out.trim().to_owned();
+    mara.types("openprod set notes 1:30:00 text=Later").await.ok();
+    mara.types(&format!("openprod set notes {} text=Earlier", &id[..30])).await.ok();
+    mara.types("openprod set notes 2:00:00 text=Never").await.fails(1).says("notes has no record \"2:00:00\".");
+    mara.types("openprod set notes Nobody text=Never").await.fails(1).says("notes has no record \"Nobody\".");
+    mara.types("openprod new notes at=1:30:00").await.ok();
+    mara.types("openprod set notes 1:30:00 text=Never").await.fails(1).says("notes has 2 records \"1:30:00\".");
+    mara.types("openprod records notes").await.ok().says("Later").says("Earlier").says_nothing_of("Never");
+}

@@ -124,3 +124,13 @@ async fn a_check_finds_nothing_in_what_people_do() {
     mara.types("openprod export --workspace-file hamlet.openprod").await.ok();
     assert!(world.desk().join("hamlet.openprod").exists());
 }
+
+#[tokio::test]
+async fn a_check_of_a_node_without_its_state_warns_and_does_not_fail() {
+    let mut world = World::new().await;
+    let mara = world.person("Mara").await;
+    some_work(&mara).await;
+    world.house.stops().await;
+    std::fs::remove_file(world.house.workspace_folder().join("state.redb")).unwrap();
+    world.types("openprod verify --offline").await.ok().says("state.missing").says("warning");
+}

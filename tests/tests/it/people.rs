@@ -95,3 +95,27 @@ async fn an_identity_moves_to_another_node_under_its_passphrase_only() {
     let typed = "openprod identities import assistant.key --name Brought --passphrase-file pass";
     crate::world::typed(typed, tour.folder(), &[]).await.ok();
 }
+
+#[tokio::test]
+async fn who_acts_by_default_is_chosen_while_the_node_runs() {
+    let mut world = World::new().await;
+    let (mara, leo) = (world.person("Mara").await, world.person("Leo").await);
+    mara.makes_table("cues", &[]).await;
+    let who = async || mara.reads_history(openprod_client::v1::ListBundlesRequest::default()).await[0].clone();
+    let chosen = mara.lets_act_by_default(&leo.actor.to_string()).await;
+    assert_eq!((chosen.display_name.as_str(), chosen.is_default), ("Leo", true));
+    world.types("openprod new cues \"name=LX 1\"").await.ok();
+    assert!(who().await.starts_with("Leo: "), "{}", who().await);
+
+    world.types("openprod identities default Mara").await.ok().says("from now on: Mara");
+    world.types("openprod identities default Mara").await.ok().says("already");
+    assert_eq!(mara.asks_what_it_is().await.default_actor, mara.actor.to_string());
+    world.restarts().await;
+    world.types("openprod new cues \"name=LX 2\"").await.ok();
+    assert!(who().await.starts_with("Mara: "), "{}", who().await);
+
+    let nobody = v1::SetDefaultIdentityRequest { actor: "07".repeat(32) };
+    let refused = mara.client.nodes().set_default_identity(nobody).await.unwrap_err();
+    assert_eq!(openprod_api::status::ApiError::from(refused).reason, "UNKNOWN_ACTOR");
+    assert_eq!(mara.asks_what_it_is().await.default_actor, mara.actor.to_string());
+}

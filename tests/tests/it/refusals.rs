@@ -159,14 +159,43 @@ async fn requests_that_lack_something_or_contradict_themselves_are_refused() {
 
 #[tokio::test]
 async fn a_command_id_means_one_thing_for_ever() {
-    let (_world, mara) = desk().await;
+    let (mut world, mara) = desk().await;
     let request = mara.request(set(&mara, row!["label" => "Noon"]));
-    mara.client.commands().execute(request.clone()).await.unwrap();
+    let first = mara.client.commands().execute(request.clone()).await.unwrap().into_inner();
+    assert!(!first.replayed);
+    let leo = world.person("Leo").await;
     let before = mara.everything().await;
-    let other = v1::ExecuteRequest { commands: set(&mara, row!["label" => "Dusk"]), ..request };
-    let refused = mara.fails_to_send(other).await;
-    wanted("AlreadyExists", "COMMAND_ID_REUSED", "command").is(&refused);
+    for restarts in 0..2 {
+        let other = v1::ExecuteRequest { commands: set(&mara, row!["label" => "Dusk"]), ..request.clone() };
+        let somebody_else = v1::ExecuteRequest { actor: leo.actor.to_string(), ..request.clone() };
+        for reused in [other, somebody_else] {
+            wanted("AlreadyExists", "COMMAND_ID_REUSED", "command").is(&mara.fails_to_send(reused).await);
+        }
+        // The first answer, word for word: also that of the bundle, which nobody but the receipt remembers.
+        let again = mara.client.commands().execute(request.clone()).await.unwrap().into_inner();
+        assert_eq!(again, v1::ExecuteResponse { replayed: true, ..first.clone() }, "after {restarts} restarts");
+        world.restarts().await;
+        assert_eq!(mara.sees("LX 12", "label").await, "Noon");
+    }
     assert_eq!(mara.everything().await, before);
+}
+
+#[tokio::test]
+async fn a_command_id_makes_one_workspace_for_ever() {
+    let (mut world, mara) = desk().await;
+    let founder = mara.actor.to_string();
+    let asked = v1::CreateWorkspaceRequest { command_id: fresh_id(), name: "Macbeth".into(), founder };
+    let first = mara.client.workspaces().create_workspace(asked.clone()).await.unwrap().into_inner();
+    assert!(!first.replayed);
+    for restarts in 0..2 {
+        let again = mara.client.workspaces().create_workspace(asked.clone()).await.unwrap().into_inner();
+        assert_eq!(again, v1::CreateWorkspaceResponse { replayed: true, ..first.clone() }, "after {restarts} restarts");
+        let other = v1::CreateWorkspaceRequest { name: "Tosca".into(), ..asked.clone() };
+        let refused = mara.client.workspaces().create_workspace(other).await.unwrap_err();
+        wanted("AlreadyExists", "COMMAND_ID_REUSED", "command").is(&refused.into());
+        world.pulls_the_plug().await;
+        assert_eq!(mara.client.list_workspaces().await.unwrap().len(), 2);
+    }
 }
 
 #[tokio::test]

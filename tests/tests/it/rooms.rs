@@ -29,7 +29,7 @@ impl House {
         let node = node::Node::start(config::resolve(None, &[], flags).unwrap()).await.unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let (open, opened) = oneshot::channel::<()>();
-        let is_open = move || open.send(()).unwrap();
+        let is_open = move |_| open.send(()).unwrap();
         tokio::spawn(server::serve(Arc::clone(&node), telemetry::start(), is_open, async { drop(stopped.await) }));
         opened.await.unwrap();
         Self { node, folder, stop: Some(stop) }

@@ -27,12 +27,11 @@
 //! index. ORDER BY reads and sorts all that matches, for each page anew.
 //!
 //! Reading order: `syntax` with `lexer`, `check` with `literal`, `scalar` and `like` (what comparing means), `eval`,
-//! `plan` with `indexed`, `run`.
+//! `plan`, `run`.
 
 mod check;
 mod error;
 mod eval;
-mod indexed;
 mod lexer;
 mod like;
 mod literal;
@@ -46,4 +45,5 @@ mod tests;
 pub use check::{Checked, Context};
 pub use error::{Place, QueryError, QueryProblem};
 pub use run::{Found, Page, PageKey};
+pub(crate) use scalar::Scalar;
 pub use syntax::{MAX_DEPTH, MAX_IN_ITEMS, MAX_LIMIT, MAX_ORDER_COLUMNS, MAX_QUERY_BYTES, Query};

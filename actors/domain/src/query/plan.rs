@@ -8,7 +8,6 @@ use openprod_model::ids::EntityId;
 use openprod_model::value::{Date, DateTime, Duration, Float, List, Name, Value};
 
 use super::check::{Asked, Checked, FieldTest, Predicate};
-use super::indexed;
 use super::scalar::Scalar;
 use super::syntax::Comparison;
 use crate::cell::KeyRange;
@@ -274,7 +273,7 @@ fn indexed<'a>(view: &'a dyn View, range: &KeyRange) -> Read<Reading<'a, Vec<u8>
 fn matching(entries: Reading<'_, Vec<u8>>, prefix: usize, asked: &Asked, into: &mut Vec<EntityId>) -> Read<()> {
     for entry in entries {
         let entry = entry?;
-        if indexed::value_in(&entry, prefix).is_none_or(|value| asked.holds(Some(value))) {
+        if index::value_in(&entry, prefix).is_none_or(|value| asked.holds(Some(value))) {
             into.extend(index::entity_in(&entry));
         }
     }

@@ -11,7 +11,7 @@ const MINUTE_MS: i64 = 60_000;
 
 /// A value, borrowed from a cell or from an index entry.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Scalar<'a> {
+pub(crate) enum Scalar<'a> {
     Boolean(bool),
     Integer(i64),
     Float(f64),

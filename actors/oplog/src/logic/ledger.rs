@@ -8,9 +8,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use openprod_domain::view::Read;
-use openprod_messages::log::{self, Receipt};
+use openprod_messages::log::{self, Receipt, chain};
 use openprod_messages::oplog::{Append, AppendError};
-use openprod_model::bundle::{Bundle, BundleKind, Header};
+use openprod_model::bundle::{Bundle, BundleKind};
 use openprod_model::clock::{Hlc, LATEST_WALL_MS};
 use openprod_model::ids::{ActorId, CommandId, Digest, OpRef, Position, SessionId, WorkspaceId};
 use openprod_model::operation::Operation;
@@ -22,15 +22,6 @@ use crate::tables::{End, QuarantineRow};
 
 /// Committed bundles that stay at hand, because the next ones are likely to name them.
 const KNOWN_AT_HAND: usize = 8_192;
-
-const CHAIN_DOMAIN: &[u8] = b"openprod/chain/1\0";
-
-/// The chain behind a bundle: it commits to every bundle up to there and to their order.
-pub fn chain(before: Digest, digest: Digest) -> Digest {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(CHAIN_DOMAIN).update(before.as_bytes()).update(digest.as_bytes());
-    Digest::from_bytes(*hasher.finalize().as_bytes())
-}
 
 /// What judging a bundle needs to know of an ancestor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -239,7 +230,7 @@ impl Ledger {
         }
         Ok(Change::Append(Box::new(Staged {
             position,
-            entry: self.entry(header, digest, &local),
+            entry: log::Entry::of(bundle, self.end.chain, local.session, local.now_ms),
             bytes: Arc::clone(bundle.bytes()),
             ancestors: ancestors.iter().map(|(digest, _)| *digest).collect(),
             prev: header.prev,
@@ -248,21 +239,6 @@ impl Ledger {
             member_ops,
             receipt: local.receipt,
         })))
-    }
-
-    fn entry(&self, header: &Header, digest: Digest, local: &Local) -> log::Entry {
-        log::Entry {
-            digest,
-            chain: self.end.chain,
-            id: header.id,
-            actor: header.actor,
-            hlc: header.hlc,
-            wall_ms: header.wall_ms,
-            kind: header.kind,
-            ops: header.op_count,
-            session: local.session,
-            appended_ms: local.now_ms,
-        }
     }
 
     /// Puts bytes into quarantine: their number, and the change, unless they are there already.

@@ -4,13 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use openprod_messages::log::Stored;
+use openprod_messages::log::{Stored, chain};
 use openprod_model::ids::{Digest, Position};
 use redb::{Database, Key, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, Value, WriteTransaction};
 
 use super::{Failed, Fault, LogStore, Options, durably, guarded, reader, untouched_engine};
 use crate::disk::{LogFile, sync_folder_of};
-use crate::logic::ledger::chain;
 use crate::tables::{
     BUNDLES, CHAINS, DIGESTS, ENTRIES, EntryRow, HEADS, IDS, MEMBER_OPS, MEMBER_SETS, META, QUARANTINE,
     QUARANTINE_BYTES, QUARANTINE_DIGESTS, QUARANTINE_MARKS, RECEIPTS, RECEIPTS_BY_TIME,

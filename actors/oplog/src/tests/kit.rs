@@ -560,7 +560,7 @@ pub(crate) fn check_log(store: &LogStore) -> Vec<Digest> {
         let Stored::Whole(bundle) = stored else { panic!("{position} is damaged") };
         assert_eq!(position, Position(at));
         assert_eq!(entry.digest, bundle.digest());
-        chain = crate::logic::ledger::chain(chain, entry.digest);
+        chain = openprod_messages::log::chain(chain, entry.digest);
         assert_eq!(entry.chain, chain);
         let of_actor = tips.entry(entry.actor).or_default();
         of_actor.retain(|(_, tip)| Some(*tip) != bundle.header().prev);

@@ -8,6 +8,7 @@ use openprod_domain::fold::writes;
 use openprod_domain::index;
 use openprod_domain::oracle::Oracle;
 use openprod_domain::view::Moment;
+use openprod_messages::testing::MemoryLog;
 use openprod_model::bundle::Bundle;
 use openprod_model::ids::EdgeId;
 use openprod_model::operation::{EdgeEnds, FacetAt, FieldAt, Operation, PositionAt};
@@ -15,7 +16,7 @@ use openprod_model::value::Value;
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{Author, Disk, FakeLog, WORKSPACE, entity, knowing, name};
+use crate::testing::{Author, Disk, WORKSPACE, entity, knowing, name};
 use openprod_model::ids::OpRef;
 
 /// One op: which kind, which of few cells, which earlier writes its author names, and a value.
@@ -180,14 +181,14 @@ fn check_past(store: &StateStore, bundles: &[Bundle], among: &BTreeSet<Position>
 }
 
 struct Run {
-    log: Arc<FakeLog>,
+    log: Arc<MemoryLog>,
     disk: Disk,
     store: Arc<StateStore>,
 }
 
 impl Run {
     fn new() -> Self {
-        let (log, disk) = (FakeLog::of(&[]), Disk::default());
+        let (log, disk) = (MemoryLog::of(&[]), Disk::default());
         let store = StateStore::open(disk.clone(), WORKSPACE, log.clone(), Options::default()).unwrap();
         Self { log, disk, store }
     }
@@ -246,7 +247,7 @@ proptest! {
         }
         run.disk.holds_at_most(0);
         run.store.fold_all(&mut |_, _| {}).unwrap();
-        prop_assert_eq!(run.store.position().0, run.log.len());
+        prop_assert_eq!(run.store.position().0, run.log.end().0);
         check(&run.store, &bundles)?;
         let replayed = replay_hash(run.log.clone(), WORKSPACE, &mut |_, _| {}).unwrap();
         prop_assert_eq!(replayed, run.store.snapshot().unwrap().hash().unwrap());

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use openprod_domain::cell::Cell;
 use openprod_domain::view::View;
+use openprod_messages::testing::MemoryLog;
 use openprod_model::bundle::Bundle;
 use openprod_model::operation::Operation;
 use redb::ReadableTableMetadata;
@@ -12,7 +13,7 @@ use super::*;
 use crate::tables::DEAD;
 use crate::tables::ENTRIES;
 use crate::tables::TIPS;
-use crate::testing::{Author, FakeLog, WORKSPACE, attach, entity, name, set};
+use crate::testing::{Author, WORKSPACE, attach, entity, name, set};
 
 const FIELDS: [&str; 10] = ["label", "note", "time", "page", "who", "where", "cue", "kit", "level", "colour"];
 const RECORDS: u64 = 10_000;
@@ -129,7 +130,7 @@ fn speed() {
     let author = Author::new(1);
     let bulk = records(&author);
     let edits = edits(&author, &bulk);
-    let log = FakeLog::of(&bulk);
+    let log = MemoryLog::of(&bulk);
     let store = StateStore::open(place.clone(), WORKSPACE, log.clone(), Options::default()).unwrap();
 
     let since = Watch::start();

@@ -2,10 +2,11 @@
 
 use openprod_domain::cell::{Cell, Content};
 use openprod_domain::view::Moment;
+use openprod_messages::testing::MemoryLog;
 use openprod_model::value::Value;
 
 use super::*;
-use crate::testing::{Author, Disk, FakeLog, WORKSPACE, attach, entity, name, set};
+use crate::testing::{Author, Disk, WORKSPACE, attach, entity, name, set};
 
 fn field(number: u64, field: &str) -> Cell {
     Cell::Field { table: name("cues"), entity: entity(number), field: name(field) }
@@ -21,7 +22,7 @@ fn shown(snapshot: &dyn Snapshot, number: u64) -> Vec<String> {
         .collect()
 }
 
-fn folded(log: &Arc<FakeLog>, backends: impl Backends + 'static) -> Arc<StateStore> {
+fn folded(log: &Arc<MemoryLog>, backends: impl Backends + 'static) -> Arc<StateStore> {
     let store = StateStore::open(backends, WORKSPACE, log.clone(), Options::default()).unwrap();
     store.fold_all(&mut |_, _| {}).unwrap();
     store
@@ -32,13 +33,13 @@ fn hash(store: &StateStore) -> StateHash {
 }
 
 /// Two authors who edit cue 1, unseen by each other, after it was made.
-fn two_authors() -> Arc<FakeLog> {
+fn two_authors() -> Arc<MemoryLog> {
     let (mara, leo) = (Author::new(1), Author::new(2));
     let made = mara.writes(vec![], 10, &[attach(1), set(1, "label", "Preset", vec![])]);
     let first = made.ops()[1].reference;
     let hers = mara.writes(vec![made.digest()], 20, &[set(1, "label", "Blackout", vec![first])]);
     let his = leo.writes(vec![made.digest()], 30, &[set(1, "label", "Sunrise", vec![first])]);
-    FakeLog::of(&[made, hers, his])
+    MemoryLog::of(&[made, hers, his])
 }
 
 #[test]
@@ -72,7 +73,7 @@ fn a_write_that_was_superseded_before_it_came_does_not_stand() {
     let (mara, leo) = (Author::new(1), Author::new(2));
     let old = mara.writes(vec![], 10, &[set(1, "label", "Preset", vec![])]);
     let new = leo.writes(vec![], 20, &[set(1, "label", "Blackout", vec![old.ops()[0].reference])]);
-    let store = folded(&FakeLog::of(&[new, old]), InMemory);
+    let store = folded(&MemoryLog::of(&[new, old]), InMemory);
     let snapshot = store.snapshot().unwrap();
     assert_eq!(shown(&*snapshot, 1), ["Blackout"]);
     let written = snapshot.written(&field(1, "label")).unwrap();
@@ -80,11 +81,11 @@ fn a_write_that_was_superseded_before_it_came_does_not_stand() {
     assert_eq!(hash(&store).total, hash(&folded(&two_writes_in_order(), InMemory)).total);
 }
 
-fn two_writes_in_order() -> Arc<FakeLog> {
+fn two_writes_in_order() -> Arc<MemoryLog> {
     let (mara, leo) = (Author::new(1), Author::new(2));
     let old = mara.writes(vec![], 10, &[set(1, "label", "Preset", vec![])]);
     let new = leo.writes(vec![], 20, &[set(1, "label", "Blackout", vec![old.ops()[0].reference])]);
-    FakeLog::of(&[old, new])
+    MemoryLog::of(&[old, new])
 }
 
 #[test]
@@ -115,7 +116,7 @@ fn a_damaged_bundle_is_passed_over_and_reported() {
 #[test]
 fn an_op_of_an_unknown_kind_is_counted_and_passed_over() {
     let raw = openprod_model::operation::RawOp { kind: 60_000, body: vec![1, 2, 3] };
-    let store = folded(&FakeLog::of(&[Author::new(1).writes_raw(vec![], 1, vec![raw])]), InMemory);
+    let store = folded(&MemoryLog::of(&[Author::new(1).writes_raw(vec![], 1, vec![raw])]), InMemory);
     assert_eq!(store.snapshot().unwrap().counts().unwrap().unknown_ops, 1);
     assert_eq!(hash(&store).unknown_ops, 1);
 }
@@ -145,12 +146,12 @@ fn a_power_cut_loses_only_what_can_be_folded_again() {
 fn a_state_of_another_log_is_emptied() {
     let disk = Disk::default();
     folded(&two_authors(), disk.clone()).close();
-    let other = FakeLog::of(&[Author::new(5).writes(vec![], 1, &[set(7, "label", "Other", vec![])])]);
+    let other = MemoryLog::of(&[Author::new(5).writes(vec![], 1, &[set(7, "label", "Other", vec![])])]);
     let store = folded(&other, disk.clone());
     assert_eq!(store.snapshot().unwrap().counts().unwrap().cells, 1);
     store.close();
     // A log that was restored from an older copy is shorter than what was folded.
-    let store = StateStore::open(disk, WORKSPACE, FakeLog::of(&[]), Options::default()).unwrap();
+    let store = StateStore::open(disk, WORKSPACE, MemoryLog::of(&[]), Options::default()).unwrap();
     assert_eq!(store.position(), Position::ZERO);
     assert_eq!(store.snapshot().unwrap().cells(&Cell::everything()).count(), 0);
 }
@@ -251,7 +252,7 @@ fn a_replay_from_nothing_gives_the_same_hash() {
 #[test]
 fn a_large_bundle_is_visible_whole_or_not_at_all() {
     let ops: Vec<_> = (0..MAX_PIECE_OPS + 10_000).map(|number| set(number, "label", "A", vec![])).collect();
-    let log = FakeLog::of(&[Author::new(1).writes(vec![], 1, &ops)]);
+    let log = MemoryLog::of(&[Author::new(1).writes(vec![], 1, &ops)]);
     let store = StateStore::open(InMemory, WORKSPACE, log, Options::default()).unwrap();
     let mut seen = Vec::new();
     store.fold_all(&mut |at, _| seen.push(at)).unwrap();

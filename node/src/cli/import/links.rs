@@ -1,6 +1,6 @@
 //! Finding the records that a file's cells name, and the edges that are not there yet.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use openprod_client::{Workspace, v1};
@@ -48,7 +48,7 @@ impl Targets {
     pub(super) fn resolve(&self, cell: &str, by: LinkBy) -> (Vec<EntityId>, Vec<String>) {
         match by {
             LinkBy::Prefix => match leading_number(cell) {
-                Some(number) => self.all([number]),
+                Some(number) => self.numbered(number),
                 None => (Vec::new(), vec![format!("\"{}\" does not begin with a number.", shown(cell))]),
             },
             // A name may hold commas itself, so the whole cell goes first.
@@ -61,18 +61,46 @@ impl Targets {
         let (mut records, mut problems) = (Vec::new(), Vec::new());
         for name in names {
             match self.find(name) {
-                [] => problems.push(format!("There is no record \"{}\" in {}.", shown(name), self.table)),
+                [] => problems.push(self.nothing(name)),
                 [only] if records.contains(only) => {}
                 [only] => records.push(*only),
-                several => problems.push(format!(
-                    "{} records of {} are called \"{}\", so it cannot be told which is meant.",
-                    several.len(),
-                    self.table,
-                    shown(name)
-                )),
+                several => problems.push(self.unclear(several.len(), "are called", name)),
             }
         }
         (records, problems)
+    }
+
+    /// The record of that number: one that is called so, or else the one whose name begins with it, as "101 Storm"
+    /// does with "101".
+    fn numbered(&self, number: &str) -> (Vec<EntityId>, Vec<String>) {
+        if !self.find(number).is_empty() {
+            return self.all([number]);
+        }
+        match self.beginning_with(number).as_slice() {
+            [] => (Vec::new(), vec![self.nothing(number)]),
+            [only] => (vec![*only], Vec::new()),
+            several => (Vec::new(), vec![self.unclear(several.len(), "begin with", number)]),
+        }
+    }
+
+    /// By the first column, or else by the second.
+    fn beginning_with(&self, number: &str) -> Vec<EntityId> {
+        let begins =
+            |name: &str| name.strip_prefix(number).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric));
+        let of = |names: &Names| -> BTreeSet<EntityId> {
+            names.iter().filter(|(name, _)| begins(name)).flat_map(|(_, records)| records.iter().copied()).collect()
+        };
+        let found = self.exact.iter().map(of).find(|records| !records.is_empty());
+        found.unwrap_or_default().into_iter().collect()
+    }
+
+    fn nothing(&self, name: &str) -> String {
+        format!("There is no record \"{}\" in {}.", shown(name), self.table)
+    }
+
+    fn unclear(&self, count: usize, are: &str, name: &str) -> String {
+        let (table, name) = (&self.table, shown(name));
+        format!("{count} records of {table} {are} \"{name}\", so it cannot be told which is meant.")
     }
 
     /// By the very text in the first column, or else in the second; if there is none, by the text in another case.
@@ -218,5 +246,20 @@ mod tests {
         assert_eq!(by_prefix("13A").0, [record(2)]);
         assert_eq!(by_prefix("LX 12").1, ["\"LX 12\" does not begin with a number."]);
         assert_eq!(by_prefix("99.1").1, ["There is no record \"99\" in scenes."]);
+    }
+
+    #[test]
+    fn a_scene_may_be_called_by_more_than_its_number() {
+        let mut targets = scenes();
+        for (n, name) in
+            [(8, "101 Scene One"), (9, "1012 Quay"), (10, "12 again"), (11, "7/a"), (12, "7 b"), (13, "8a")]
+        {
+            targets.add(record(n), [(0, &Value::text(name).unwrap())]);
+        }
+        let by_prefix = |cell: &str| targets.resolve(cell, LinkBy::Prefix);
+        assert_eq!(by_prefix("101.5").0, [record(8)]);
+        assert_eq!(by_prefix("12.4").0, [record(1)], "the very number goes first");
+        assert_eq!(by_prefix("8").1, ["There is no record \"8\" in scenes."]);
+        assert_eq!(by_prefix("7.1").1, ["2 records of scenes begin with \"7\", so it cannot be told which is meant."]);
     }
 }

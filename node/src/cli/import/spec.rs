@@ -53,7 +53,7 @@ pub struct LinkSpec {
 pub enum LinkBy {
     /// All of it; or, if there is no such record, the names that it lists.
     Name,
-    /// The whole number at its beginning: "12.4" means "12".
+    /// The whole number at its beginning: "12.4" means "12", or else the only one such as "12 Storm".
     Prefix,
 }
 

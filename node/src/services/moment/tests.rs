@@ -1,33 +1,33 @@
 //! Moments against a log whose bundles are made upon any of those before.
 
-use openprod_domain::view::Read;
-use openprod_messages::log::{Entry, Quarantined, Receipt, Tail};
+use openprod_messages::testing::MemoryLog;
 use openprod_model::bundle::{Bundle, BundleKind, Draft, Source, Stamp};
 use openprod_model::clock::Hlc;
 use openprod_model::identity::Keys;
-use openprod_model::ids::{ActorId, CommandId, OpId};
+use openprod_model::ids::OpId;
 use openprod_model::value::Text;
 use proptest::prelude::*;
 
 use super::*;
 
-/// A log in memory: each bundle with the positions that it was made upon, and its wall clock.
+/// A log of bundles, each with the positions that it was made upon, and its wall clock.
 struct Log {
     workspace: WorkspaceId,
-    stored: Vec<(Entry, Bundle)>,
+    bundles: Vec<Bundle>,
+    memory: Arc<MemoryLog>,
 }
 
 impl Log {
     fn of(workspace: [u8; 16], bundles: &[(Vec<usize>, u64)]) -> Self {
         let (workspace, keys) = (WorkspaceId::from_bytes(workspace), Keys::from_seed(&[1; 32]));
-        let mut stored: Vec<(Entry, Bundle)> = Vec::new();
+        let mut made: Vec<Bundle> = Vec::new();
         for (number, (parents, wall_ms)) in (1_u64..).zip(bundles) {
             let hlc = Hlc { ms: number, counter: 0 };
             let draft = Draft {
                 stamp: Stamp { workspace, actor: keys.actor(), hlc, op_base: OpId::from_bytes([0; 16]) },
                 id: BundleId::from_bytes(u128::from(number).to_be_bytes()),
                 wall_ms: *wall_ms,
-                parents: parents.iter().map(|parent| stored[parent - 1].1.digest()).collect(),
+                parents: parents.iter().map(|parent| made[parent - 1].digest()).collect(),
                 prev: None,
                 kind: BundleKind::EDIT,
                 label: Text::new("").unwrap(),
@@ -35,81 +35,25 @@ impl Log {
                 undoes: Vec::new(),
                 ops: Vec::new(),
             };
-            let bundle = draft.seal(&keys).unwrap();
-            let entry = Entry {
-                digest: bundle.digest(),
-                chain: Digest::from_bytes(*blake3::hash(bundle.digest().as_bytes()).as_bytes()),
-                id: bundle.header().id,
-                actor: keys.actor(),
-                hlc,
-                wall_ms: *wall_ms,
-                kind: BundleKind::EDIT,
-                ops: 0,
-                session: None,
-                appended_ms: 0,
-            };
-            stored.push((entry, bundle));
+            made.push(draft.seal(&keys).unwrap());
         }
-        Self { workspace, stored }
+        let memory = MemoryLog::of(&made);
+        // So that even these short logs are read in several parts.
+        memory.tamper(|rows| rows.most_at_once = 3);
+        Self { workspace, bundles: made, memory }
     }
 
-    fn get(&self, at: Position) -> Option<&(Entry, Bundle)> {
-        self.stored.get(usize::try_from(at.0).ok()?.checked_sub(1)?)
-    }
-
-    fn end(&self) -> Position {
-        Position(self.stored.len() as u64)
+    fn past<'a>(&'a self, stop: &'a Stop) -> Past<'a> {
+        Past { workspace: self.workspace, log: &*self.memory, stop }
     }
 
     fn moment(&self, as_of: AsOf) -> Moment {
         let stop = Stop::default();
-        Past { workspace: self.workspace, log: self, stop: &stop }.moment(as_of, self.end()).unwrap()
+        self.past(&stop).moment(as_of, self.memory.end()).unwrap()
     }
 
     fn digest(&self, number: usize) -> AsOf {
-        AsOf::Digest(self.stored[number - 1].1.digest())
-    }
-}
-
-impl LogReader for Log {
-    fn tail(&self) -> Read<Tail> {
-        Ok(Tail { position: self.end(), chain: Digest::from_bytes([0; 32]), heads: Vec::new(), hlc: Hlc::ZERO })
-    }
-    fn entry(&self, at: Position) -> Read<Option<Entry>> {
-        Ok(self.get(at).map(|(entry, _)| entry.clone()))
-    }
-    fn entries(&self, from: Position, limit: usize) -> Read<Vec<(Position, Entry)>> {
-        let all = (from.0..=self.end().0).map(Position).take(limit.min(3));
-        Ok(all.filter_map(|at| Some((at, self.get(at)?.0.clone()))).collect())
-    }
-    fn bundle(&self, at: Position) -> Read<Option<Stored>> {
-        Ok(self.get(at).map(|(_, bundle)| Stored::Whole(Box::new(bundle.clone()))))
-    }
-    fn bundles(&self, from: Position, limit: usize, _: usize) -> Read<Vec<(Position, Entry, Stored)>> {
-        let whole =
-            |at| self.get(at).map(|(entry, bundle)| (at, entry.clone(), Stored::Whole(Box::new(bundle.clone()))));
-        Ok((from.0..=self.end().0).map(Position).take(limit.min(3)).filter_map(whole).collect())
-    }
-    fn position_of(&self, digest: Digest) -> Read<Option<Position>> {
-        Ok((1..).zip(&self.stored).find(|(_, (entry, _))| entry.digest == digest).map(|(at, _)| Position(at)))
-    }
-    fn position_of_id(&self, id: BundleId) -> Read<Option<Position>> {
-        Ok((1..).zip(&self.stored).find(|(_, (entry, _))| entry.id == id).map(|(at, _)| Position(at)))
-    }
-    fn prev_of(&self, _: ActorId) -> Read<Option<Digest>> {
-        Ok(None)
-    }
-    fn receipt(&self, _: CommandId) -> Read<Option<(Position, Receipt)>> {
-        Ok(None)
-    }
-    fn quarantined(&self, _: u64, _: usize) -> Read<Vec<Quarantined>> {
-        Ok(Vec::new())
-    }
-    fn quarantine_alarms(&self) -> Read<u64> {
-        Ok(0)
-    }
-    fn bytes_on_disk(&self) -> u64 {
-        0
+        AsOf::Digest(self.bundles[number - 1].digest())
     }
 }
 
@@ -161,7 +105,7 @@ fn what_is_remembered_of_one_log_is_not_believed_of_another() {
 #[test]
 fn a_revision_that_is_not_there_yet_is_refused() {
     let (log, stop) = (line(5, 3), Stop::default());
-    let past = Past { workspace: log.workspace, log: &log, stop: &stop };
+    let past = log.past(&stop);
     assert_eq!(past.needed(AsOf::Revision(Position(3))).unwrap(), Position(3));
     assert_eq!(past.needed(AsOf::Revision(Position(4))).unwrap_err().0.code(), tonic::Code::NotFound);
     assert!(past.needed(AsOf::Digest(Digest::from_bytes([9; 32]))).is_err());

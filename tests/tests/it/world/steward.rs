@@ -122,6 +122,12 @@ impl Person {
         self.client.ask(v1::ExportIdentityRequest { actor, passphrase }).await.unwrap().text
     }
 
+    /// From now on this identity acts where a request names none.
+    pub(crate) async fn lets_act_by_default(&self, actor: &str) -> v1::Identity {
+        let request = v1::SetDefaultIdentityRequest { actor: actor.to_owned() };
+        self.client.ask(request).await.unwrap().identity.unwrap()
+    }
+
     /// Changes how much the node writes to its log; gives what it was.
     pub(crate) async fn turns_the_log_to(&self, filter: &str) -> String {
         self.client.ask(v1::SetLogLevelRequest { filter: filter.to_owned() }).await.unwrap().previous_filter

@@ -1,0 +1,159 @@
+//! A log in memory, for tests: it holds what it is given, and says whatever it is made to say.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use openprod_domain::view::Read;
+use openprod_model::bundle::Bundle;
+use openprod_model::clock::Hlc;
+use openprod_model::ids::{ActorId, BundleId, CommandId, Digest, Position};
+
+use crate::log::{CHAIN_START, Entry, LogReader, Quarantined, Receipt, Stored, Tail, chain};
+
+/// A log in memory. Nobody judges what is appended, and it has neither receipts nor a quarantine.
+#[derive(Debug, Default)]
+pub struct MemoryLog(Mutex<Rows>);
+
+/// What a log in memory holds.
+#[derive(Debug)]
+pub struct Rows {
+    /// The bundles, the one at position 1 first.
+    pub rows: Vec<(Entry, Stored)>,
+    /// The bundles that no other has as a parent.
+    pub heads: Vec<Digest>,
+    /// How many rows it gives at once, whatever it is asked for.
+    pub most_at_once: usize,
+}
+
+impl Default for Rows {
+    fn default() -> Self {
+        Self { rows: Vec::new(), heads: Vec::new(), most_at_once: usize::MAX }
+    }
+}
+
+impl Rows {
+    fn get(&self, at: Position) -> Option<&(Entry, Stored)> {
+        self.rows.get(usize::try_from(at.0).ok()?.checked_sub(1)?)
+    }
+
+    fn chain(&self) -> Digest {
+        self.rows.last().map_or(CHAIN_START, |(entry, _)| entry.chain)
+    }
+
+    fn placed(&self) -> impl Iterator<Item = (Position, &Entry, &Stored)> {
+        (1..).map(Position).zip(&self.rows).map(|(at, (entry, stored))| (at, entry, stored))
+    }
+
+    fn find(&self, wanted: impl Fn(&Entry) -> bool) -> Option<Position> {
+        self.placed().find(|(_, entry, _)| wanted(entry)).map(|(at, ..)| at)
+    }
+
+    fn behind(&self, from: Position, limit: usize) -> impl Iterator<Item = (Position, &Entry, &Stored)> {
+        self.placed().filter(move |(at, ..)| *at >= from).take(limit.min(self.most_at_once))
+    }
+}
+
+impl MemoryLog {
+    /// A log of these bundles.
+    pub fn of(bundles: &[Bundle]) -> Arc<Self> {
+        let log = Arc::<Self>::default();
+        for bundle in bundles {
+            log.append(bundle);
+        }
+        log
+    }
+
+    /// Puts a bundle at the end.
+    pub fn append(&self, bundle: &Bundle) {
+        let mut rows = self.rows();
+        let entry = Entry::of(bundle, chain(rows.chain(), bundle.digest()), None, 0);
+        rows.heads.retain(|head| bundle.ancestors().all(|ancestor| ancestor != *head));
+        rows.heads.push(bundle.digest());
+        rows.rows.push((entry, Stored::Whole(Box::new(bundle.clone()))));
+    }
+
+    /// Makes the bundle at a position unreadable.
+    pub fn damage(&self, at: Position) {
+        self.tamper(|rows| {
+            for (_, (_, stored)) in (1..).map(Position).zip(&mut rows.rows).filter(|(place, _)| *place == at) {
+                *stored = Stored::Damaged { bytes: vec![1], reason: "a bit flipped".to_owned() };
+            }
+        });
+    }
+
+    /// Makes it say something else.
+    pub fn tamper(&self, change: impl FnOnce(&mut Rows)) {
+        change(&mut self.rows());
+    }
+
+    /// The position of the last bundle.
+    pub fn end(&self) -> Position {
+        self.rows().placed().last().map_or(Position::ZERO, |(at, ..)| at)
+    }
+
+    fn rows(&self) -> MutexGuard<'_, Rows> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LogReader for MemoryLog {
+    fn tail(&self) -> Read<Tail> {
+        let (position, rows) = (self.end(), self.rows());
+        let hlc = rows.rows.iter().map(|(entry, _)| entry.hlc).max().unwrap_or(Hlc::ZERO);
+        Ok(Tail { position, chain: rows.chain(), heads: rows.heads.clone(), hlc })
+    }
+
+    fn entry(&self, at: Position) -> Read<Option<Entry>> {
+        Ok(self.rows().get(at).map(|(entry, _)| entry.clone()))
+    }
+
+    fn entries(&self, from: Position, limit: usize) -> Read<Vec<(Position, Entry)>> {
+        Ok(self.rows().behind(from, limit).map(|(at, entry, _)| (at, entry.clone())).collect())
+    }
+
+    fn bundle(&self, at: Position) -> Read<Option<Stored>> {
+        Ok(self.rows().get(at).map(|(_, stored)| stored.clone()))
+    }
+
+    fn bundles(&self, from: Position, limit: usize, bytes: usize) -> Read<Vec<(Position, Entry, Stored)>> {
+        let (rows, mut taken, mut given) = (self.rows(), 0, Vec::new());
+        for (at, entry, stored) in rows.behind(from, limit) {
+            if taken >= bytes && !given.is_empty() {
+                break;
+            }
+            taken += match stored {
+                Stored::Whole(bundle) => bundle.bytes().len(),
+                Stored::Damaged { bytes, .. } => bytes.len(),
+            };
+            given.push((at, entry.clone(), stored.clone()));
+        }
+        Ok(given)
+    }
+
+    fn position_of(&self, digest: Digest) -> Read<Option<Position>> {
+        Ok(self.rows().find(|entry| entry.digest == digest))
+    }
+
+    fn position_of_id(&self, id: BundleId) -> Read<Option<Position>> {
+        Ok(self.rows().find(|entry| entry.id == id))
+    }
+
+    fn prev_of(&self, actor: ActorId) -> Read<Option<Digest>> {
+        Ok(self.rows().rows.iter().rev().find(|(entry, _)| entry.actor == actor).map(|(entry, _)| entry.digest))
+    }
+
+    fn receipt(&self, _: CommandId) -> Read<Option<(Position, Receipt)>> {
+        Ok(None)
+    }
+
+    fn quarantined(&self, _: u64, _: usize) -> Read<Vec<Quarantined>> {
+        Ok(Vec::new())
+    }
+
+    fn quarantine_alarms(&self) -> Read<u64> {
+        Ok(0)
+    }
+
+    fn bytes_on_disk(&self) -> u64 {
+        0
+    }
+}
