@@ -28,8 +28,18 @@ fn sheets(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// How two cells are compared.
+#[derive(Clone, Copy)]
+enum Compared {
+    /// Character by character.
+    Exactly,
+    /// But for quotes and white space at the ends: files that escape quotes in a way of their own are read differently
+    /// by every reader.
+    Loosely,
+}
+
 /// The rows of a file in UTF-8 with this delimiter; other encodings and workbooks are left to those who read them.
-fn rows(path: &Path, delimiter: u8) -> Option<Vec<Vec<String>>> {
+fn rows(path: &Path, delimiter: u8, compared: Compared) -> Option<Vec<Vec<String>>> {
     let text = String::from_utf8(std::fs::read(path).ok()?).ok()?;
     let mut reader = csv::ReaderBuilder::new()
         .flexible(true)
@@ -37,8 +47,10 @@ fn rows(path: &Path, delimiter: u8) -> Option<Vec<Vec<String>>> {
         .delimiter(delimiter)
         .from_reader(text.trim_start_matches('\u{feff}').as_bytes());
     let rows = reader.records().collect::<Result<Vec<_>, _>>().ok()?;
-    // Files that escape quotes in a way of their own are read differently by every reader: quotes are not compared.
-    let cell = |cell: &str| cell.replace('"', "").trim().nfc().collect::<String>();
+    let cell = |cell: &str| match compared {
+        Compared::Exactly => cell.nfc().collect::<String>(),
+        Compared::Loosely => cell.replace('"', "").trim().nfc().collect(),
+    };
     let cells = |row: &csv::StringRecord| row.iter().map(cell).collect::<Vec<String>>();
     Some(rows.iter().map(cells).filter(|row| row.iter().any(|cell| !cell.is_empty())).collect())
 }
@@ -58,6 +70,18 @@ fn difference(before: &[Vec<String>], after: &[Vec<String>]) -> Option<String> {
     Some(format!("row {}: {:?} became {:?}", at + 2, before[at], after[at]))
 }
 
+/// Whether an export holds what the file does; none if no independent reader makes sense of the file.
+fn came_back(file: &Path, out: &Path, compared: Compared) -> Option<Result<(), String>> {
+    let after = rows(out, b',', compared).unwrap();
+    // The delimiter is the file's own; what it is, is for the import to find out.
+    let read = b",;\t|".iter().filter_map(|delimiter| rows(file, *delimiter, compared));
+    let mut differences: Vec<_> = read.map(|before| difference(&before, &after)).collect();
+    if differences.iter().any(Option::is_none) {
+        return Some(Ok(()));
+    }
+    differences.drain(..).flatten().next().map(Err)
+}
+
 #[tokio::test]
 async fn every_sheet_is_taken_in_without_loss_or_refused_in_words() {
     let Some(data) = data() else { return };
@@ -71,7 +95,8 @@ async fn every_sheet_is_taken_in_without_loss_or_refused_in_words() {
     }
     let world = World::new().await;
     world.types("openprod init Everything").await.ok();
-    let (mut whole, mut unread, mut refused, mut broken) = (0, 0, 0, Vec::new());
+    let (mut whole, mut unread, mut refused) = (0, 0, 0);
+    let (mut loosely, mut broken) = (Vec::new(), Vec::new());
     for (n, file) in files.iter().enumerate() {
         let (name, out) = (file.display(), world.desk().join(format!("{n}.csv")));
         let typed = world.types(&format!("openprod import '{name}' --table t{n} --batch")).await;
@@ -85,17 +110,15 @@ async fn every_sheet_is_taken_in_without_loss_or_refused_in_words() {
             continue;
         }
         world.types(&format!("openprod export t{n} -o '{}'", out.display())).await.ok();
-        let after = rows(&out, b',').unwrap();
-        // The header's delimiter is the file's own; what it is, is for the import to find out.
-        let read: Vec<_> = b",;\t|".iter().filter_map(|delimiter| rows(file, *delimiter)).collect();
-        let differences: Vec<_> = read.iter().filter_map(|before| difference(before, &after)).collect();
-        match &differences[..] {
-            _ if read.is_empty() => unread += 1,
-            [first, ..] if differences.len() == read.len() => broken.push(format!("{name}: {first}")),
-            _ => whole += 1,
+        match (came_back(file, &out, Compared::Exactly), came_back(file, &out, Compared::Loosely)) {
+            (Some(Ok(())), _) => whole += 1,
+            (_, Some(Ok(()))) => loosely.push(name.to_string()),
+            (_, Some(Err(lost))) => broken.push(format!("{name}: {lost}")),
+            (_, None) => unread += 1,
         }
     }
     println!("{} sheets: {whole} came back whole, {unread} not compared, {refused} refused in words", files.len());
+    println!("{} more came back but for quotes or white space: {loosely:#?}", loosely.len());
     assert!(broken.is_empty(), "{} sheets lost something:\n{}", broken.len(), broken.join("\n"));
 }
 
@@ -121,23 +144,17 @@ async fn a_musical_comes_in_with_its_people_scenes_and_cues_joined() {
     world.types("openprod init Musical").await.ok();
     let file = |name: &str| data.join("03_stage_management").join(name).display().to_string();
     world.types(&format!("openprod import '{}' --table personnel --key Name", file("slih_personnel.csv"))).await.ok();
-    // A scene's number is a part of its name, "101 Scene One"; people give it a column of its own.
-    let scenes = std::fs::read_to_string(file("slih_breakdown.csv")).unwrap();
-    let mut reader = csv::Reader::from_reader(scenes.as_bytes());
-    let mut numbered = csv::Writer::from_writer(Vec::new());
-    numbered.write_record(["Number", "Scene"]).unwrap();
-    for scene in reader.records().map(Result::unwrap) {
-        let (number, name) = scene[0].split_once(' ').unwrap_or((&scene[0], ""));
-        numbered.write_record([number, name]).unwrap();
-    }
-    world.file("scenes.csv", numbered.into_inner().unwrap());
-    world.types("openprod import scenes.csv --table scenes --key Number --type Number=text").await.ok();
+    // A scene's number is the beginning of its name, "101 Scene One".
+    let scenes = file("slih_breakdown.csv");
+    world.types(&format!("openprod import '{scenes}' --table scenes --key 'Scene Name'")).await.ok();
     let links = "--link Assignee=personnel --link Content=scenes:prefix";
     let cues =
         world.types(&format!("openprod import '{}' --table cues {links}", file("slih_video_cue_list.csv"))).await;
     let cues = cues.fails(4).says("Line 8, Assignee: There is no record \"Casey Brennan\" in personnel");
     assert!(!cues.out.contains("Line 8, Content"), "{cues}");
-    world.types("openprod edges list scenes/101 --direction to").await.ok().says("Content");
+    let mut reader = csv::Reader::from_path(scenes).unwrap();
+    let scene = reader.records().map(|row| row.unwrap()[0].to_owned()).find(|name| name.starts_with("101 ")).unwrap();
+    world.types(&format!("openprod edges list 'scenes/{scene}' --direction to")).await.ok().says("Content");
 }
 
 #[tokio::test]
