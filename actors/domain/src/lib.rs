@@ -5,7 +5,8 @@
 //!
 //! Reading order: [`cell`] (what can be written), [`fold`] (what an op writes), [`register`] (what several standing
 //! writes mean), [`view`] (how cells are read), [`read`] (records, tables, edges), [`decide`] (what a command means),
-//! [`query`]. [`text`] stands apart: long texts and lists that several people edit at once. [`oracle`] is the naive model that all of it must equal.
+//! [`query`]. [`oracle`] is the naive model that all of it must equal. [`text`] stands apart: long texts and lists that
+//! several people edit at once.
 
 pub mod cell;
 pub mod command;

@@ -30,13 +30,16 @@ const MAX_STAND_INS: u32 = 16 * 1024 * 1024;
 
 impl Document {
     /// The updates that take back `undone`: what one bundle has done to this field, as it is in the log. None if
-    /// nothing of it is left to take back. What of `undone` cannot be read is passed over.
+    /// nothing of it is left to take back. What of `undone` makes no sense here is passed over.
     pub fn inverse<'u>(&self, undone: impl IntoIterator<Item = &'u [u8]>) -> Vec<Vec<u8>> {
         let (mut inserted, mut deleted) = (Vec::new(), Vec::new());
         for scanned in undone.into_iter().filter_map(|bytes| scan_op(bytes, self.kind()).ok()) {
             let span = |run: &Run<'_>| Span { client: run.client, start: run.start(), end: run.end() };
-            inserted.extend(scanned.runs.iter().map(span));
-            deleted.extend(scanned.deletes);
+            let written: Vec<Span> = scanned.runs.iter().map(span).collect();
+            if !self.ledger.divides(&written) && !self.ledger.divides(&scanned.deletes) {
+                inserted.extend(written);
+                deleted.extend(scanned.deletes);
+            }
         }
         let (inserted, deleted) = (union(inserted), union(deleted));
         let state = self.encode_state();

@@ -1,6 +1,6 @@
 //! What a document has taken so far, kept beside Yrs: enough to judge an update before Yrs sees it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::scan::{Block, Content, Flaw, Run, Scanned, Span, Unit};
 use super::write::rest_of;
@@ -22,7 +22,7 @@ pub(super) enum Verdict {
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     /// Of each client, the first clock that is not known. There are no gaps below it.
-    known: HashMap<u64, u32>,
+    known: BTreeMap<u64, u32>,
     /// The second halves of letters of two units (emoji, rare signs): Yrs miscounts where one is cut off.
     halves: BTreeSet<Unit>,
 }
@@ -37,7 +37,13 @@ impl Ledger {
     }
 
     pub(super) fn is_half(&self, unit: Unit) -> bool {
-        !self.halves.is_empty() && self.halves.contains(&unit)
+        self.halves.contains(&unit)
+    }
+
+    /// Whether one of `spans` begins or ends in the middle of a letter.
+    pub(super) fn divides(&self, spans: &[Span]) -> bool {
+        let ends = |span: &Span| [span.start, span.end].map(|clock| Unit { client: span.client, clock });
+        spans.iter().flat_map(ends).any(|unit| self.is_half(unit))
     }
 
     /// Judges an update of one client at most.
@@ -57,7 +63,8 @@ impl Ledger {
             return Verdict::Waits(missing);
         }
         let new: Vec<Unit> = run.map(halves_of).unwrap_or_default();
-        let divides = boundaries(update).any(|unit| self.is_half(unit) || new.contains(&unit));
+        let any = !self.halves.is_empty() || !new.is_empty();
+        let divides = any && boundaries(update).any(|unit| self.is_half(unit) || new.binary_search(&unit).is_ok());
         if divides { Verdict::Flawed(Flaw::DividesLetter) } else { Verdict::Fits }
     }
 

@@ -352,7 +352,8 @@ impl Replica {
 
     /// Applies an update. After an error nothing more may be asked of this replica.
     fn integrate(&self, update: &[u8]) -> Result<(), Flaw> {
-        let update = Update::decode_v1(update).map_err(|_| Flaw::Unreadable)?;
+        let read = catch_unwind(|| Update::decode_v1(update).ok());
+        let update = read.ok().flatten().ok_or(Flaw::Unreadable)?;
         // A transaction commits as it is dropped, and would panic again while the first panic unwinds. After a panic
         // it is therefore never dropped, and neither is the document, whose parts may hang together wrongly.
         let mut transaction = ManuallyDrop::new(self.doc.transact_mut());

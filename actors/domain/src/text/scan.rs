@@ -224,8 +224,14 @@ impl<'a> Walker<'a> {
 
     fn runs(&mut self) -> Result<Vec<Run<'a>>, Flaw> {
         let count = self.count()?;
-        let runs: Vec<Run<'_>> = (0..count).map(|_| self.run()).collect::<Result<_, _>>()?;
-        let mut clients: Vec<u64> = runs.iter().map(|run| run.client).collect();
+        let mut runs = Vec::with_capacity(count.min(1));
+        for _ in 0..count {
+            runs.push(self.run()?);
+        }
+        if runs.len() < 2 {
+            return Ok(runs);
+        }
+        let mut clients: Vec<u64> = runs.iter().map(|run: &Run<'_>| run.client).collect();
         clients.sort_unstable();
         if clients.is_sorted_by(|a, b| a < b) { Ok(runs) } else { Err(Flaw::Clients) }
     }
@@ -234,7 +240,8 @@ impl<'a> Walker<'a> {
         let count = self.count()?;
         let client = self.client()?;
         let mut clock = self.clock()?;
-        let mut blocks = Vec::new();
+        // Most updates are one block; more are paid for as they come.
+        let mut blocks = Vec::with_capacity(count.min(1));
         for _ in 0..count {
             let block = self.block(clock)?;
             clock = block.end();

@@ -121,12 +121,14 @@ fn half_a_letter_cannot_be_had() {
     let mut log = Log::new(Kind::Text);
     log.types(1, 0, "a\u{1f3ad}b");
     // Client 1's second unit of three, 1..2 of 0..4: the first half of the mask.
-    log.push(vec![vec![0, 1, 1, 1, 1, 1]]);
+    let half = vec![0, 1, 1, 1, 1, 1];
+    log.push(vec![half.clone()]);
     let between = [&[1, 1, 2, 0, 0xc4, 1, 1, 1, 2][..], &[1, b'x', 0]].concat();
     log.push(vec![between]);
     let document = log.document();
     assert_eq!(document.text(), "a\u{1f3ad}b");
     assert_eq!(document.left_out().values().collect::<Vec<_>>(), [&Flaw::DividesLetter; 2]);
+    assert!(document.inverse([half.as_slice()]).is_empty());
 }
 
 #[test]
