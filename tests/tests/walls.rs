@@ -38,7 +38,7 @@ const HOLDERS: &[(&str, &[&str])] = &[
     ("redb", &["oplog", "state"]),
     ("tonic", &["api", "client", "node"]),
     ("winnow", &["domain"]),
-    ("yrs", &[]),
+    ("yrs", &["domain"]),
 ];
 
 /// Folders whose code is pure: time and randomness reach it as arguments, and it touches no file, network or thread.

@@ -1,11 +1,13 @@
-//! The laws of a workspace: cells, registers, folding, views, planning, schemas, queries. Pure.
+//! The laws of a workspace: cells, registers, texts, folding, views, planning, schemas, queries. Pure.
 //!
 //! Nothing here knows of actors, disks, clocks or randomness: `now` and fresh ids are arguments. Rooms and tests call
 //! these functions and must agree, because there is only this one copy.
 //!
 //! Reading order: [`cell`] (what can be written), [`fold`] (what an op writes), [`register`] (what several standing
-//! writes mean), [`view`] (how cells are read), [`unions`] (cells that read as one), [`read`] (records, tables, edges), [`decide`] (what a command means),
-//! [`query`]. [`oracle`] is the naive model that all of it must equal.
+//! writes mean), [`view`] (how cells are read), [`unions`] (cells that read as one), [`read`] (records, tables,
+//! edges), [`decide`] (what a command means), [`compose`] (a cell shall say something: which op is that), [`query`].
+//! [`oracle`] is the naive model that all of it must equal. [`text`] stands apart: long texts and lists that several
+//! people edit at once.
 
 pub mod cell;
 pub mod command;
@@ -18,5 +20,6 @@ pub mod oracle;
 pub mod query;
 pub mod read;
 pub mod register;
+pub mod text;
 pub mod unions;
 pub mod view;

@@ -1,0 +1,174 @@
+//! Undo, redo, and who else was there.
+
+use openprod_model::value::{Primitive, PrimitiveType};
+
+use super::super::ListEdit;
+use super::*;
+
+const MARA: u64 = 1;
+const LEO: u64 = 2;
+
+#[test]
+fn undo_and_redo_to_any_depth() {
+    let mut log = Log::new(Kind::Text);
+    let first = log.types(MARA, 0, "Blackout");
+    let second = log.deletes(MARA, 0, 5);
+    assert_eq!(log.text(), "out");
+    let undo_second = log.undoes(&second);
+    assert_eq!(log.text(), "Blackout");
+    let undo_first = log.undoes(&first);
+    assert_eq!(log.text(), "");
+    let mut redo = log.undoes(&undo_first);
+    assert_eq!(log.text(), "Blackout");
+    for _ in 0..5 {
+        redo = log.undoes(&redo);
+        assert_eq!(log.text(), "");
+        redo = log.undoes(&redo);
+        assert_eq!(log.text(), "Blackout");
+    }
+    let redo_second = log.undoes(&undo_second);
+    assert_eq!(log.text(), "out");
+    log.undoes(&redo_second);
+    assert_eq!(log.text(), "Blackout");
+    log.undoes(&first);
+    assert_eq!(log.text(), "");
+}
+
+#[test]
+fn others_letters_stay_where_they_are() {
+    let mut log = Log::new(Kind::Text);
+    log.types(MARA, 0, "hello");
+    let before = log.document();
+    let deletion = log.deletes(MARA, 0, 5);
+    let cross = TextEdit::Insert { at: 3, text: "X".to_owned() };
+    log.push(before.edit_text(ClientId::new(LEO), &[cross]).unwrap());
+    assert_eq!(log.text(), "X");
+    let undo = log.undoes(&deletion);
+    assert_eq!(log.text(), "helXlo");
+    log.undoes(&undo);
+    assert_eq!(log.text(), "X");
+}
+
+#[test]
+fn undo_of_typing_finds_it_where_somebody_restored_it() {
+    let mut log = Log::new(Kind::Text);
+    let typing = log.types(MARA, 0, "hello");
+    let deletion = log.deletes(LEO, 0, 5);
+    log.undoes(&deletion);
+    assert_eq!(log.text(), "hello");
+    log.undoes(&typing);
+    assert_eq!(log.text(), "");
+}
+
+#[test]
+fn nothing_left_to_take_back_is_no_update() {
+    let mut log = Log::new(Kind::Text);
+    let typing = log.types(MARA, 0, "hello");
+    let deletion = log.deletes(LEO, 0, 5);
+    assert!(log.undoes(&typing).is_empty());
+    log.undoes(&deletion);
+    assert!(log.undoes(&deletion).is_empty());
+}
+
+#[test]
+fn a_bundle_that_deletes_what_it_typed_restores_none_of_it() {
+    let mut log = Log::new(Kind::Text);
+    let mut bundle = log.types(MARA, 0, "draft");
+    bundle.extend(log.deletes(MARA, 1, 3));
+    assert_eq!(log.text(), "dt");
+    log.undoes(&bundle);
+    assert_eq!(log.text(), "");
+}
+
+#[test]
+fn two_replicas_that_undo_the_same_write_the_same() {
+    let mut log = Log::new(Kind::Text);
+    log.types(MARA, 0, "one \u{1f3ad} two");
+    let deletion = log.deletes(MARA, 2, 6);
+    // Each sees something that the other does not.
+    let (mut here, mut there) = (log.clone(), log.clone());
+    here.types(LEO, 0, "here ");
+    there.types(LEO + 1, 4, " there");
+    let undone_here = here.undoes(&deletion);
+    assert_eq!(undone_here, there.undoes(&deletion));
+    here.push(there.updates[2..].iter().map(|(_, update)| update.clone()).collect());
+    assert_eq!(here.text(), "here one \u{1f3ad} two there");
+}
+
+#[test]
+fn undone_on_both_sides_with_letters_in_between_still_stands_once() {
+    let mut log = Log::new(Kind::Text);
+    log.types(MARA, 0, "hello");
+    let before = log.document();
+    let deletion = log.deletes(MARA, 0, 5);
+    let cross = before.edit_text(ClientId::new(LEO), &[TextEdit::Insert { at: 3, text: "X".to_owned() }]).unwrap();
+    let mut here = log.clone();
+    here.push(cross.clone());
+    let one = here.document().inverse(deletion.iter().map(Vec::as_slice));
+    let other = log.document().inverse(deletion.iter().map(Vec::as_slice));
+    assert_ne!(one, other);
+    for (first, second) in [(&one, &other), (&other, &one)] {
+        let mut all = log.clone();
+        all.push(cross.clone());
+        all.push(first.clone());
+        let early = all.document();
+        all.push(second.clone());
+        let text = all.text();
+        let letters: String = text.chars().filter(|letter| *letter != 'X').collect();
+        assert_eq!((letters.as_str(), text.len()), ("hello", 6));
+        let last = all.updates.len() - 1;
+        assert_eq!(arrives(early, last, &all.updates[last].1, &all.updates).text(), text);
+        // Either undo can be taken back, and takes the letters with it.
+        let redo = all.undoes(second);
+        assert_eq!(all.text(), "X");
+        all.undoes(&redo);
+        assert_eq!(all.text().len(), 6);
+    }
+}
+
+#[test]
+fn overlapping_deletions_double_only_where_neither_undo_knows_the_other() {
+    let mut log = Log::new(Kind::Text);
+    log.types(MARA, 0, "one two");
+    let before = log.document();
+    let line = log.deletes(MARA, 0, 7);
+    let word = before.edit_text(ClientId::new(LEO), &[TextEdit::Delete { at: 4, length: 3 }]).unwrap();
+    log.push(word.clone());
+    let mut after_each_other = log.clone();
+    after_each_other.undoes(&word);
+    assert_eq!(after_each_other.text(), "two");
+    after_each_other.undoes(&line);
+    assert_eq!(after_each_other.text(), "one two");
+    // The limit that is documented.
+    let mut at_once = log.clone();
+    let document = log.document();
+    at_once.push(document.inverse(word.iter().map(Vec::as_slice)));
+    at_once.push(document.inverse(line.iter().map(Vec::as_slice)));
+    assert_eq!(at_once.text().matches('w').count(), 2);
+}
+
+#[test]
+fn items_come_back_too() {
+    let item = PrimitiveType::Integer;
+    let numbers: Vec<Primitive> = (0..10).map(Primitive::Integer).collect();
+    let mut log = Log::new(Kind::List);
+    let edit = |log: &mut Log, who, edit: ListEdit| {
+        let updates = log.document().edit_list(ClientId::new(who), item, &[edit]).unwrap();
+        log.push(updates.clone());
+        updates
+    };
+    edit(&mut log, MARA, ListEdit::Insert { at: 0, items: numbers.clone() });
+    let replacement = edit(&mut log, MARA, ListEdit::ReplaceAll { items: vec![Primitive::Integer(99)] });
+    edit(&mut log, LEO, ListEdit::Insert { at: 1, items: vec![Primitive::Integer(100)] });
+    let undo = log.undoes(&replacement);
+    let mut wanted = numbers;
+    let mut shown = log.document().items(item);
+    let added = shown.iter().position(|shown| *shown == Primitive::Integer(100)).unwrap();
+    shown.remove(added);
+    assert_eq!(shown, wanted);
+    log.undoes(&undo);
+    wanted = vec![Primitive::Integer(99), Primitive::Integer(100)];
+    let mut shown = log.document().items(item);
+    shown.sort();
+    assert_eq!(shown, wanted);
+}
