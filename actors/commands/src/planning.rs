@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use openprod_domain::cell::{Cell, Tip};
+use openprod_domain::cell::Tip;
 use openprod_domain::command::Request;
+use openprod_domain::conflict::Conflict;
 use openprod_domain::decide::{self, FreshIds, Plan, Problem};
 use openprod_domain::describe;
 use openprod_domain::read;
@@ -74,7 +75,7 @@ impl Picture {
         };
         let plan = decide::plan(&view, &seen, &mut Ids(&self.env), stamp, request).map_err(command_error)?;
         let upper = plan.layer.over(&view);
-        let opened = plan.opened.iter().map(|(cell, tips)| self.opened(&upper, cell, tips, keys.actor()));
+        let opened = plan.opened.iter().map(|conflict| self.opened(&upper, conflict, keys.actor()));
         let opened = opened.collect::<Read<Vec<_>>>().map_err(|failure| command_error(failure.into()))?;
         self.seal(plan, request, stamp, keys, opened)
     }
@@ -125,18 +126,16 @@ impl Picture {
         Ok(Planned { bundle, layer: plan.layer, answer })
     }
 
-    fn opened(&self, view: &dyn View, cell: &Cell, tips: &[Tip], author: ActorId) -> Read<OpenedConflict> {
-        let mut candidates = Vec::new();
-        for tip in tips {
+    fn opened(&self, view: &dyn View, conflict: &Conflict, author: ActorId) -> Read<OpenedConflict> {
+        let mut who = |tip: &Tip| {
             let actor = match tip.position {
                 Some(position) => self.log.entry(position)?.map_or(author, |entry| entry.actor),
                 None => self.pending.get(&tip.op).map_or(author, |maker| maker.actor),
             };
-            let name = read::actor_name(view, actor)?.map_or_else(|| actor.short(), |name| name.to_string());
-            candidates.push((name, tip.content.clone()));
-        }
-        let subject = describe::cell_on(view, cell)?;
-        Ok(OpenedConflict { cell: cell.key(), sentence: describe::conflict(&subject, &candidates) })
+            Ok(read::actor_name(view, actor)?.map_or_else(|| actor.short(), |name| name.to_string()))
+        };
+        let sentence = describe::conflict(view, conflict, &mut who)?;
+        Ok(OpenedConflict { cell: conflict.cell.key(), sentence })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use openprod_domain::cell::Cell;
+use openprod_domain::cell::{Cell, Content};
 use openprod_domain::decide::Seen;
 use openprod_domain::view::{Layer, Moment, Read, View};
 use openprod_messages::log::LogReader;
@@ -37,6 +37,15 @@ impl Seen for SeenAtBase<'_> {
             self.add_own(cell, base, &mut seen)?;
         }
         Ok(Some(seen))
+    }
+
+    fn before(&self, cell: &Cell, op: OpRef) -> Read<Vec<Content>> {
+        let Some((_, preds)) = self.snapshot.write(cell, op)? else { return Ok(Vec::new()) };
+        let mut before = Vec::new();
+        for pred in preds {
+            before.extend(self.snapshot.write(cell, pred)?.map(|(tip, _)| tip.content));
+        }
+        Ok(before)
     }
 }
 

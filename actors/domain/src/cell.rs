@@ -11,7 +11,7 @@ use openprod_model::value::{Name, Text, Value};
 use serde::{Deserialize, Serialize};
 
 /// What a write writes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Cell {
     /// A table's description.
     Table {

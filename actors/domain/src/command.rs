@@ -1,9 +1,11 @@
 //! Commands: what a client may ask for, already parsed into types that cannot be malformed.
 
 use openprod_model::bundle::{BundleKind, Source};
-use openprod_model::ids::{ActorId, CommandId, EdgeId, EntityId, Position, SessionId};
+use openprod_model::ids::{ActorId, CommandId, EdgeId, EntityId, OpRef, Position, SessionId};
 use openprod_model::value::{FieldType, Name, Text, Value};
 use serde::{Deserialize, Serialize};
+
+use crate::cell::Cell;
 
 /// Most commands in one request; each makes at least one op.
 pub const MAX_COMMANDS: usize = openprod_model::bundle::MAX_OPS;
@@ -168,6 +170,28 @@ pub enum Command {
         /// The name.
         name: Text,
     },
+    /// Decides a conflict.
+    Resolve {
+        /// What it is about: any of the cells that read as one.
+        cell: Cell,
+        /// What holds from now on.
+        choice: Choice,
+    },
+}
+
+/// How a conflict is decided.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub enum Choice {
+    /// What this write says, one of those in dispute.
+    Candidate(OpRef),
+    /// Another value, for a field, a property or a setting.
+    Value(Value),
+    /// No value.
+    Clear,
+    /// What was removed while somebody edited it comes back.
+    Restore,
+    /// What was removed stays away, and the edits with it.
+    LetGo,
 }
 
 impl Command {
@@ -190,6 +214,7 @@ impl Command {
             Self::AdmitMember { .. } => "admit_member",
             Self::RemoveMember { .. } => "remove_member",
             Self::NameActor { .. } => "name_actor",
+            Self::Resolve { .. } => "resolve",
         }
     }
 }

@@ -3,8 +3,9 @@
 use openprod_model::ids::EntityId;
 use openprod_model::value::{FieldType, Name, Primitive, Text, Value};
 
-use crate::cell::{Cell, Content};
+use crate::cell::{Cell, Content, Tip};
 use crate::command::Command;
+use crate::conflict::{Conflict, Dispute};
 use crate::read;
 use crate::view::{Read, View};
 
@@ -142,7 +143,7 @@ pub fn cell_on(view: &dyn View, which: &Cell) -> Read<String> {
             let column = table.as_ref().and_then(|table| table.columns.iter().find(|column| column.key == *field));
             let field = column.map_or_else(|| field.clone(), |column| column.spec.name.clone());
             let record = table.map(|table| record(view, &table, *entity)).transpose()?;
-            format!("{}: {field}", record.unwrap_or_else(|| format!("record {entity}")))
+            format!("{} {field}", record.unwrap_or_else(|| format!("record {entity}")))
         }
         Cell::Facet { table, entity } => match read::table_of_key(view, table)? {
             Some(known) => format!("{} in {}", record(view, &known, *entity)?, known.spec.name),
@@ -163,14 +164,46 @@ pub fn record(view: &dyn View, table: &read::Table, entity: EntityId) -> Read<St
     Ok(format!("{} {entity}", table.spec.name))
 }
 
-/// The sentence of a conflict: what it is about, and who wrote what.
-pub fn conflict(subject: &str, candidates: &[(String, Content)]) -> String {
-    let said: Vec<String> = candidates.iter().map(|(who, what)| format!("{who} ({})", content(what))).collect();
-    let all = match said.split_last() {
+/// The sentence of a conflict: what it is about, who wrote what, and what is to be done. `who` names the author of a
+/// write.
+pub fn conflict(view: &dyn View, conflict: &Conflict, who: &mut dyn FnMut(&Tip) -> Read<String>) -> Read<String> {
+    let subject = cell_on(view, &conflict.cell)?;
+    Ok(match &conflict.dispute {
+        Dispute::Values(candidates) => {
+            let mut said = Vec::new();
+            for candidate in candidates {
+                let writers = names(candidate.tips.iter(), who)?;
+                said.push(format!("{} ({})", all_of(&writers), content(&candidate.content)));
+            }
+            format!("{subject} was edited by {}. Choose a value.", all_of(&said))
+        }
+        Dispute::RemovedWhileEdited { removals, edits } => {
+            let removers = names(removals.iter(), who)?;
+            let editors = names(edits.iter().map(|(_, tip)| tip), who)?;
+            let (removed, edited) = (all_of(&removers), all_of(&editors));
+            format!("{subject} was removed by {removed} and edited by {edited}. Restore it or let it go.")
+        }
+    })
+}
+
+/// The authors of writes, each once, in order.
+fn names<'a>(tips: impl Iterator<Item = &'a Tip>, who: &mut dyn FnMut(&Tip) -> Read<String>) -> Read<Vec<String>> {
+    let mut names = Vec::new();
+    for tip in tips {
+        let name = who(tip)?;
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// "A, B and C".
+fn all_of(said: &[String]) -> String {
+    match said.split_last() {
         Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
         _ => said.concat(),
-    };
-    format!("{subject} was edited by {all}. Choose a value.")
+    }
 }
 
 /// "Did you mean ...?", or the list of what is known.
@@ -227,6 +260,7 @@ fn many_label(first: &Command, count: usize) -> String {
         Command::DeleteRecord { .. } => format!("Delete {count} records"),
         Command::CreateEdge { edge_type, .. } => format!("Add {count} edges {edge_type}"),
         Command::CreateTable { .. } => format!("Create {count} tables"),
+        Command::Resolve { .. } => format!("Resolve {count} conflicts"),
         _ => format!("Make {count} changes"),
     }
 }
@@ -255,6 +289,7 @@ fn one_label(view: &dyn View, command: &Command) -> Read<String> {
         }
         Command::RemoveMember { member, .. } => format!("Remove member {}", member.short()),
         Command::NameActor { name, .. } => format!("Name an actor {name}"),
+        Command::Resolve { cell, .. } => format!("Resolve {}", cell_on(view, cell)?),
     })
 }
 

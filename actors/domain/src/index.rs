@@ -8,11 +8,14 @@ use openprod_model::value::{Date, DateTime, Duration, Float, Name, Value};
 
 use crate::cell::{Cell, Content, KeyBytes, KeyRange, KeyReader};
 use crate::query::Scalar;
+use crate::register;
 
 const FACET_OF: u8 = 1;
 const EDGE_FROM: u8 = 2;
 const EDGE_TO: u8 = 3;
 const EQUALS: u8 = 4;
+const DISPUTED: u8 = 5;
+const REMOVED: u8 = 6;
 
 /// What the key of a value begins with.
 mod tag {
@@ -37,8 +40,37 @@ const SIGN_BIT: u64 = 1 << 63;
 /// Likewise for the offset of a time: so none is zero, which stands for a time without one.
 const OFFSET_BIT: u16 = 1 << 15;
 
-/// The entries of a cell that holds `content`.
-pub fn entries(cell: &Cell, content: &Content) -> Vec<Vec<u8>> {
+/// The entries of a cell whose standing writes say this, sorted.
+pub fn entries<'a>(cell: &Cell, standing: impl Iterator<Item = &'a Content> + Clone) -> Vec<Vec<u8>> {
+    let mut entries: Vec<_> = standing.clone().flat_map(|content| of_content(cell, content)).collect();
+    if register::disagree(cell, standing.clone()) {
+        entries.push(KeyBytes::tag(DISPUTED).raw(&cell.key()).done());
+    }
+    let removable = matches!(cell, Cell::Facet { .. } | Cell::Edge { .. });
+    if removable && standing.clone().any(|content| *content == Content::Absent) {
+        entries.push(KeyBytes::tag(REMOVED).raw(&cell.key()).done());
+    }
+    entries.sort_unstable();
+    entries.dedup();
+    entries
+}
+
+/// The cells whose standing writes disagree.
+pub fn disputed() -> KeyRange {
+    KeyRange::prefix(vec![DISPUTED])
+}
+
+/// The memberships of tables and the edges that somebody took away.
+pub fn removed() -> KeyRange {
+    KeyRange::prefix(vec![REMOVED])
+}
+
+/// The cell that an entry of [`disputed`] or [`removed`] names.
+pub fn cell_in(entry: &[u8]) -> Option<Cell> {
+    Cell::from_key(entry.get(1..)?)
+}
+
+fn of_content(cell: &Cell, content: &Content) -> Vec<Vec<u8>> {
     match (cell, content) {
         (Cell::Facet { table, entity }, Content::Present) => {
             vec![KeyBytes::tag(FACET_OF).raw(entity.as_bytes()).name(table).done()]
@@ -214,7 +246,7 @@ mod tests {
         let prefix = super::values(&table, &field).from.len();
         let cell = Cell::Field { table, entity, field };
         for value in values {
-            let entries = super::entries(&cell, &Content::Value(value.clone()));
+            let entries = super::of_content(&cell, &Content::Value(value.clone()));
             let long = matches!(&value, Value::Text(t) if t.as_str().len() >= INDEXED_TEXT_BYTES)
                 || matches!(&value, Value::Enum(t) if t.as_str().len() >= INDEXED_TEXT_BYTES);
             let expected = (!long).then(|| Scalar::from(&value));

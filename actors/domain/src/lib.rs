@@ -12,6 +12,7 @@
 pub mod cell;
 pub mod command;
 pub mod compose;
+pub mod conflict;
 pub mod decide;
 pub mod describe;
 pub mod fold;

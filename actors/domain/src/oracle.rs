@@ -59,9 +59,7 @@ impl Oracle {
 
     /// Every index entry, in order.
     pub fn entries(&self) -> BTreeSet<Vec<u8>> {
-        self.cells()
-            .flat_map(|(cell, tips)| tips.into_iter().flat_map(move |tip| index::entries(&cell, &tip.content)))
-            .collect()
+        self.cells().flat_map(|(cell, tips)| index::entries(&cell, tips.iter().map(|tip| &tip.content))).collect()
     }
 
     /// The 256 buckets of the state hash. Each cell adds BLAKE3(`openprod/cell/1\0`, length of its key, key, sorted

@@ -237,6 +237,17 @@ pub fn tables_of(view: &dyn View, entity: EntityId) -> Read<Vec<Name>> {
     Ok(tables)
 }
 
+/// The keys of the tables that this very id is, or ever was, a record of.
+pub fn tables_ever_of(view: &dyn View, entity: EntityId) -> Read<Vec<Name>> {
+    let mut tables = Vec::new();
+    for table in all_table_keys(view)? {
+        if !view.tips(&Cell::Facet { table: table.clone(), entity })?.is_empty() {
+            tables.push(table);
+        }
+    }
+    Ok(tables)
+}
+
 /// The keys of all tables that ever were.
 fn all_table_keys(view: &dyn View) -> Read<Vec<Name>> {
     view.cells(&Cell::tables())
@@ -393,6 +404,33 @@ fn properties(view: &dyn View, edge: EdgeId) -> Read<Vec<(Name, FieldReading)>> 
         }
     }
     Ok(properties)
+}
+
+/// Every edge that some standing write lets begin or end at an entity, shown or hidden: what hangs on it besides fields.
+pub fn edges_hanging_on(view: &dyn View, entity: EntityId) -> Read<BTreeSet<EdgeId>> {
+    let mut edges = BTreeSet::new();
+    for direction in [Direction::From, Direction::To] {
+        for edge in edge_candidates(view, entity, direction, None)? {
+            let joins = |tip: &Tip| match &tip.content {
+                Content::Edge(ends) => ends.source == entity || ends.target == entity,
+                _ => false,
+            };
+            if view.tips(&Cell::Edge { edge })?.iter().any(joins) {
+                edges.insert(edge);
+            }
+        }
+    }
+    Ok(edges)
+}
+
+/// The standing writes of an edge and of its properties.
+pub fn writes_of_edge(view: &dyn View, edge: EdgeId) -> Read<Vec<(Cell, Vec<Tip>)>> {
+    let own = Cell::Edge { edge };
+    let mut writes = vec![(own.clone(), view.tips(&own)?)];
+    for item in view.cells(&Cell::properties(edge)) {
+        writes.push(item?);
+    }
+    Ok(writes)
 }
 
 /// The edges at one end of an entity, of one type or of all; ordered ones by their places, the others by id.

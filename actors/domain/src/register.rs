@@ -34,11 +34,14 @@ pub fn shown<'a>(cell: &Cell, tips: &'a [Tip]) -> Option<&'a Tip> {
 
 /// Whether `tips` hold different contents and the cell's kind lets them conflict.
 pub fn in_conflict(cell: &Cell, tips: &[Tip]) -> bool {
-    let merges = |tip: &Tip| matches!(tip.content, Content::Edit(_));
-    if matches!(cell, Cell::EdgePosition { .. }) || tips.iter().any(merges) {
-        return false;
-    }
-    tips.split_first().is_some_and(|(first, rest)| rest.iter().any(|tip| tip.content != first.content))
+    disagree(cell, tips.iter().map(|tip| &tip.content))
+}
+
+/// The same for what standing writes say. Places are never in dispute, and edits of one text merge.
+pub fn disagree<'a>(cell: &Cell, standing: impl Iterator<Item = &'a Content>) -> bool {
+    let mut standing = standing.filter(|content| !matches!(content, Content::Edit(_)));
+    let Some(first) = standing.next() else { return false };
+    !matches!(cell, Cell::EdgePosition { .. }) && standing.any(|content| content != first)
 }
 
 /// The references of `tips` whose content equals the shown one: what a write without a base supersedes.

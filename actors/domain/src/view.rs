@@ -81,9 +81,9 @@ impl Layer {
                 Some(tips) => tips,
                 None => base.tips(&write.cell)?,
             };
-            self.entries.extend(index::entries(&write.cell, &write.content));
             self.unites |= matches!(write.cell, Cell::Merge { .. } | Cell::Mapping { .. });
             register::apply(&mut tips, write.tip(op, position), &write.basis.preds);
+            self.entries.extend(index::entries(&write.cell, tips.iter().map(|tip| &tip.content)));
             self.cells.insert(key, tips);
         }
         Ok(())

@@ -60,6 +60,10 @@ impl Seen for Eyes<'_> {
         seen.extend(now.iter().map(|tip| tip.op).filter(|op| desk.by_session.get(op) == Some(session)));
         Ok(Some(seen))
     }
+
+    fn before(&self, _: &Cell, _: OpRef) -> Read<Vec<Content>> {
+        Ok(Vec::new())
+    }
 }
 
 impl Desk {

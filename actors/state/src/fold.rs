@@ -217,8 +217,5 @@ impl Touched {
 }
 
 fn entries(cell: &Cell, standing: &[Standing]) -> Vec<Vec<u8>> {
-    let mut entries: Vec<_> = standing.iter().flat_map(|one| index::entries(cell, &one.tip.content)).collect();
-    entries.sort_unstable();
-    entries.dedup();
-    entries
+    index::entries(cell, standing.iter().map(|one| &one.tip.content))
 }

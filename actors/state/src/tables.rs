@@ -17,7 +17,7 @@ use redb::TableDefinition;
 use crate::fold::{Cursor, Dead, Place, Standing};
 
 /// The version of the layouts below.
-pub(crate) const FORMAT: u16 = 1;
+pub(crate) const FORMAT: u16 = 2;
 
 /// Cell key -> its standing writes, in canonical order. A cell that was ever written has a row here for ever.
 pub(crate) const TIPS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("tips");

@@ -155,6 +155,8 @@ hex_ids! {
     BlobHash [32] "a blob hash (64 hexadecimal digits)";
     /// What refers to an op: the first 16 bytes of its checksum.
     OpRef [16] "an operation reference (32 hexadecimal digits)";
+    /// A conflict: follows from what it is about, so it is the same on every node.
+    ConflictId [16] "a conflict id (32 hexadecimal digits)";
 }
 
 fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {

@@ -52,6 +52,8 @@ pub enum Reason {
     DiskFull,
     /// The workspace is not running.
     WorkspaceDown,
+    /// The conflict is none any more, or never was one.
+    NotInConflict,
 }
 
 impl Reason {
@@ -81,6 +83,7 @@ impl Reason {
             Self::UnknownBase => "UNKNOWN_BASE",
             Self::DiskFull => "DISK_FULL",
             Self::WorkspaceDown => "WORKSPACE_DOWN",
+            Self::NotInConflict => "NOT_IN_CONFLICT",
         }
     }
 }

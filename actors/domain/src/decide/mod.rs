@@ -3,12 +3,13 @@
 //! [`plan`] goes through the commands in order. Each op that a command makes is folded into a layer at once, so that
 //! later commands of the same request see it. One file for each kind of thing that commands change.
 
+mod conflicts;
 mod edges;
 mod members;
 mod records;
 mod tables;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use openprod_model::bundle::{BundleKind, MAX_OPS, Stamp};
 use openprod_model::ids::{ActorId, EdgeId, EntityId, OpRef};
@@ -16,8 +17,10 @@ use openprod_model::operation::{Basis, Operation, RawOp};
 use openprod_model::refusal::{Reason, Refusal};
 use openprod_model::value::{Name, Text};
 
-use crate::cell::{Cell, Tip};
+use crate::cell::{Cell, Content, Tip};
 use crate::command::{Command, Created, MAX_COMMANDS, Request, Stance};
+use crate::compose::{self, Putting};
+use crate::conflict::{self, Conflict};
 use crate::read::{self, Membership, Table};
 use crate::view::{Layer, Layered, Read, ReadFailure, View};
 use crate::{describe, fold, register};
@@ -47,6 +50,9 @@ pub trait Seen {
     /// The writes of a cell that stood at the author's base, and his session's own later ones.
     /// None if the request has no base.
     fn seen(&self, cell: &Cell) -> Read<Option<Vec<OpRef>>>;
+
+    /// What stood in a cell before an op wrote over it, as far as is remembered.
+    fn before(&self, cell: &Cell, op: OpRef) -> Read<Vec<Content>>;
 }
 
 /// Nothing is known of what the author had seen: a one-shot command line.
@@ -55,6 +61,9 @@ pub struct NoBase;
 impl Seen for NoBase {
     fn seen(&self, _: &Cell) -> Read<Option<Vec<OpRef>>> {
         Ok(None)
+    }
+    fn before(&self, _: &Cell, _: OpRef) -> Read<Vec<Content>> {
+        Ok(Vec::new())
     }
 }
 
@@ -75,8 +84,8 @@ pub struct Plan {
     pub layer: Layer,
     /// What is made, with the index of the command that makes it.
     pub created: Vec<(u32, Created)>,
-    /// Cells whose standing writes disagree because of this request.
-    pub opened: Vec<(Cell, Vec<Tip>)>,
+    /// The conflicts that this request opened, or made wider.
+    pub opened: Vec<Conflict>,
     /// What makes the bundle.
     pub kind: BundleKind,
     /// The sentence for the undo menu.
@@ -193,6 +202,7 @@ impl Planner<'_> {
             Command::AdmitMember { member, name } => self.admit_member(*member, name.as_ref()),
             Command::RemoveMember { member, why } => self.remove_member(*member, why),
             Command::NameActor { actor, name } => self.name_actor(*actor, name),
+            Command::Resolve { cell, choice } => self.resolve(cell, choice),
         }
     }
 
@@ -247,6 +257,22 @@ impl Planner<'_> {
         Ok(each.collect())
     }
 
+    /// What a decision says of cells that read as one: it closes all that its author had seen standing there.
+    fn verdicts(&self, cells: &[Cell]) -> Decision<Vec<Basis>> {
+        let mut verdicts = Vec::new();
+        for cell in cells {
+            let mut preds = self.known(cell)?.preds;
+            preds.sort_unstable();
+            preds.dedup();
+            verdicts.push(Basis { preds, restores: None, decision: true });
+        }
+        Ok(verdicts)
+    }
+
+    fn push_all(&mut self, puttings: Vec<Putting>) -> Decision<()> {
+        compose::operations(puttings).into_iter().try_for_each(|operation| self.push(operation))
+    }
+
     fn known(&self, cell: &Cell) -> Decision<Known> {
         let standing = self.view().tips(cell)?;
         let own: Vec<OpRef> = standing.iter().map(|tip| tip.op).filter(|op| self.planned.contains(op)).collect();
@@ -260,19 +286,20 @@ impl Planner<'_> {
         Ok(Known { standing, own, preds, based })
     }
 
-    fn opened(&self) -> Decision<Vec<(Cell, Vec<Tip>)>> {
-        let (view, touched) = (self.view(), &self.touched);
-        let unions = view.unions()?;
-        let first = |cell: &Cell| unions.cells(cell).swap_remove(0);
-        let touched: BTreeSet<Cell> = touched.iter().map(first).collect();
-        let mut opened = Vec::new();
-        for cell in touched {
-            let reading = read::united(&view, cell)?;
-            if reading.in_conflict() {
-                opened.push((reading.cell, reading.tips));
+    /// The conflicts about whatever was touched, and what hangs on it.
+    fn opened(&self) -> Decision<Vec<Conflict>> {
+        let view = self.view();
+        let mut suspects = BTreeSet::new();
+        for cell in self.touched.iter().collect::<BTreeSet<_>>() {
+            suspects.extend(conflict::related(&view, cell)?);
+        }
+        let mut opened = BTreeMap::new();
+        for cell in suspects {
+            if let Some(conflict) = conflict::of(&view, &cell)? {
+                opened.insert(conflict.cell.clone(), conflict);
             }
         }
-        Ok(opened)
+        Ok(opened.into_values().collect())
     }
 
     fn table(&mut self, name: &Name) -> Decision<Table> {
@@ -323,7 +350,7 @@ fn refuse_changed(cell: &Cell, standing: &[Tip], seen: &[OpRef], own: &[OpRef]) 
     Err(Refusal::new(Reason::Changed, message).next("Read it again and decide.").into())
 }
 
-/// A request that only changes tables or only members is named after that in history.
+/// A request that only decides conflicts, only changes tables or only members is named after that in history.
 fn kind_of(commands: &[Command]) -> BundleKind {
     let schema = |command: &Command| {
         matches!(command, Command::CreateTable { .. } | Command::AlterTable { .. } | Command::DropTable { .. })
@@ -331,7 +358,9 @@ fn kind_of(commands: &[Command]) -> BundleKind {
     let member = |command: &Command| {
         matches!(command, Command::AdmitMember { .. } | Command::RemoveMember { .. } | Command::NameActor { .. })
     };
-    if commands.iter().all(schema) {
+    if commands.iter().all(|command| matches!(command, Command::Resolve { .. })) {
+        BundleKind::RESOLUTION
+    } else if commands.iter().all(schema) {
         BundleKind::SCHEMA
     } else if commands.iter().all(member) {
         BundleKind::MEMBER

@@ -9,7 +9,6 @@ use super::{Decision, Planner};
 use crate::cell::{Cell, Content};
 use crate::command::Created;
 use crate::describe;
-use crate::index::Direction;
 use crate::read::{self, Column, MAX_REFERENCE_STEPS, Table};
 use crate::view::View;
 
@@ -150,7 +149,7 @@ impl Planner<'_> {
         Err(Refusal::new(Reason::InvalidRequest, message).at(place).next("Clear the field first.").into())
     }
 
-    fn check_value(&self, table: &Table, column: &Column, value: &Value, place: &str) -> Decision<()> {
+    pub(super) fn check_value(&self, table: &Table, column: &Column, value: &Value, place: &str) -> Decision<()> {
         if let (FieldType::Enum { values }, Value::Enum(name)) = (&column.spec.field_type, value)
             && !values.contains(name)
         {
@@ -184,7 +183,13 @@ impl Planner<'_> {
     }
 
     /// A new field reference must lead to a field of the same type, and not back to where it starts.
-    fn check_reference(&self, own: &FieldRef, column: &Column, target: &FieldRef, place: &str) -> Decision<()> {
+    pub(super) fn check_reference(
+        &self,
+        own: &FieldRef,
+        column: &Column,
+        target: &FieldRef,
+        place: &str,
+    ) -> Decision<()> {
         if !read::is_record(&self.view(), &target.table, target.entity)? {
             return Err(no_record(target.entity, place).into());
         }
@@ -258,16 +263,12 @@ impl Planner<'_> {
         Ok(seen)
     }
 
-    /// The tips of an entity's edges and of their properties, as far as the author had seen them.
-    fn seen_edges(&self, entity: EntityId) -> Decision<Vec<OpRef>> {
-        let mut tips = Vec::new();
-        for direction in [Direction::From, Direction::To] {
-            for edge in read::edges(&self.view(), entity, direction, None)? {
-                let cell = Cell::Edge { edge: edge.edge };
-                let standing = self.view().tips(&cell)?;
-                tips.push((cell, standing));
-                let properties = edge.properties.into_iter().map(|(_, property)| property.reading);
-                tips.extend(properties.map(|reading| (reading.cell, reading.tips)));
+    /// The tips of a record's edges and of their properties, hidden ones too, as far as the author had seen them.
+    pub(super) fn seen_edges(&self, entity: EntityId) -> Decision<Vec<OpRef>> {
+        let (view, mut tips) = (self.view(), Vec::new());
+        for id in view.unions()?.class(entity) {
+            for edge in read::edges_hanging_on(&view, id)? {
+                tips.extend(read::writes_of_edge(&view, edge)?);
             }
         }
         self.seen_of(&tips)
@@ -301,7 +302,7 @@ fn column<'a>(table: &'a Table, name: &Name, place: &str) -> Result<&'a Column, 
     })
 }
 
-fn required(table: &Table, column: &Column) -> Refusal {
+pub(super) fn required(table: &Table, column: &Column) -> Refusal {
     let message = format!("{} in {} needs a value.", column.spec.name, table.spec.name);
     Refusal::new(Reason::RequiredMissing, message).at("values")
 }

@@ -152,7 +152,7 @@ fn check(store: &StateStore, bundles: &[Bundle]) -> Result<(), TestCaseError> {
     let entries: BTreeSet<_> = snapshot.entries(&everything).unwrap().map(Result::unwrap).collect();
     prop_assert_eq!(&entries, &oracle.entries());
     let derived: BTreeSet<_> =
-        cells.iter().flat_map(|(cell, tips)| tips.iter().flat_map(|tip| index::entries(cell, &tip.content))).collect();
+        cells.iter().flat_map(|(cell, tips)| index::entries(cell, tips.iter().map(|tip| &tip.content))).collect();
     prop_assert_eq!(&entries, &derived);
     let hash = snapshot.hash().unwrap();
     prop_assert_eq!(hash.total, oracle.total());

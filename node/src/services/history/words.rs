@@ -144,7 +144,7 @@ mod tests {
             basis: Basis::default(),
         }];
         let set = Operation::SetField { at, value: Value::text("Dawn").unwrap() };
-        assert!(of(&Empty, &set).unwrap().ends_with(": label to \"Dawn\""), "{}", of(&Empty, &set).unwrap());
+        assert!(of(&Empty, &set).unwrap().ends_with(" label to \"Dawn\""), "{}", of(&Empty, &set).unwrap());
     }
 
     #[test]

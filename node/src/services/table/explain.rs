@@ -8,7 +8,7 @@ use openprod_api::v1;
 use openprod_domain::cell::{Cell, Content};
 use openprod_domain::read::{self, CellReading};
 use openprod_domain::view::{Read, ReadFailure, View};
-use openprod_domain::{describe, fold};
+use openprod_domain::{conflict, describe, fold};
 use openprod_messages::log::{Entry, LogReader, Stored};
 use openprod_messages::snapshot::Written;
 use openprod_model::ids::{OpRef, Position};
@@ -159,14 +159,10 @@ impl Telling<'_> {
 
     /// What the cell holds, for people.
     fn sentence(&mut self, view: &dyn View) -> Read<String> {
-        let subject = describe::cell_on(view, &self.reading.cell)?;
-        if self.reading.in_conflict() {
-            let mut candidates = Vec::new();
-            for tip in &self.reading.tips {
-                candidates.push((self.author(tip.position)?, tip.content.clone()));
-            }
-            return Ok(describe::conflict(&subject, &candidates));
+        if let Some(conflict) = conflict::of(view, &self.reading.cell)? {
+            return describe::conflict(view, &conflict, &mut |tip| self.author(tip.position));
         }
+        let subject = describe::cell_on(view, &self.reading.cell)?;
         let Some(tip) = self.reading.shown() else { return Ok(format!("{subject} holds nothing.")) };
         let who = self.author(tip.position)?;
         Ok(format!("{subject} is {}, written by {who}.", describe::content(&tip.content)))
