@@ -5,7 +5,7 @@
 //!
 //! Reading order: [`cell`] (what can be written), [`fold`] (what an op writes), [`register`] (what several standing
 //! writes mean), [`view`] (how cells are read), [`unions`] (cells that read as one), [`read`] (records, tables, edges), [`decide`] (what a command means),
-//! [`query`]. [`oracle`] is the naive model that all of it must equal.
+//! [`inverse`] (undo and redo), [`query`]. [`oracle`] is the naive model that all of it must equal.
 
 pub mod cell;
 pub mod command;
@@ -14,6 +14,7 @@ pub mod decide;
 pub mod describe;
 pub mod fold;
 pub mod index;
+pub mod inverse;
 pub mod oracle;
 pub mod query;
 pub mod read;

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 
 use openprod_domain::command::{Created, Request};
+use openprod_domain::inverse::Turn;
+use openprod_domain::inverse::take::{Named, Skipped};
+use openprod_model::codec::{self, DecodeError};
 use openprod_model::identity::Keys;
 use openprod_model::ids::{ActorId, BundleId, Digest, Position};
 use openprod_model::refusal::Refusal;
@@ -32,6 +35,29 @@ pub struct Answer {
     pub created: Vec<(u32, Created)>,
     /// Conflicts opened.
     pub opened: Vec<OpenedConflict>,
+    /// What was undone or redone.
+    pub turned: Option<(Turn, Named)>,
+    /// What an undo or a redo passed over.
+    pub skipped: Vec<Skipped>,
+}
+
+/// The answer to a command as it was stored before undo and redo.
+#[derive(Serialize, Deserialize)]
+struct ShortAnswer {
+    bundle: BundleId,
+    digest: Digest,
+    created: Vec<(u32, Created)>,
+    opened: Vec<OpenedConflict>,
+}
+
+impl Answer {
+    /// Reads a stored answer, whichever version stored it.
+    pub fn stored(bytes: &[u8]) -> Result<Self, DecodeError> {
+        codec::decode(bytes).or_else(|error| {
+            let ShortAnswer { bundle, digest, created, opened } = codec::decode(bytes).map_err(|_| error)?;
+            Ok(Self { bundle, digest, created, opened, turned: None, skipped: Vec::new() })
+        })
+    }
 }
 
 /// A command's outcome: durable (I-1).

@@ -52,6 +52,8 @@ pub enum Reason {
     DiskFull,
     /// The workspace is not running.
     WorkspaceDown,
+    /// Nothing is there to be undone or redone, or something stands in its way.
+    CannotUndo,
 }
 
 impl Reason {
@@ -81,6 +83,7 @@ impl Reason {
             Self::UnknownBase => "UNKNOWN_BASE",
             Self::DiskFull => "DISK_FULL",
             Self::WorkspaceDown => "WORKSPACE_DOWN",
+            Self::CannotUndo => "CANNOT_UNDO",
         }
     }
 }

@@ -125,11 +125,38 @@ fn check(view: &dyn View, actor: ActorId, request: &Request) -> Decision<()> {
         let message = "\"if unchanged\" needs the revision since which nothing may have changed.";
         return Err(Refusal::new(Reason::InvalidRequest, message).at("base").into());
     }
+    admitted(view, actor)
+}
+
+/// Refuses an actor who is not a member.
+pub(crate) fn admitted(view: &dyn View, actor: ActorId) -> Decision<()> {
     if read::membership(view, actor)? != Membership::Admitted {
         let message = format!("Actor {} is not a member of this workspace.", actor.short());
         return Err(Refusal::new(Reason::NotAMember, message).next("Ask a member to admit it.").into());
     }
     Ok(())
+}
+
+fn not_alone() -> Refusal {
+    let message = "What undoes and redoes stands alone in its request.";
+    Refusal::new(Reason::InvalidRequest, message).next("Send it in a request of its own.")
+}
+
+/// Those of `touched` whose standing writes disagree on `view`.
+pub(crate) fn opened<'a>(
+    view: &dyn View,
+    touched: impl IntoIterator<Item = &'a Cell>,
+) -> Read<Vec<(Cell, Vec<Tip>)>> {
+    let unions = view.unions()?;
+    let touched: BTreeSet<Cell> = touched.into_iter().map(|cell| unions.cells(cell).swap_remove(0)).collect();
+    let mut opened = Vec::new();
+    for cell in touched {
+        let reading = read::united(view, cell)?;
+        if reading.in_conflict() {
+            opened.push((reading.cell, reading.tips));
+        }
+    }
+    Ok(opened)
 }
 
 /// A plan in the making.
@@ -168,7 +195,7 @@ impl Planner<'_> {
             None => describe::label(&self.view(), &request.commands)?,
         };
         let kind = if request.kind == BundleKind::EDIT { kind_of(&request.commands) } else { request.kind };
-        let opened = self.opened()?;
+        let opened = opened(&self.view(), &self.touched)?;
         Ok(Plan { ops: self.ops, layer: self.layer, created: self.created, opened, kind, label })
     }
 
@@ -193,6 +220,7 @@ impl Planner<'_> {
             Command::AdmitMember { member, name } => self.admit_member(*member, name.as_ref()),
             Command::RemoveMember { member, why } => self.remove_member(*member, why),
             Command::NameActor { actor, name } => self.name_actor(*actor, name),
+            Command::Undo { .. } | Command::Redo { .. } => Err(not_alone().into()),
         }
     }
 
@@ -258,21 +286,6 @@ impl Planner<'_> {
         }
         preds.extend(&own);
         Ok(Known { standing, own, preds, based })
-    }
-
-    fn opened(&self) -> Decision<Vec<(Cell, Vec<Tip>)>> {
-        let (view, touched) = (self.view(), &self.touched);
-        let unions = view.unions()?;
-        let first = |cell: &Cell| unions.cells(cell).swap_remove(0);
-        let touched: BTreeSet<Cell> = touched.iter().map(first).collect();
-        let mut opened = Vec::new();
-        for cell in touched {
-            let reading = read::united(&view, cell)?;
-            if reading.in_conflict() {
-                opened.push((reading.cell, reading.tips));
-            }
-        }
-        Ok(opened)
     }
 
     fn table(&mut self, name: &Name) -> Decision<Table> {
