@@ -19,5 +19,6 @@ mod removal;
 mod rooms;
 mod schema;
 mod startup;
+mod undoing;
 mod watching;
 mod world;

@@ -1,6 +1,7 @@
 //! Three people with a replica each: a log, its cells folded, and everything that was ever written.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, LazyLock};
 
 use openprod_domain::cell::{Cell, Content, Tip};
 use openprod_domain::command::{Command, Created, NewColumn, Place, Request, Stance};
@@ -29,8 +30,9 @@ pub(crate) fn text(text: &str) -> Value {
     Value::text(text).unwrap()
 }
 
-pub(crate) fn keys(who: usize) -> Keys {
-    Keys::from_seed(&[u8::try_from(who).unwrap() + 1; 32])
+pub(crate) fn keys(who: usize) -> &'static Keys {
+    static KEYS: LazyLock<[Keys; 3]> = LazyLock::new(|| [1, 2, 3].map(|seed| Keys::from_seed(&[seed; 32])));
+    &KEYS[who]
 }
 
 /// Ids in order, from a range of their own for each person.
@@ -60,7 +62,7 @@ impl FreshIds for Ids {
 #[derive(Clone)]
 pub(crate) struct Replica {
     pub(crate) who: usize,
-    pub(crate) log: Vec<Bundle>,
+    pub(crate) log: Vec<Arc<Bundle>>,
     pub(crate) oracle: Oracle,
     layer: Layer,
     at: HashMap<Digest, Position>,
@@ -80,7 +82,7 @@ impl Trail for Replica {
     }
 
     fn bundle(&self, at: Position) -> Read<Option<Bundle>> {
-        Ok(self.log.get(usize::try_from(at.0).unwrap() - 1).cloned())
+        Ok(self.log.get(usize::try_from(at.0).unwrap() - 1).map(|bundle| Bundle::clone(bundle)))
     }
 
     fn position_of(&self, which: Which) -> Read<Option<Position>> {
@@ -100,6 +102,11 @@ fn step(index: usize, bundle: &Bundle) -> Step {
 impl Replica {
     /// Mara's, Leo's and Jo's replicas of a workspace with a table of cues and one of scenes.
     pub(crate) fn three() -> [Self; 3] {
+        static THREE: LazyLock<[Replica; 3]> = LazyLock::new(Replica::founded);
+        THREE.clone()
+    }
+
+    fn founded() -> [Self; 3] {
         let mut first = Self {
             who: 0,
             log: Vec::new(),
@@ -167,19 +174,19 @@ impl Replica {
             undoes,
             ops,
         };
-        let bundle = draft.seal(&keys(self.who)).unwrap();
+        let bundle = Arc::new(draft.seal(keys(self.who)).unwrap());
         self.takes(&bundle);
         self.prev = Some(bundle.digest());
-        bundle
+        Bundle::clone(&bundle)
     }
 
     /// Takes a bundle in, if all that it was made upon is there; says whether it is new.
-    pub(crate) fn takes(&mut self, bundle: &Bundle) -> bool {
+    pub(crate) fn takes(&mut self, bundle: &Arc<Bundle>) -> bool {
         let known = |digest: &Digest| self.at.contains_key(digest);
         if known(&bundle.digest()) || !bundle.ancestors().all(|digest| known(&digest)) {
             return false;
         }
-        self.log.push(bundle.clone());
+        self.log.push(Arc::clone(bundle));
         let position = self.last();
         self.at.insert(bundle.digest(), position);
         for ancestor in bundle.ancestors() {
@@ -238,6 +245,16 @@ impl Replica {
         scope: Scope,
         bundle: Option<Which>,
     ) -> Result<(Bundle, Turned), Refusal> {
+        let (stamp, turned) = self.plans(turn, scope, bundle)?;
+        Ok((self.commits(stamp, &turned), turned))
+    }
+
+    pub(crate) fn plans(
+        &mut self,
+        turn: Turn,
+        scope: Scope,
+        bundle: Option<Which>,
+    ) -> Result<(Stamp, Turned), Refusal> {
         let stamp = self.stamp(MAX_OPS);
         let view = self.view();
         let ground = Ground { view: &view, history: &self.oracle, trail: self, actor: keys(self.who).actor() };
@@ -246,9 +263,12 @@ impl Replica {
             Problem::Refused(refusal) => refusal,
             Problem::Read(failure) => panic!("{failure}"),
         })?;
+        Ok((stamp, turned))
+    }
+
+    pub(crate) fn commits(&mut self, stamp: Stamp, turned: &Turned) -> Bundle {
         let (ops, label, undoes) = (turned.plan.ops.clone(), turned.plan.label.clone(), vec![turned.bundle.digest]);
-        let bundle = self.commit(stamp, turned.plan.kind, label, undoes, ops);
-        Ok((bundle, turned))
+        self.commit(stamp, turned.plan.kind, label, undoes, ops)
     }
 
     pub(crate) fn undoes(&mut self) -> Turned {
