@@ -128,3 +128,19 @@ pub enum CommandsMsg {
         reply: RpcReplyPort<()>,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_was_stored_before_undo_is_still_read() {
+        let (bundle, digest) = (BundleId::from_bytes([1; 16]), Digest::from_bytes([2; 32]));
+        let opened = vec![OpenedConflict { cell: vec![3], sentence: "Choose a value.".to_owned() }];
+        let short = ShortAnswer { bundle, digest, created: Vec::new(), opened: opened.clone() };
+        let answer = Answer { bundle, digest, created: Vec::new(), opened, turned: None, skipped: Vec::new() };
+        assert_eq!(Answer::stored(&codec::encode(&short)), Ok(answer.clone()));
+        assert_eq!(Answer::stored(&codec::encode(&answer)), Ok(answer));
+        assert!(Answer::stored(&[1, 2, 3]).is_err());
+    }
+}

@@ -51,10 +51,7 @@ impl Service for CommandService {
         Ok(Response::new(answer(outcome)))
     }
 
-    async fn list_undo(
-        &self,
-        request: Request<v1::ListUndoRequest>,
-    ) -> Result<Response<v1::ListUndoResponse>, Status> {
+    async fn list_undo(&self, request: Request<v1::ListUndoRequest>) -> Result<Response<v1::ListUndoResponse>, Status> {
         let caller = super::caller(request.extensions())?;
         let request = request.into_inner();
         let named = optional_id(&request.actor, "actor").map_err(|refusal| refused(&refusal))?;

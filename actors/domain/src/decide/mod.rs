@@ -143,10 +143,7 @@ fn not_alone() -> Refusal {
 }
 
 /// Those of `touched` whose standing writes disagree on `view`.
-pub(crate) fn opened<'a>(
-    view: &dyn View,
-    touched: impl IntoIterator<Item = &'a Cell>,
-) -> Read<Vec<(Cell, Vec<Tip>)>> {
+pub(crate) fn opened<'a>(view: &dyn View, touched: impl IntoIterator<Item = &'a Cell>) -> Read<Vec<(Cell, Vec<Tip>)>> {
     let unions = view.unions()?;
     let touched: BTreeSet<Cell> = touched.into_iter().map(|cell| unions.cells(cell).swap_remove(0)).collect();
     let mut opened = Vec::new();

@@ -6,7 +6,7 @@ use openprod_model::ids::{ActorId, EntityId, OpRef};
 use openprod_model::value::Name;
 
 use super::obstacle::{Attempt, Obstacle};
-use super::{Choice, Inverse, author, leads_to, root};
+use super::{Choice, Inverse, Planned, author, leads_to, root};
 use crate::cell::{Cell, Content, Tip};
 use crate::index::Direction;
 use crate::read;
@@ -15,99 +15,123 @@ use crate::view::{Read, Reading, View};
 /// How many cells of other people are looked for before it is said that there are some: enough for a sentence.
 const ENOUGH: usize = 100;
 
-/// The tables that each entity is taken out of.
-type Leaving = BTreeMap<EntityId, BTreeSet<Name>>;
+/// What is taken away.
+#[derive(Default)]
+struct Leaving {
+    /// The tables that each entity is taken out of.
+    records: BTreeMap<EntityId, BTreeSet<Name>>,
+    tables: BTreeSet<Name>,
+}
 
 /// Refuses what would hide another person's later work, and notes for every removal what its author has seen.
 pub(super) fn check(inverse: &mut Inverse<'_>) -> Attempt<()> {
-    let leaving = leaving(inverse);
-    let (mut foreign, mut seen) = (Vec::new(), Vec::new());
-    for (index, planned) in inverse.puttings.iter().enumerate() {
-        let takes_away = match (&planned.putting.cell, &planned.putting.content) {
-            (Cell::Facet { .. } | Cell::Edge { .. } | Cell::Table { .. }, Content::Absent) => true,
-            (Cell::Column { .. }, Content::Column(_)) => planned.unmakes,
-            _ => false,
-        };
-        if !takes_away || foreign.len() >= ENOUGH {
-            continue;
+    let leaving = Leaving::of(inverse);
+    let (mut later, mut seen) = (Vec::new(), Vec::new());
+    for (index, planned) in inverse.puttings.iter().enumerate().filter(|(_, planned)| leaving.takes_along(planned)) {
+        seen.push((index, of_one(inverse, &leaving, planned, &mut later)?));
+        if later.len() >= ENOUGH {
+            break;
         }
-        let cell = &planned.putting.cell;
-        let mut of_this = Vec::new();
-        for item in hanging(inverse.ground.view, &leaving, cell)? {
-            let (hanging, tips) = item?;
-            for tip in &tips {
-                if let Some(who) = later_author(inverse, &hanging, tip)? {
-                    foreign.push((hanging.clone(), vec![who]));
-                } else if carries_seen(cell) && is_known(inverse, &hanging, tip, planned.known.as_deref())? {
-                    of_this.push(tip.op);
-                }
-            }
-            if foreign.len() >= ENOUGH {
-                break;
-            }
-        }
-        seen.push((index, of_this));
     }
-    if !foreign.is_empty() {
-        return Err(Obstacle::would_hide(inverse.ground.view, inverse.turn, &foreign)?.into());
+    if !later.is_empty() {
+        return Err(Obstacle::would_hide(inverse.ground.view, inverse.turn, &later)?.into());
     }
-    for (index, of_this) in seen {
-        inverse.puttings[index].putting.seen = of_this;
+    for (index, seen) in seen {
+        inverse.puttings[index].putting.seen = seen;
     }
     Ok(())
 }
 
-fn carries_seen(cell: &Cell) -> bool {
-    matches!(cell, Cell::Facet { .. } | Cell::Edge { .. })
-}
-
-fn leaving(inverse: &Inverse<'_>) -> Leaving {
-    let mut leaving = Leaving::new();
-    for putting in inverse.puttings.iter().map(|planned| &planned.putting) {
-        if let (Cell::Facet { table, entity }, Content::Absent) = (&putting.cell, &putting.content) {
-            leaving.entry(*entity).or_default().insert(table.clone());
+/// Finds what hangs on one removed thing: what nobody may hide goes to `later`, what the remover has seen comes back.
+fn of_one(
+    inverse: &Inverse<'_>,
+    leaving: &Leaving,
+    planned: &Planned,
+    later: &mut Vec<(Cell, Vec<ActorId>)>,
+) -> Read<Vec<OpRef>> {
+    let (cell, mut seen) = (&planned.putting.cell, Vec::new());
+    let says_what_it_saw = matches!(cell, Cell::Facet { .. } | Cell::Edge { .. });
+    for item in leaving.hanging_on(inverse.ground.view, cell)? {
+        let (hanging, tips) = item?;
+        for tip in &tips {
+            if let Some(who) = later_author(inverse, &hanging, tip)? {
+                later.push((hanging.clone(), vec![who]));
+            } else if says_what_it_saw && is_known(inverse, &hanging, tip, planned.known.as_deref())? {
+                seen.push(tip.op);
+            }
+        }
+        if later.len() >= ENOUGH {
+            break;
         }
     }
-    leaving
+    Ok(seen)
 }
 
-/// Everything that hangs on a cell and hides with it.
-fn hanging<'a>(view: &'a dyn View, leaving: &Leaving, cell: &Cell) -> Read<Reading<'a, (Cell, Vec<Tip>)>> {
-    Ok(match cell {
-        Cell::Facet { table, entity } => {
-            let edges = if leaves_all(view, leaving, *entity)? { at_edges(view, *entity)? } else { Vec::new() };
-            Box::new(view.cells(&Cell::fields(table, *entity)).chain(edges.into_iter().map(Ok)))
+impl Leaving {
+    fn of(inverse: &Inverse<'_>) -> Self {
+        let mut leaving = Self::default();
+        for putting in inverse.puttings.iter().map(|planned| &planned.putting) {
+            match (&putting.cell, &putting.content) {
+                (Cell::Facet { table, entity }, Content::Absent) => {
+                    leaving.records.entry(*entity).or_default().insert(table.clone());
+                }
+                (Cell::Table { table }, Content::Absent) => {
+                    leaving.tables.insert(table.clone());
+                }
+                _ => {}
+            }
         }
-        Cell::Edge { edge } => {
-            let place = Cell::EdgePosition { edge: *edge };
-            let places = vec![(place.clone(), view.tips(&place)?)];
-            Box::new(view.cells(&Cell::properties(*edge)).chain(places.into_iter().map(Ok)))
-        }
-        Cell::Table { table } => {
-            let inside = view.cells(&Cell::facets(table)).chain(view.cells(&Cell::all_fields(table)));
-            Box::new(view.cells(&Cell::columns(table)).chain(inside))
-        }
-        Cell::Column { table, column } => {
-            let column = column.clone();
-            Box::new(view.cells(&Cell::all_fields(table)).filter(move |item| match item {
-                Ok((Cell::Field { field, .. }, _)) => *field == column,
-                Ok(_) => false,
-                Err(_) => true,
-            }))
-        }
-        _ => Box::new(std::iter::empty()),
-    })
-}
+        leaving
+    }
 
-/// Whether the entity is left in no table: its edges go with it.
-fn leaves_all(view: &dyn View, leaving: &Leaving, entity: EntityId) -> Read<bool> {
-    let gone = |id: &EntityId, table: &Name| leaving.get(id).is_some_and(|tables| tables.contains(table));
-    for table in read::tables_of(view, entity)? {
-        if !read::ids_in(view, &table, entity)?.iter().all(|id| gone(id, &table)) {
-            return Ok(false);
+    /// Whether other things hide with what is written.
+    fn takes_along(&self, planned: &Planned) -> bool {
+        match (&planned.putting.cell, &planned.putting.content) {
+            (Cell::Facet { .. } | Cell::Edge { .. } | Cell::Table { .. }, Content::Absent) => true,
+            // What is in a column of a table that goes is found with the table.
+            (Cell::Column { table, .. }, Content::Column(_)) => planned.unmakes && !self.tables.contains(table),
+            _ => false,
         }
     }
-    Ok(true)
+
+    /// Everything that hangs on a cell and hides with it.
+    fn hanging_on<'a>(&self, view: &'a dyn View, cell: &Cell) -> Read<Reading<'a, (Cell, Vec<Tip>)>> {
+        Ok(match cell {
+            Cell::Facet { table, entity } => {
+                let edges = if self.holds_all_of(view, *entity)? { at_edges(view, *entity)? } else { Vec::new() };
+                Box::new(view.cells(&Cell::fields(table, *entity)).chain(edges.into_iter().map(Ok)))
+            }
+            Cell::Edge { edge } => {
+                let place = Cell::EdgePosition { edge: *edge };
+                let places = vec![(place.clone(), view.tips(&place)?)];
+                Box::new(view.cells(&Cell::properties(*edge)).chain(places.into_iter().map(Ok)))
+            }
+            Cell::Table { table } => {
+                let inside = view.cells(&Cell::facets(table)).chain(view.cells(&Cell::all_fields(table)));
+                Box::new(view.cells(&Cell::columns(table)).chain(inside))
+            }
+            Cell::Column { table, column } => {
+                let column = column.clone();
+                Box::new(view.cells(&Cell::all_fields(table)).filter(move |item| match item {
+                    Ok((Cell::Field { field, .. }, _)) => *field == column,
+                    Ok(_) => false,
+                    Err(_) => true,
+                }))
+            }
+            _ => Box::new(std::iter::empty()),
+        })
+    }
+
+    /// Whether the entity is left in no table: its edges go with it.
+    fn holds_all_of(&self, view: &dyn View, entity: EntityId) -> Read<bool> {
+        let gone = |id: &EntityId, table: &Name| self.records.get(id).is_some_and(|tables| tables.contains(table));
+        for table in read::tables_of(view, entity)? {
+            if !read::ids_in(view, &table, entity)?.iter().all(|id| gone(id, &table)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
 }
 
 /// The edges at an entity, with their properties and places.
@@ -150,5 +174,6 @@ fn is_known(inverse: &Inverse<'_>, cell: &Cell, tip: &Tip, known: Option<&[OpRef
     if known.contains(&tip.op) || tip.restores.is_some_and(|op| known.contains(&op)) {
         return Ok(true);
     }
-    Ok(leads_to(inverse.ground.history, cell, tip, &inverse.own)? || author(inverse.ground, tip)? == inverse.ground.actor)
+    Ok(leads_to(inverse.ground.history, cell, tip, &inverse.own)?
+        || author(inverse.ground, tip)? == inverse.ground.actor)
 }

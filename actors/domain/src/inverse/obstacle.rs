@@ -186,7 +186,7 @@ pub(super) fn possible(bundle: &Bundle) -> Attempt<()> {
 }
 
 /// Refuses what tables and columns do not allow any more: a name that is taken by now, a field that needs a value.
-pub(super) fn fits_tables<'a>(view: &dyn View, puttings: impl Iterator<Item = &'a Putting> ) -> Attempt<()> {
+pub(super) fn fits_tables<'a>(view: &dyn View, puttings: impl Iterator<Item = &'a Putting>) -> Attempt<()> {
     let put: BTreeMap<&Cell, &Content> = puttings.map(|putting| (&putting.cell, &putting.content)).collect();
     for (cell, content) in &put {
         match (cell, content) {

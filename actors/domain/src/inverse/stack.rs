@@ -117,7 +117,7 @@ impl<'a> Stack<'a> {
     }
 
     /// The next bundle; none at the end of what is looked at.
-    pub fn next(&mut self) -> Read<Option<Candidate>> {
+    pub fn pop(&mut self) -> Read<Option<Candidate>> {
         while self.found.is_empty() && !self.ended {
             match self.back()? {
                 Some(step) if step.is_original() => self.meets_original(step),

@@ -114,7 +114,7 @@ pub fn plan(ground: Ground<'_>, last: Position, wanted: Wanted, stamp: Stamp) ->
 fn next(ground: Ground<'_>, last: Position, wanted: Wanted) -> Decision<Taken> {
     let mut stack = Stack::new(ground.trail, last, wanted.turn, wanted.scope, ground.actor);
     let mut skipped = Vec::new();
-    while let Some(candidate) = stack.next()? {
+    while let Some(candidate) = stack.pop()? {
         let (bundle, attempt) = attempt(ground, Choice::Next, wanted.turn, candidate)?;
         match attempt {
             Ok(operations) => return Ok(Taken { bundle, operations, skipped }),
@@ -213,10 +213,11 @@ fn nothing(turn: Turn, skipped: &[Skipped], gave_up: bool) -> Refusal {
     let (label, why) = (&first.bundle.label, &first.obstacle.sentence);
     let more = match skipped.len() {
         1 => String::new(),
-        count => format!(" So it is, for reasons of their own, with {} more.", count - 1),
+        count => format!(" Nor can the {} before it.", count - 1),
     };
     let message = format!("Nothing can be {participle}{further}. \"{label}\" cannot: {why}{more}");
     Refusal::new(Reason::CannotUndo, message)
+        .next("The list of what comes next tells all reasons; others can be named.")
 }
 
 /// A bundle of the stack, and whether it can be turned when its turn comes.
@@ -248,8 +249,8 @@ impl<'a> Preview<'a> {
     }
 
     /// The next bundle.
-    pub fn next(&mut self) -> Decision<Option<Ahead>> {
-        let Some(candidate) = self.stack.next()? else { return Ok(None) };
+    pub fn pop(&mut self) -> Decision<Option<Ahead>> {
+        let Some(candidate) = self.stack.pop()? else { return Ok(None) };
         let attempt = {
             let view = self.layer.over(self.ground.view);
             attempt(Ground { view: &view, ..self.ground }, Choice::Next, self.turn, candidate)?.1

@@ -47,7 +47,8 @@ pub(super) fn by(deed: &Deed) -> Vec<Touch> {
             // An op that writes a cell twice says what it says last.
             touch.writes.retain(|tip| tip.op != op.reference);
             touch.writes.push(write.tip(op, Some(deed.position)));
-            let (passed, preds): (Vec<OpRef>, Vec<OpRef>) = write.basis.preds.iter().copied().partition(|op| own.contains(op));
+            let (passed, preds): (Vec<OpRef>, Vec<OpRef>) =
+                write.basis.preds.iter().copied().partition(|op| own.contains(op));
             touch.passed.extend(passed);
             touch.preds.extend(preds);
         }

@@ -140,11 +140,9 @@ impl Things {
         let (record, edge) = (|at| one_of(&self.records, at), |at| one_of(&self.edges, at));
         let column = |at: u8| if at.is_multiple_of(2) { "label" } else { "notes" };
         Some(vec![match act {
-            Act::Adds => Command::CreateRecord {
-                record: None,
-                table: name("cues"),
-                values: vec![(name("name"), text("LX"))],
-            },
+            Act::Adds => {
+                Command::CreateRecord { record: None, table: name("cues"), values: vec![(name("name"), text("LX"))] }
+            }
             Act::Sets(at, to) => set(record(at)?, column(to), Some(to)),
             Act::Clears(at) => set(record(at)?, column(at), None),
             Act::Deletes(at) => Command::DeleteRecord { record: record(at)? },
@@ -175,7 +173,9 @@ impl Things {
                 let column = NewColumn { name, field_type: FieldType::Text, required: false, default: None };
                 alter("cues", TableChange::AddColumn(column))
             }
-            Act::SetsBoth(at, to) => return Some(vec![set(record(at)?, "label", Some(to)), set(record(to)?, "notes", Some(at))]),
+            Act::SetsBoth(at, to) => {
+                return Some(vec![set(record(at)?, "label", Some(to)), set(record(to)?, "notes", Some(at))]);
+            }
             Act::Merges(..) | Act::Splits(..) => return None,
         }])
     }
@@ -186,9 +186,8 @@ impl Things {
             return false;
         }
         let at = vec![PairAt { one, other, basis: replica.all_of(&Cell::merge(one, other)) }];
-        let operation =
-            if together { Operation::MergeEntities { at } } else { Operation::SplitEntity { at } };
-        replica.seals(BundleKind::MERGE, vec![operation]);
+        let operation = if together { Operation::MergeEntities { at } } else { Operation::SplitEntity { at } };
+        replica.seals(BundleKind::MERGE, &[operation]);
         true
     }
 }

@@ -24,8 +24,7 @@ const MERGING: [u16; 2] = [8, 9];
 fn sample(kind: u16) -> Operation {
     let basis = Basis::default();
     let facet = || vec![FacetAt { entity: ENTITY, table: name("cues"), basis: Basis::default() }];
-    let field =
-        || vec![FieldAt { entity: ENTITY, table: name("cues"), field: name("label"), basis: Basis::default() }];
+    let field = || vec![FieldAt { entity: ENTITY, table: name("cues"), field: name("label"), basis: Basis::default() }];
     let ends = EdgeEnds { edge_type: name("in"), source: ENTITY, target: OTHER };
     let place = || PositionAt { edge: EDGE, position: vec![128], basis: Basis::default() };
     let pair = || vec![PairAt { one: ENTITY, other: OTHER, basis: Basis::default() }];
@@ -100,10 +99,14 @@ fn on_top(mara: &Replica, kind: u16) -> Operation {
     let mut next = || bases.next().unwrap();
     match &mut operation {
         Operation::SetField { at, .. } | Operation::ClearField { at } | Operation::SetFieldReference { at, .. } => {
-            at.iter_mut().for_each(|at| at.basis = next());
+            for at in at {
+                at.basis = next();
+            }
         }
         Operation::AttachFacet { at } | Operation::DetachFacet { at, .. } | Operation::DeleteEntity { at, .. } => {
-            at.iter_mut().for_each(|at| at.basis = next());
+            for at in at {
+                at.basis = next();
+            }
         }
         Operation::CreateEdge { basis, .. }
         | Operation::DeleteEdge { basis, .. }
@@ -114,14 +117,26 @@ fn on_top(mara: &Replica, kind: u16) -> Operation {
         | Operation::NameActor { basis, .. } => *basis = next(),
         Operation::CreateOrderedEdge { basis, position_basis, .. } => (*basis, *position_basis) = (next(), next()),
         Operation::MoveOrderedEdge { to } => to.basis = next(),
-        Operation::RebalanceOrderedEdges { to } => to.iter_mut().for_each(|to| to.basis = next()),
+        Operation::RebalanceOrderedEdges { to } => {
+            for to in to {
+                to.basis = next();
+            }
+        }
         Operation::CreateTable { basis, columns, .. } => {
             *basis = next();
-            columns.iter_mut().for_each(|column| column.basis = next());
+            for column in columns {
+                column.basis = next();
+            }
         }
-        Operation::AlterTable { columns, .. } => columns.iter_mut().for_each(|column| column.basis = next()),
+        Operation::AlterTable { columns, .. } => {
+            for column in columns {
+                column.basis = next();
+            }
+        }
         Operation::MergeEntities { at } | Operation::SplitEntity { at } => {
-            at.iter_mut().for_each(|at| at.basis = next());
+            for at in at {
+                at.basis = next();
+            }
         }
         Operation::ConfirmFieldMapping { at }
         | Operation::RejectFieldMapping { at }
@@ -136,11 +151,11 @@ fn every_kind_has_an_inverse_or_a_reason_why_it_has_none() {
     for (kind, called) in Operation::KINDS {
         let [mut mara, ..] = Replica::three();
         if *kind == 42 {
-            mara.seals(BundleKind::MEMBER, vec![sample(42)]);
+            mara.seals(BundleKind::MEMBER, &[sample(42)]);
         }
         let before = mara.shows();
         let operation = on_top(&mara, *kind);
-        let bundle = mara.seals(BundleKind::EDIT, vec![operation]);
+        let bundle = mara.seals(BundleKind::EDIT, &[operation]);
         let done = mara.shows();
         let which = Some(Which::Digest(bundle.digest()));
         let undone = mara.turns(Turn::Undo, Scope::Mine, which);
@@ -171,7 +186,7 @@ fn every_kind_has_an_inverse_or_a_reason_why_it_has_none() {
 #[test]
 fn a_first_name_is_not_taken_away() {
     let [mut mara, ..] = Replica::three();
-    let named = mara.seals(BundleKind::MEMBER, vec![sample(42)]);
+    let named = mara.seals(BundleKind::MEMBER, &[sample(42)]);
     let refusal = mara.turns(Turn::Undo, Scope::Mine, Some(Which::Digest(named.digest()))).unwrap_err();
     assert!(refusal.message.contains("give another name instead"), "{}", refusal.message);
 }

@@ -123,13 +123,14 @@ impl Replica {
         let founder = keys(0).actor();
         first.seals(
             BundleKind::BOOTSTRAP,
-            vec![Operation::Bootstrap { name: show, founder, founder_name: mara, recovery: None }],
+            &[Operation::Bootstrap { name: show, founder, founder_name: mara, recovery: None }],
         );
         for (who, known) in NAMES.iter().enumerate().skip(1) {
             let name = Some(Text::new(known).unwrap());
             first.does(vec![Command::AdmitMember { member: keys(who).actor(), name }]);
         }
-        let column = |column, required| NewColumn { name: name(column), field_type: FieldType::Text, required, default: None };
+        let column =
+            |column, required| NewColumn { name: name(column), field_type: FieldType::Text, required, default: None };
         for table in ["cues", "scenes"] {
             let columns = vec![column("name", false), column("label", false), column("notes", false)];
             let description = Text::new("").unwrap();
@@ -209,7 +210,7 @@ impl Replica {
     }
 
     /// Writes ops as they are.
-    pub(crate) fn seals(&mut self, kind: BundleKind, operations: Vec<Operation>) -> Bundle {
+    pub(crate) fn seals(&mut self, kind: BundleKind, operations: &[Operation]) -> Bundle {
         let stamp = self.stamp(operations.len());
         let ops = operations.iter().map(Operation::to_raw).collect();
         self.commit(stamp, kind, Text::new("Raw").unwrap(), Vec::new(), ops)
@@ -291,7 +292,7 @@ impl Replica {
         };
         let mut preview = Preview::new(ground, self.last(), turn, scope, stamp);
         let mut ahead = Vec::new();
-        while let Some(next) = preview.next().unwrap() {
+        while let Some(next) = preview.pop().unwrap() {
             let bundle = self.bundle(next.step.position).unwrap().unwrap();
             let label = bundle.header().label.to_string();
             ahead.push((label, next.obstacle.map(|obstacle| obstacle.sentence)));

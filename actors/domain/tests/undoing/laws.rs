@@ -4,13 +4,15 @@ use openprod_domain::cell::{Cell, Content};
 use openprod_domain::command::{Command, NewColumn, TableChange};
 use openprod_domain::inverse::Turn;
 use openprod_domain::inverse::obstacle::Cause;
-use openprod_domain::inverse::stack::{Scope, Which};
+use openprod_domain::inverse::stack::{MAX_STEPS, Scope, Stack, Step, Trail, Which, standing};
 use openprod_domain::read;
-use openprod_model::bundle::BundleKind;
+use openprod_domain::view::Read;
+use openprod_model::bundle::{Bundle, BundleKind};
+use openprod_model::ids::{BundleId, Digest, Position};
 use openprod_model::operation::{Basis, FieldAt, Operation, PairAt};
 use openprod_model::value::{FieldType, Text};
 
-use crate::kit::{Replica, name, text};
+use crate::kit::{Replica, keys, name, text};
 
 #[test]
 fn undo_undo_redo_undo_at_any_depth() {
@@ -199,6 +201,60 @@ fn an_undone_creation_has_seen_what_it_takes_along() {
 }
 
 #[test]
+fn a_removal_done_again_has_seen_no_more_than_it_had_before() {
+    let [mut mara, mut leo, _] = Replica::three();
+    let cue = mara.adds("cues", "LX 12");
+    leo.meets(&mara);
+    mara.does(vec![Command::DeleteRecord { record: cue }]);
+    let unseen = leo.sets(cue, "label", "Dusk");
+    mara.meets(&leo);
+    mara.undoes();
+    mara.redoes();
+    let removal = &mara.tips(&Cell::Facet { table: name("cues"), entity: cue })[0];
+    assert_eq!(removal.content, Content::Absent);
+    assert_eq!(removal.seen.len(), 1, "the name, which Mara knew");
+    assert!(!removal.seen.contains(&unseen.ops()[0].reference), "what Leo wrote unseen is still to be decided");
+}
+
+/// A log in which Leo has done everything.
+struct Endless(u64);
+
+impl Trail for Endless {
+    fn steps(&self, from: Position, limit: usize) -> Read<Vec<Step>> {
+        let upto = self.0.min(from.0 + limit as u64 - 1);
+        let step = |at| Step {
+            position: Position(at),
+            digest: Digest::from_bytes([0; 32]),
+            id: BundleId::from_bytes([0; 16]),
+            actor: keys(1).actor(),
+            kind: BundleKind::EDIT,
+        };
+        Ok((from.0..=upto).map(step).collect())
+    }
+    fn bundle(&self, _: Position) -> Read<Option<Bundle>> {
+        Ok(None)
+    }
+    fn position_of(&self, _: Which) -> Read<Option<Position>> {
+        Ok(None)
+    }
+}
+
+#[test]
+fn the_search_goes_back_so_far_and_says_so() {
+    let stack = |length| {
+        let log = Endless(length);
+        let mut stack = Stack::new(&log, Position(length), Turn::Undo, Scope::Mine, keys(0).actor());
+        assert_eq!(stack.pop().unwrap(), None);
+        stack.gave_up()
+    };
+    assert!(!stack(MAX_STEPS as u64 - 1));
+    assert!(stack(MAX_STEPS as u64 + 1));
+    let log = Endless(MAX_STEPS as u64 + 9);
+    let first = log.step(Position(1)).unwrap().unwrap();
+    assert_eq!(standing(&log, Position(log.0), &first).unwrap(), None, "it lies too far back to tell");
+}
+
+#[test]
 fn undoing_a_resolution_brings_the_candidates_back_side_by_side() {
     let [mut mara, mut leo, _] = Replica::three();
     let cue = mara.adds("cues", "LX 12");
@@ -305,7 +361,7 @@ fn a_merge_is_undone_and_done_again() {
     let [mut mara, ..] = Replica::three();
     let (one, two) = (mara.adds("cues", "LX 1"), mara.adds("cues", "LX 2"));
     let basis = Basis::default();
-    mara.seals(BundleKind::MERGE, vec![Operation::MergeEntities { at: vec![PairAt { one, other: two, basis }] }]);
+    mara.seals(BundleKind::MERGE, &[Operation::MergeEntities { at: vec![PairAt { one, other: two, basis }] }]);
     assert_eq!(mara.reads(one, "name"), ("LX 2".into(), true));
     mara.undoes();
     assert_eq!((mara.reads(one, "name"), mara.reads(two, "name")), (("LX 1".into(), false), ("LX 2".into(), false)));
@@ -318,7 +374,7 @@ fn an_edit_of_a_merged_record_is_undone_in_each_register_by_itself() {
     let [mut mara, ..] = Replica::three();
     let (one, two) = (mara.adds("cues", "LX 1"), mara.adds("cues", "LX 2"));
     let basis = Basis::default();
-    mara.seals(BundleKind::MERGE, vec![Operation::MergeEntities { at: vec![PairAt { one, other: two, basis }] }]);
+    mara.seals(BundleKind::MERGE, &[Operation::MergeEntities { at: vec![PairAt { one, other: two, basis }] }]);
     mara.sets(one, "name", "LX 3");
     assert_eq!(mara.reads(two, "name"), ("LX 3".into(), false));
     mara.undoes();
@@ -333,7 +389,7 @@ fn a_text_that_people_write_together_is_left_alone() {
     let cue = mara.adds("cues", "LX 12");
     let basis = Basis::default();
     let at = vec![FieldAt { entity: cue, table: name("cues"), field: name("notes"), basis }];
-    let edit = mara.seals(BundleKind::EDIT, vec![Operation::ApplyCrdt { at, update: vec![0, 0] }]);
+    let edit = mara.seals(BundleKind::EDIT, &[Operation::ApplyCrdt { at, update: vec![0, 0] }]);
     let refusal = mara.turns(Turn::Undo, Scope::Mine, Some(Which::Digest(edit.digest()))).unwrap_err();
     assert!(refusal.message.contains("people write together"), "{}", refusal.message);
 }

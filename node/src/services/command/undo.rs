@@ -43,7 +43,7 @@ pub(super) fn list(
     let mut names = Names::of(&*view);
     for _ in 0..MAX_AHEAD {
         scene.stop.check()?;
-        let Some(next) = ahead.next().map_err(problem)? else { break };
+        let Some(next) = ahead.pop().map_err(problem)? else { break };
         if behind.is_some_and(|behind| next.by >= behind) {
             continue;
         }

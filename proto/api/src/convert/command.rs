@@ -7,8 +7,8 @@ use openprod_model::refusal::Refusal;
 use openprod_model::value::{Name, Value};
 
 use super::ids::{id, optional_id};
-use super::undo::{scope_from, scope_to, which, which_to};
 use super::path::{each, known, name, optional_part, or_empty, part, required, required_part, text};
+use super::undo::{scope_from, scope_to, which, which_to};
 use crate::v1;
 
 /// A request to execute commands: where, as whom, and what.

@@ -4,7 +4,9 @@ use openprod_domain::cell::Cell;
 use openprod_domain::command::{Command, NewColumn, Place, Request, Stance, TableChange};
 use openprod_domain::inverse::stack::{Scope, Which};
 use openprod_model::bundle::{BundleKind, Source};
-use openprod_model::ids::{ActorId, BlobHash, BundleId, CommandId, Digest, EdgeId, EntityId, Position, SessionId, WorkspaceId};
+use openprod_model::ids::{
+    ActorId, BlobHash, BundleId, CommandId, Digest, EdgeId, EntityId, Position, SessionId, WorkspaceId,
+};
 use openprod_model::operation::ColumnRef;
 use openprod_model::value::{
     BlobRef, Date, DateTime, Duration, FieldRef, FieldType, Float, List, Name, Primitive, PrimitiveType, Text, Value,
