@@ -170,8 +170,11 @@ impl Desk {
     }
 
     async fn plan(&mut self, request: &Request, keys: &Keys) -> Result<Planned, CommandError> {
+        if request.turn().is_some() {
+            self.wait_for_all().await?;
+        }
         let picture = self.picture(keys.actor()).await?;
-        if request.commands.len() <= LONG_REQUEST {
+        if request.commands.len() <= LONG_REQUEST && request.turn().is_none() {
             return picture.plan(request, keys);
         }
         let (request, keys) = (request.clone(), keys.clone());
@@ -194,6 +197,16 @@ impl Desk {
         };
         let picture = self.picture.clone().ok_or_else(|| CommandError::Unavailable("No snapshot.".to_owned()))?;
         Ok(Picture { prev, clock: self.clock, ..picture })
+    }
+
+    /// Waits until the state has folded everything that was handed over: what undoing reads is in the log then.
+    async fn wait_for_all(&mut self) -> Result<(), CommandError> {
+        self.find_the_end().await?;
+        self.refresh().map_err(|failure| unreadable(&failure))?;
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        Err(CommandError::Unavailable("The workspace was busy; try again.".to_owned()))
     }
 
     /// After a start or a failure: waits behind what an earlier incarnation queued, and until the state has folded it.
@@ -413,8 +426,14 @@ impl Desk {
             ops: vec![operation.to_raw()],
         };
         let bundle = draft.seal(&keys).map_err(|malformed| planning::refusal_of(&malformed))?;
-        let answer =
-            Answer { bundle: bundle.header().id, digest: bundle.digest(), created: Vec::new(), opened: Vec::new() };
+        let answer = Answer {
+            bundle: bundle.header().id,
+            digest: bundle.digest(),
+            created: Vec::new(),
+            opened: Vec::new(),
+            turned: None,
+            skipped: Vec::new(),
+        };
         Ok(Planned { bundle, layer, answer })
     }
 
@@ -469,7 +488,7 @@ fn note(heads: &mut Vec<Digest>, makers: &mut HashMap<OpRef, Maker>, pending: &P
 }
 
 fn replayed(revision: Position, receipt: &Receipt) -> Result<Outcome, CommandError> {
-    let answer = codec::decode(&receipt.answer);
+    let answer = Answer::stored(&receipt.answer);
     let answer =
         answer.map_err(|error| CommandError::Unavailable(format!("The stored answer is damaged: {error}.")))?;
     Ok(Outcome { revision, answer, replayed: true })

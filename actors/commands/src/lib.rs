@@ -7,6 +7,9 @@
 //! Between a plan and the moment when the state has folded it, a bundle is *pending*: its ops are kept folded in a
 //! layer on top of the newest snapshot, so that the next request, of whomever, is planned on it.
 //!
+//! An undo or a redo is planned on the log alone: the room waits until the state has folded all that is pending, so that
+//! it can tell what stood before each write.
+//!
 //! Its death costs the callers in flight an error that they may retry: command ids are kept in the log with their
 //! answers (I-6). A new incarnation asks the oplog for the end of the log, waits until the state has reached it, and
 //! goes on.

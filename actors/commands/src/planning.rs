@@ -8,11 +8,13 @@ use openprod_domain::command::Request;
 use openprod_domain::conflict::Conflict;
 use openprod_domain::decide::{self, FreshIds, Plan, Problem};
 use openprod_domain::describe;
+use openprod_domain::inverse::take::{self, Named, Skipped, Turned, Wanted};
+use openprod_domain::inverse::{Ground, Turn};
 use openprod_domain::read;
 use openprod_domain::view::{Layer, Read, View};
 use openprod_messages::commands::{Answer, CommandError, OpenedConflict};
 use openprod_messages::environment::Environment;
-use openprod_messages::log::LogReader;
+use openprod_messages::log::{LogReader, LogTrail};
 use openprod_messages::snapshot::Snapshot;
 use openprod_model::bundle::{Bundle, Draft, MAX_OPS, Malformed, Stamp};
 use openprod_model::clock::Hlc;
@@ -48,6 +50,14 @@ pub(crate) struct Planned {
     pub(crate) answer: Answer,
 }
 
+/// What is told of a plan beside what it made.
+#[derive(Default)]
+struct Told {
+    opened: Vec<OpenedConflict>,
+    turned: Option<(Turn, Named)>,
+    skipped: Vec<Skipped>,
+}
+
 struct Ids<'a>(&'a Environment);
 
 impl FreshIds for Ids<'_> {
@@ -63,6 +73,9 @@ impl Picture {
     /// Plans and signs.
     pub(crate) fn plan(&self, request: &Request, keys: &Keys) -> Result<Planned, CommandError> {
         self.check_base(request.base)?;
+        if let Some(wanted) = request.turn() {
+            return self.turn(request, wanted, keys);
+        }
         let stamp = self.stamp(keys.actor(), request.commands.len());
         let view = self.layer.over(self.snapshot.view());
         let seen = SeenAtBase {
@@ -75,9 +88,24 @@ impl Picture {
         };
         let plan = decide::plan(&view, &seen, &mut Ids(&self.env), stamp, request).map_err(command_error)?;
         let upper = plan.layer.over(&view);
-        let opened = plan.opened.iter().map(|conflict| self.opened(&upper, conflict, keys.actor()));
-        let opened = opened.collect::<Read<Vec<_>>>().map_err(|failure| command_error(failure.into()))?;
-        self.seal(plan, request, stamp, keys, opened)
+        let opened = self.all_opened(&upper, &plan, keys.actor())?;
+        self.seal(plan, request, stamp, keys, Told { opened, ..Told::default() })
+    }
+
+    /// Plans and signs an undo or a redo. Nothing is pending: what it reads is what the log holds.
+    fn turn(&self, request: &Request, wanted: Wanted, keys: &Keys) -> Result<Planned, CommandError> {
+        let stamp = self.stamp(keys.actor(), MAX_OPS);
+        let (view, trail) = (self.snapshot.view(), LogTrail(&*self.log));
+        let ground = Ground { view, history: &*self.snapshot, trail: &trail, actor: keys.actor() };
+        let turned = take::plan(ground, self.snapshot.position(), wanted, stamp).map_err(command_error)?;
+        let Turned { bundle, skipped, plan } = turned;
+        let opened = self.all_opened(&plan.layer.over(view), &plan, keys.actor())?;
+        self.seal(plan, request, stamp, keys, Told { opened, turned: Some((wanted.turn, bundle)), skipped })
+    }
+
+    fn all_opened(&self, view: &dyn View, plan: &Plan, author: ActorId) -> Result<Vec<OpenedConflict>, CommandError> {
+        let opened = plan.opened.iter().map(|conflict| self.opened(view, conflict, author));
+        opened.collect::<Read<Vec<_>>>().map_err(|failure| command_error(failure.into()))
     }
 
     /// A base must be a revision that this log has, or had shown to somebody.
@@ -107,7 +135,7 @@ impl Picture {
         request: &Request,
         stamp: Stamp,
         keys: &Keys,
-        opened: Vec<OpenedConflict>,
+        told: Told,
     ) -> Result<Planned, CommandError> {
         let draft = Draft {
             stamp,
@@ -118,11 +146,13 @@ impl Picture {
             kind: plan.kind,
             label: plan.label,
             source: request.source.clone(),
-            undoes: Vec::new(),
+            undoes: told.turned.iter().map(|(_, bundle)| bundle.digest).collect(),
             ops: plan.ops,
         };
         let bundle = draft.seal(keys).map_err(|malformed| refusal_of(&malformed))?;
-        let answer = Answer { bundle: bundle.header().id, digest: bundle.digest(), created: plan.created, opened };
+        let Told { opened, turned, skipped } = told;
+        let (id, digest) = (bundle.header().id, bundle.digest());
+        let answer = Answer { bundle: id, digest, created: plan.created, opened, turned, skipped };
         Ok(Planned { bundle, layer: plan.layer, answer })
     }
 

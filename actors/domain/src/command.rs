@@ -6,6 +6,9 @@ use openprod_model::value::{FieldType, Name, Text, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::cell::Cell;
+use crate::inverse::Turn;
+use crate::inverse::stack::{Scope, Which};
+use crate::inverse::take::Wanted;
 
 /// Most commands in one request; each makes at least one op.
 pub const MAX_COMMANDS: usize = openprod_model::bundle::MAX_OPS;
@@ -31,6 +34,17 @@ pub struct Request {
     pub source: Source,
     /// What to do, in order.
     pub commands: Vec<Command>,
+}
+
+impl Request {
+    /// What is to be undone or redone, if that is all that the request asks for.
+    pub fn turn(&self) -> Option<Wanted> {
+        match self.commands.as_slice() {
+            [Command::Undo { scope, bundle }] => Some(Wanted { turn: Turn::Undo, scope: *scope, bundle: *bundle }),
+            [Command::Redo { scope, bundle }] => Some(Wanted { turn: Turn::Redo, scope: *scope, bundle: *bundle }),
+            _ => None,
+        }
+    }
 }
 
 /// What a write does where it meets values that its author may not know.
@@ -177,6 +191,20 @@ pub enum Command {
         /// What holds from now on.
         choice: Choice,
     },
+    /// Undoes a bundle. The only command of its request.
+    Undo {
+        /// Whose bundles are meant.
+        scope: Scope,
+        /// A certain bundle; none for the next of the stack.
+        bundle: Option<Which>,
+    },
+    /// Does a bundle again that was undone. The only command of its request.
+    Redo {
+        /// Whose bundles are meant.
+        scope: Scope,
+        /// A certain bundle; none for the next of the stack.
+        bundle: Option<Which>,
+    },
 }
 
 /// How a conflict is decided.
@@ -215,6 +243,8 @@ impl Command {
             Self::RemoveMember { .. } => "remove_member",
             Self::NameActor { .. } => "name_actor",
             Self::Resolve { .. } => "resolve",
+            Self::Undo { .. } => "undo",
+            Self::Redo { .. } => "redo",
         }
     }
 }

@@ -290,6 +290,8 @@ fn one_label(view: &dyn View, command: &Command) -> Read<String> {
         Command::RemoveMember { member, .. } => format!("Remove member {}", member.short()),
         Command::NameActor { name, .. } => format!("Name an actor {name}"),
         Command::Resolve { cell, .. } => format!("Resolve {}", cell_on(view, cell)?),
+        Command::Undo { .. } => "Undo".to_owned(),
+        Command::Redo { .. } => "Redo".to_owned(),
     })
 }
 

@@ -4,11 +4,14 @@
 //! are the writes that are written and not dead. Tests compare; `verify` may, for a small log.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use openprod_model::bundle::Bundle;
 use openprod_model::ids::{Digest, OpRef, Position};
 
-use crate::cell::{Cell, Tip};
+use crate::cell::{Cell, KeyRange, Tip};
+use crate::unions::Unions;
+use crate::view::{History, Moment, Read, Reading, View};
 use crate::{fold, index};
 
 /// All writes of a history.
@@ -21,6 +24,7 @@ pub struct Oracle {
 #[derive(Debug, Clone, Default)]
 struct Register {
     written: BTreeMap<OpRef, Tip>,
+    preds: BTreeMap<OpRef, Vec<OpRef>>,
     dead: BTreeSet<OpRef>,
 }
 
@@ -43,6 +47,10 @@ impl Oracle {
                 let before = register.written.get(&op.reference).and_then(|tip| tip.position);
                 tip.position = tip.position.min(before.or(tip.position));
                 register.written.insert(op.reference, tip);
+                let preds = register.preds.entry(op.reference).or_default();
+                preds.extend(&write.basis.preds);
+                preds.sort_unstable();
+                preds.dedup();
             }
         }
     }
@@ -82,7 +90,47 @@ impl Oracle {
     }
 }
 
+impl View for Oracle {
+    fn tips(&self, cell: &Cell) -> Read<Vec<Tip>> {
+        Ok(Self::tips(self, cell))
+    }
+
+    fn cells(&self, range: &KeyRange) -> Reading<'_, (Cell, Vec<Tip>)> {
+        let registers = self.registers.range(range.from.clone()..range.to.clone());
+        let cells = registers.filter_map(|(key, register)| Some((Cell::from_key(key)?, register.tips())));
+        Box::new(cells.filter(|(_, tips)| !tips.is_empty()).map(Ok))
+    }
+
+    fn entries(&self, _: &KeyRange) -> Option<Reading<'_, Vec<u8>>> {
+        None
+    }
+
+    fn unions(&self) -> Read<Arc<Unions>> {
+        Unions::of(self).map(Arc::new)
+    }
+}
+
+impl History for Oracle {
+    fn tips_at(&self, cell: &Cell, moment: &Moment) -> Read<Vec<Tip>> {
+        Ok(self.registers.get(&cell.key()).map(|register| register.tips_at(moment)).unwrap_or_default())
+    }
+
+    fn write(&self, cell: &Cell, op: OpRef) -> Read<Option<(Tip, Vec<OpRef>)>> {
+        let Some(register) = self.registers.get(&cell.key()) else { return Ok(None) };
+        Ok(register.written.get(&op).map(|tip| (tip.clone(), register.preds[&op].clone())))
+    }
+}
+
 impl Register {
+    fn tips_at(&self, moment: &Moment) -> Vec<Tip> {
+        let happened = |tip: &&Tip| tip.position.is_some_and(|position| moment.includes(position));
+        let written: Vec<&Tip> = self.written.values().filter(happened).collect();
+        let dead: BTreeSet<OpRef> = written.iter().flat_map(|tip| self.preds[&tip.op].iter().copied()).collect();
+        let mut tips: Vec<Tip> = written.into_iter().filter(|tip| !dead.contains(&tip.op)).cloned().collect();
+        tips.sort_by_key(Tip::order);
+        tips
+    }
+
     fn tips(&self) -> Vec<Tip> {
         let mut tips: Vec<Tip> = self.written.values().filter(|tip| !self.dead.contains(&tip.op)).cloned().collect();
         tips.sort_by_key(Tip::order);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use openprod_model::bundle::Op;
-use openprod_model::ids::Position;
+use openprod_model::ids::{OpRef, Position};
 
 use crate::cell::{Cell, KeyRange, Tip};
 use crate::unions::Unions;
@@ -202,6 +202,10 @@ impl Moment {
 pub trait History: View {
     /// The writes of a cell that stood at a moment, in canonical order.
     fn tips_at(&self, cell: &Cell, moment: &Moment) -> Read<Vec<Tip>>;
+
+    /// What an op wrote into a cell, whether it still stands or not, and which writes it superseded there; none if it
+    /// wrote nothing there, as far as is known.
+    fn write(&self, cell: &Cell, op: OpRef) -> Read<Option<(Tip, Vec<OpRef>)>>;
 }
 
 /// The past of a view, itself a view. It keeps no index: queries scan.

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 
 use openprod_domain::command::{Created, Request};
+use openprod_domain::inverse::Turn;
+use openprod_domain::inverse::take::{Named, Skipped};
+use openprod_model::codec::{self, DecodeError};
 use openprod_model::identity::Keys;
 use openprod_model::ids::{ActorId, BundleId, CommandId, Digest, Position};
 use openprod_model::refusal::Refusal;
@@ -32,6 +35,29 @@ pub struct Answer {
     pub created: Vec<(u32, Created)>,
     /// Conflicts opened.
     pub opened: Vec<OpenedConflict>,
+    /// What was undone or redone.
+    pub turned: Option<(Turn, Named)>,
+    /// What an undo or a redo passed over.
+    pub skipped: Vec<Skipped>,
+}
+
+/// The answer to a command as it was stored before undo and redo.
+#[derive(Serialize, Deserialize)]
+struct ShortAnswer {
+    bundle: BundleId,
+    digest: Digest,
+    created: Vec<(u32, Created)>,
+    opened: Vec<OpenedConflict>,
+}
+
+impl Answer {
+    /// Reads a stored answer, whichever version stored it.
+    pub fn stored(bytes: &[u8]) -> Result<Self, DecodeError> {
+        codec::decode(bytes).or_else(|error| {
+            let ShortAnswer { bundle, digest, created, opened } = codec::decode(bytes).map_err(|_| error)?;
+            Ok(Self { bundle, digest, created, opened, turned: None, skipped: Vec::new() })
+        })
+    }
 }
 
 /// A command's outcome: durable (I-1).
@@ -103,4 +129,20 @@ pub enum CommandsMsg {
         /// When that is done.
         reply: RpcReplyPort<()>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_was_stored_before_undo_is_still_read() {
+        let (bundle, digest) = (BundleId::from_bytes([1; 16]), Digest::from_bytes([2; 32]));
+        let opened = vec![OpenedConflict { cell: vec![3], sentence: "Choose a value.".to_owned() }];
+        let short = ShortAnswer { bundle, digest, created: Vec::new(), opened: opened.clone() };
+        let answer = Answer { bundle, digest, created: Vec::new(), opened, turned: None, skipped: Vec::new() };
+        assert_eq!(Answer::stored(&codec::encode(&short)), Ok(answer.clone()));
+        assert_eq!(Answer::stored(&codec::encode(&answer)), Ok(answer));
+        assert!(Answer::stored(&[1, 2, 3]).is_err());
+    }
 }

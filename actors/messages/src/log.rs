@@ -1,5 +1,6 @@
 //! Reading the log: what any room may look up without asking the oplog's actor.
 
+use openprod_domain::inverse::stack::{Step, Trail, Which};
 use openprod_domain::view::Read;
 use openprod_model::bundle::{Bundle, BundleKind};
 use openprod_model::clock::Hlc;
@@ -119,6 +120,38 @@ pub struct Quarantined {
     pub since_ms: u64,
     /// Whether a person silenced its alarm.
     pub skipped: bool,
+}
+
+/// The log as undoing reads it.
+pub struct LogTrail<'a>(pub &'a dyn LogReader);
+
+impl Trail for LogTrail<'_> {
+    fn steps(&self, from: Position, limit: usize) -> Read<Vec<Step>> {
+        let entries = self.0.entries(from, limit)?.into_iter();
+        Ok(entries.map(|(position, entry)| step(position, &entry)).collect())
+    }
+
+    fn bundle(&self, at: Position) -> Read<Option<Bundle>> {
+        Ok(match self.0.bundle(at)? {
+            Some(Stored::Whole(bundle)) => Some(*bundle),
+            _ => None,
+        })
+    }
+
+    fn position_of(&self, which: Which) -> Read<Option<Position>> {
+        match which {
+            Which::Digest(digest) => self.0.position_of(digest),
+            Which::Id(id) => self.0.position_of_id(id),
+        }
+    }
+
+    fn step(&self, at: Position) -> Read<Option<Step>> {
+        Ok(self.0.entry(at)?.map(|entry| step(at, &entry)))
+    }
+}
+
+fn step(position: Position, entry: &Entry) -> Step {
+    Step { position, digest: entry.digest, id: entry.id, actor: entry.actor, kind: entry.kind }
 }
 
 /// Reads the log. Each call sees one consistent state of it, at least as new as every acknowledged append.

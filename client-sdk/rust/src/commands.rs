@@ -36,6 +36,18 @@ impl Change {
         }
     }
 
+    /// The undo of a bundle, named by its digest or id, or of the next one that this scope knows.
+    pub fn undo(scope: v1::UndoScope, bundle: Option<&str>) -> Self {
+        let undo = v1::Undo { scope: scope.into(), bundle: bundle.unwrap_or_default().to_owned() };
+        Self::new([v1::Command { kind: Some(v1::command::Kind::Undo(undo)) }])
+    }
+
+    /// The redo of a bundle that was undone, likewise.
+    pub fn redo(scope: v1::UndoScope, bundle: Option<&str>) -> Self {
+        let redo = v1::Redo { scope: scope.into(), bundle: bundle.unwrap_or_default().to_owned() };
+        Self::new([v1::Command { kind: Some(v1::command::Kind::Redo(redo)) }])
+    }
+
     /// Under this command id: of an earlier run of the program, say.
     pub fn under(self, command_id: CommandId) -> Self {
         Self { command_id, ..self }

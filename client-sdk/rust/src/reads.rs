@@ -113,6 +113,12 @@ impl Workspace {
         self.pages(v1::QueryRequest { query: query.to_owned(), ..Default::default() })
     }
 
+    /// What this actor can undo or redo, the next bundle first.
+    pub fn list_undo(&self, turn: v1::UndoTurn, scope: v1::UndoScope) -> Pages<v1::ListUndoRequest> {
+        let actor = self.actor().map(|actor| actor.to_string()).unwrap_or_default();
+        self.pages(v1::ListUndoRequest { actor, turn: turn.into(), scope: scope.into(), ..Default::default() })
+    }
+
     fn present<T>(&self, part: Option<T>) -> Result<T, Error> {
         let why = "its answer lacks what was asked for".to_owned();
         part.ok_or_else(|| Error::Failed { at: self.client().at().to_owned(), why })
@@ -190,6 +196,7 @@ questions! {
     tables.list_records: ListRecordsRequest => ListRecordsResponse;
     tables.query: QueryRequest => QueryResponse;
     tables.explain_cell: ExplainCellRequest => ExplainCellResponse;
+    commands.list_undo: ListUndoRequest => ListUndoResponse;
     edges.list_edges: ListEdgesRequest => ListEdgesResponse;
     edges.get_edge: GetEdgeRequest => GetEdgeResponse;
     history.list_bundles: ListBundlesRequest => ListBundlesResponse;
@@ -226,7 +233,7 @@ macro_rules! of_workspace {
 
 of_workspace! {
     revised: GetWorkspaceRequest, ListTablesRequest, GetTableRequest, GetRecordRequest, ListRecordsRequest, QueryRequest,
-        ExplainCellRequest, ListEdgesRequest, GetEdgeRequest, ListBundlesRequest;
+        ExplainCellRequest, ListEdgesRequest, GetEdgeRequest, ListBundlesRequest, ListUndoRequest;
     plain: GetBundleRequest, ListQuarantineRequest, GetQuarantinedRequest, RetryQuarantinedRequest,
         SkipQuarantinedRequest, ExportQuarantinedRequest;
 }
@@ -254,6 +261,7 @@ paged! {
     ExplainCellRequest: history of CellWrite;
     ListEdgesRequest: edges of Edge;
     ListBundlesRequest: bundles of BundleInfo;
+    ListUndoRequest: items of UndoItem;
     GetBundleRequest: ops of OpInfo;
     ListQuarantineRequest: items of Quarantined;
 }

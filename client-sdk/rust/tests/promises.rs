@@ -46,6 +46,10 @@ impl CommandService for Fake {
         }
         Ok(Response::new(v1::ExecuteResponse { revision: 7, ..Default::default() }))
     }
+
+    async fn list_undo(&self, _: Request<v1::ListUndoRequest>) -> Result<Response<v1::ListUndoResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
 }
 
 #[tonic::async_trait]

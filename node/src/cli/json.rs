@@ -141,9 +141,25 @@ pub fn done(done: &v1::ExecuteResponse) -> Json {
         Thing::Record(id) => json!({"record": id}),
         Thing::Edge(id) => json!({"edge": id}),
     });
+    let skipped = done.skipped.iter().map(|skipped| {
+        json!({"bundle": skipped.bundle.as_ref().map(named), "obstacle": skipped.obstacle.as_ref().map(obstacle)})
+    });
     let opened: Vec<&str> = done.opened_conflicts.iter().map(|opened| opened.sentence.as_str()).collect();
     json!({
         "revision": done.revision, "bundle_id": done.bundle_id, "bundle_digest": done.bundle_digest,
         "created": created.collect::<Vec<_>>(), "opened_conflicts": opened, "replayed": done.replayed,
+        "undone": done.undone.as_ref().map(named), "redone": done.redone.as_ref().map(named),
+        "skipped": skipped.collect::<Vec<_>>(),
     })
+}
+
+fn named(bundle: &v1::BundleRef) -> Json {
+    json!({"bundle_id": bundle.bundle_id, "bundle_digest": bundle.bundle_digest, "label": bundle.label})
+}
+
+/// Why a bundle cannot be undone or redone.
+pub fn obstacle(obstacle: &v1::UndoObstacle) -> Json {
+    let cause = obstacle.cause().as_str_name();
+    let cause = cause.strip_prefix("CAUSE_").unwrap_or(cause).to_lowercase();
+    json!({"cause": cause, "sentence": obstacle.sentence, "names": obstacle.names})
 }

@@ -37,6 +37,7 @@ pub mod records;
 pub mod settings;
 pub mod tables;
 pub mod time;
+pub mod undo;
 pub mod up;
 pub mod verify;
 pub mod watch;
@@ -76,6 +77,8 @@ enum Commands {
     New(write::NewArgs),
     Set(write::SetArgs),
     Rm(write::RmArgs),
+    Undo(undo::UndoArgs),
+    Redo(undo::RedoArgs),
     Edges(edges::EdgesArgs),
     Settings(settings::SettingsArgs),
     History(history::HistoryArgs),
@@ -129,6 +132,8 @@ async fn run(command: Commands, context: &Context) -> Result<(), CliError> {
         Commands::New(args) => write::new(args, context).await,
         Commands::Set(args) => write::set(args, context).await,
         Commands::Rm(args) => write::rm(args, context).await,
+        Commands::Undo(args) => undo::undo(args, context).await,
+        Commands::Redo(args) => undo::redo(args, context).await,
         Commands::Edges(args) => edges::run(args, context).await,
         Commands::Settings(args) => settings::run(args, context).await,
         Commands::History(args) => history::history(args, context).await,

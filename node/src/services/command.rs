@@ -3,15 +3,23 @@
 use std::sync::Arc;
 
 use openprod_api::convert::command::{Execution, created};
+use openprod_api::convert::ids::optional_id;
+use openprod_api::convert::undo::{bundle_ref, skipped};
 use openprod_api::status::refused;
 use openprod_api::v1;
 use openprod_api::v1::command_service_server::CommandService as Service;
 use openprod_domain::cell::Cell;
+use openprod_domain::conflict;
+use openprod_domain::inverse::Turn;
+use openprod_domain::inverse::take::Named;
 use openprod_messages::commands::{CommandsMsg, OpenedConflict, Outcome};
 use tonic::{Request, Response, Status};
 
+use super::reading::{Asked, read};
 use crate::node::Node;
 use crate::telemetry;
+
+mod undo;
 
 /// Changes workspaces.
 pub struct CommandService {
@@ -41,6 +49,17 @@ impl Service for CommandService {
         count(&outcome);
         Ok(Response::new(answer(outcome)))
     }
+
+    async fn list_undo(&self, request: Request<v1::ListUndoRequest>) -> Result<Response<v1::ListUndoResponse>, Status> {
+        let caller = super::caller(request.extensions())?;
+        let request = request.into_inner();
+        let named = optional_id(&request.actor, "actor").map_err(|refusal| refused(&refusal))?;
+        let actor = super::acting(caller, named, "actor")?.or_else(|| self.node.identities.default_actor());
+        let actor = actor.ok_or_else(|| refused(&undo::nobody()))?;
+        let workspace = request.workspace.clone();
+        let asked = Asked { workspace: &workspace, min_revision: request.min_revision, ..Asked::default() };
+        read(&self.node, asked, move |scene| undo::list(scene, actor, &request)).await.map(Response::new)
+    }
 }
 
 fn count(outcome: &Outcome) {
@@ -60,10 +79,21 @@ fn answer(outcome: Outcome) -> v1::ExecuteResponse {
         created: answer.created.into_iter().map(|(index, thing)| created(index, thing)).collect(),
         opened_conflicts: answer.opened.into_iter().map(opened).collect(),
         replayed,
+        undone: turned(answer.turned.as_ref(), Turn::Undo),
+        redone: turned(answer.turned.as_ref(), Turn::Redo),
+        skipped: answer.skipped.iter().map(skipped).collect(),
     }
 }
 
-fn opened(conflict: OpenedConflict) -> v1::OpenedConflict {
-    let cell = Cell::from_key(&conflict.cell).as_ref().map(v1::Cell::from);
-    v1::OpenedConflict { cell, sentence: conflict.sentence }
+fn turned(turned: Option<&(Turn, Named)>, wanted: Turn) -> Option<v1::BundleRef> {
+    turned.filter(|(turn, _)| *turn == wanted).map(|(_, bundle)| bundle_ref(bundle))
+}
+
+fn opened(opened: OpenedConflict) -> v1::OpenedConflict {
+    let cell = Cell::from_key(&opened.cell);
+    v1::OpenedConflict {
+        conflict: cell.as_ref().map(|cell| conflict::id(cell).to_string()).unwrap_or_default(),
+        cell: cell.as_ref().map(v1::Cell::from),
+        sentence: opened.sentence,
+    }
 }

@@ -172,6 +172,7 @@ pub fn code(reason: Reason) -> Code {
         Reason::DeadlineExceeded => Code::DeadlineExceeded,
         Reason::Unauthenticated => Code::Unauthenticated,
         Reason::Internal => Code::Internal,
+        Reason::CannotUndo | Reason::NotInConflict => Code::FailedPrecondition,
     }
 }
 

@@ -54,6 +54,8 @@ pub enum Reason {
     WorkspaceDown,
     /// The conflict is none any more, or never was one.
     NotInConflict,
+    /// Nothing is there to be undone or redone, or something stands in its way.
+    CannotUndo,
 }
 
 impl Reason {
@@ -84,6 +86,7 @@ impl Reason {
             Self::DiskFull => "DISK_FULL",
             Self::WorkspaceDown => "WORKSPACE_DOWN",
             Self::NotInConflict => "NOT_IN_CONFLICT",
+            Self::CannotUndo => "CANNOT_UNDO",
         }
     }
 }

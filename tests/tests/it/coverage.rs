@@ -23,6 +23,7 @@ const VERBS: &[(&str, &str)] = &[
     ("rpc WorkspaceService.GetWorkspace", "describes"),
     ("rpc WorkspaceService.ImportWorkspace", "brings_in"),
     ("rpc CommandService.Execute", "does"),
+    ("rpc CommandService.ListUndo", "foresees"),
     ("rpc TableService.ListTables", "knows_tables"),
     ("rpc TableService.GetTable", "knows_table"),
     ("rpc TableService.GetRecord", "sees"),
@@ -59,6 +60,8 @@ const VERBS: &[(&str, &str)] = &[
     ("command admit_member", "admits"),
     ("command remove_member", "dismisses"),
     ("command name_actor", "calls"),
+    ("command undo", "undoes"),
+    ("command redo", "redoes"),
 ];
 
 #[test]

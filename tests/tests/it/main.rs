@@ -20,5 +20,6 @@ mod removal;
 mod rooms;
 mod schema;
 mod startup;
+mod undoing;
 mod watching;
 mod world;

@@ -134,11 +134,36 @@ fn check(view: &dyn View, actor: ActorId, request: &Request) -> Decision<()> {
         let message = "\"if unchanged\" needs the revision since which nothing may have changed.";
         return Err(Refusal::new(Reason::InvalidRequest, message).at("base").into());
     }
+    admitted(view, actor)
+}
+
+/// Refuses an actor who is not a member.
+pub(crate) fn admitted(view: &dyn View, actor: ActorId) -> Decision<()> {
     if read::membership(view, actor)? != Membership::Admitted {
         let message = format!("Actor {} is not a member of this workspace.", actor.short());
         return Err(Refusal::new(Reason::NotAMember, message).next("Ask a member to admit it.").into());
     }
     Ok(())
+}
+
+fn not_alone() -> Refusal {
+    let message = "What undoes and redoes stands alone in its request.";
+    Refusal::new(Reason::InvalidRequest, message).next("Send it in a request of its own.")
+}
+
+/// The conflicts of a view about what was touched, and about what hangs on it.
+pub(crate) fn opened<'a>(view: &dyn View, touched: impl IntoIterator<Item = &'a Cell>) -> Read<Vec<Conflict>> {
+    let mut suspects = BTreeSet::new();
+    for cell in touched.into_iter().collect::<BTreeSet<_>>() {
+        suspects.extend(conflict::related(view, cell)?);
+    }
+    let mut opened = BTreeMap::new();
+    for cell in suspects {
+        if let Some(conflict) = conflict::of(view, &cell)? {
+            opened.insert(conflict.cell.clone(), conflict);
+        }
+    }
+    Ok(opened.into_values().collect())
 }
 
 /// A plan in the making.
@@ -177,7 +202,7 @@ impl Planner<'_> {
             None => describe::label(&self.view(), &request.commands)?,
         };
         let kind = if request.kind == BundleKind::EDIT { kind_of(&request.commands) } else { request.kind };
-        let opened = self.opened()?;
+        let opened = opened(&self.view(), &self.touched)?;
         Ok(Plan { ops: self.ops, layer: self.layer, created: self.created, opened, kind, label })
     }
 
@@ -203,6 +228,7 @@ impl Planner<'_> {
             Command::RemoveMember { member, why } => self.remove_member(*member, why),
             Command::NameActor { actor, name } => self.name_actor(*actor, name),
             Command::Resolve { cell, choice } => self.resolve(cell, choice),
+            Command::Undo { .. } | Command::Redo { .. } => Err(not_alone().into()),
         }
     }
 
@@ -284,22 +310,6 @@ impl Planner<'_> {
         }
         preds.extend(&own);
         Ok(Known { standing, own, preds, based })
-    }
-
-    /// The conflicts about whatever was touched, and what hangs on it.
-    fn opened(&self) -> Decision<Vec<Conflict>> {
-        let view = self.view();
-        let mut suspects = BTreeSet::new();
-        for cell in self.touched.iter().collect::<BTreeSet<_>>() {
-            suspects.extend(conflict::related(&view, cell)?);
-        }
-        let mut opened = BTreeMap::new();
-        for cell in suspects {
-            if let Some(conflict) = conflict::of(&view, &cell)? {
-                opened.insert(conflict.cell.clone(), conflict);
-            }
-        }
-        Ok(opened.into_values().collect())
     }
 
     fn table(&mut self, name: &Name) -> Decision<Table> {

@@ -7,7 +7,7 @@ use openprod_domain::cell::Cell;
 use openprod_domain::fold::writes;
 use openprod_domain::index;
 use openprod_domain::oracle::Oracle;
-use openprod_domain::view::Moment;
+use openprod_domain::view::{History, Moment};
 use openprod_messages::testing::MemoryLog;
 use openprod_model::bundle::Bundle;
 use openprod_model::ids::EdgeId;
@@ -177,6 +177,25 @@ fn check_past(store: &StateStore, bundles: &[Bundle], among: &BTreeSet<Position>
         let tips = snapshot.tips_at(cell, &Moment::Bundles(Arc::new(among.clone()))).unwrap();
         prop_assert_eq!(tips, oracle.tips(cell));
     }
+    check_writes(&*snapshot, bundles)
+}
+
+/// Every write is remembered, whether it stands or not.
+fn check_writes(snapshot: &dyn Snapshot, bundles: &[Bundle]) -> Result<(), TestCaseError> {
+    let oracle = Oracle::of(numbered(bundles));
+    let remembered = |view: &dyn History, cell: &Cell, op| {
+        let (tip, preds) = view.write(cell, op).unwrap()?;
+        Some((tip, preds.into_iter().collect::<BTreeSet<_>>()))
+    };
+    for op in bundles.iter().flat_map(Bundle::ops) {
+        for write in op.operation.iter().flat_map(writes) {
+            let told = remembered(snapshot, &write.cell, op.reference);
+            prop_assert!(told.is_some());
+            prop_assert_eq!(told, remembered(&oracle, &write.cell, op.reference));
+        }
+    }
+    let never = Cell::Setting { setting: name("none") };
+    prop_assert!(snapshot.write(&never, OpRef::from_bytes([9; 16])).unwrap().is_none());
     Ok(())
 }
 

@@ -108,6 +108,15 @@ impl Snap {
         Ok(writes)
     }
 
+    /// Where an op that wrote a cell lies, whether its write still stands or not.
+    fn place_of(&self, key: &[u8], op: OpRef) -> Result<Option<Place>, StoreError> {
+        if let Some(row) = self.dead.get(tables::dead_key(key, op).as_slice())? {
+            return Ok(tables::read_dead(row.value())?.written);
+        }
+        let standing = self.standing(key)?.into_iter().find(|one| one.tip.op == op);
+        Ok(standing.map(|one| one.place))
+    }
+
     fn bundle(&self, at: Position) -> Read<Arc<Bundle>> {
         if let Some((_, bundle)) = lock(&self.at_hand).iter().find(|(position, _)| *position == at) {
             return Ok(Arc::clone(bundle));
@@ -207,6 +216,13 @@ impl History for Snap {
         };
         tips.sort_by_key(Tip::order);
         Ok(tips)
+    }
+
+    fn write(&self, cell: &Cell, op: OpRef) -> Read<Option<(Tip, Vec<OpRef>)>> {
+        match self.sound(self.place_of(&cell.key(), op))? {
+            Some(place) => self.remember(cell, place).map(Some),
+            None => Ok(None),
+        }
     }
 }
 

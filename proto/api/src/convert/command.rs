@@ -8,6 +8,7 @@ use openprod_model::value::{Name, Value};
 
 use super::ids::{id, optional_id};
 use super::path::{each, known, name, optional_part, or_empty, part, required, required_part, text};
+use super::undo::{scope_from, scope_to, which, which_to};
 use crate::v1;
 
 /// A request to execute commands: where, as whom, and what.
@@ -174,6 +175,15 @@ fn kind_of(command: &Command) -> v1::command::Kind {
         Command::NameActor { actor, name } => {
             Kind::NameActor(v1::NameActor { actor: actor.to_string(), name: name.to_string() })
         }
+        Command::Resolve { cell, choice } => {
+            Kind::Resolve(v1::Resolve { cell: Some(cell.into()), choice: Some(choice.into()) })
+        }
+        Command::Undo { scope, bundle } => {
+            Kind::Undo(v1::Undo { scope: scope_to(*scope).into(), bundle: which_to(*bundle) })
+        }
+        Command::Redo { scope, bundle } => {
+            Kind::Redo(v1::Redo { scope: scope_to(*scope).into(), bundle: which_to(*bundle) })
+        }
     }
 }
 
@@ -206,6 +216,9 @@ impl TryFrom<v1::Command> for Command {
             Kind::AdmitMember(command) => part(command, "admit_member"),
             Kind::RemoveMember(command) => part(command, "remove_member"),
             Kind::NameActor(command) => part(command, "name_actor"),
+            Kind::Undo(command) => part(command, "undo"),
+            Kind::Redo(command) => part(command, "redo"),
+            Kind::Resolve(command) => part(command, "resolve"),
         }
     }
 }
@@ -285,6 +298,18 @@ commands! {
     NameActor(command) => Self::NameActor {
         actor: id(&command.actor, "actor")?,
         name: text(&command.name, "name")?,
+    };
+    Undo(command) => Self::Undo {
+        scope: scope_from(known(command.scope, "scope")?),
+        bundle: which(&command.bundle)?,
+    };
+    Redo(command) => Self::Redo {
+        scope: scope_from(known(command.scope, "scope")?),
+        bundle: which(&command.bundle)?,
+    };
+    Resolve(command) => Self::Resolve {
+        cell: required_part(command.cell, "cell")?,
+        choice: required_part(command.choice, "choice")?,
     };
 }
 

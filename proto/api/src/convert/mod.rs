@@ -4,14 +4,16 @@
 //! path of the part at fault within the message, such as `commands[3].set_fields.values[0].value.date`. Nothing is
 //! guessed: a missing part or an unknown number is refused. Messages do not nest without bound, so neither does this.
 //!
-//! Reading order: [`path`], [`ids`], [`value`], [`schema`], [`command`], [`history`], [`reading`].
+//! Reading order: [`path`], [`ids`], [`value`], [`schema`], [`command`], [`undo`], [`history`], [`reading`].
 
 pub mod command;
+mod conflict;
 pub mod history;
 pub mod ids;
 pub mod path;
 pub mod reading;
 pub mod schema;
+pub mod undo;
 pub mod value;
 
 mod civil;

@@ -1,9 +1,12 @@
 //! Made-up values, commands and requests for property tests.
 
 use openprod_domain::cell::Cell;
-use openprod_domain::command::{Command, NewColumn, Place, Request, Stance, TableChange};
+use openprod_domain::command::{Choice, Command, NewColumn, Place, Request, Stance, TableChange};
+use openprod_domain::inverse::stack::{Scope, Which};
 use openprod_model::bundle::{BundleKind, Source};
-use openprod_model::ids::{ActorId, BlobHash, CommandId, EdgeId, EntityId, Position, SessionId, WorkspaceId};
+use openprod_model::ids::{
+    ActorId, BlobHash, BundleId, CommandId, Digest, EdgeId, EntityId, OpRef, Position, SessionId, WorkspaceId,
+};
 use openprod_model::operation::ColumnRef;
 use openprod_model::value::{
     BlobRef, Date, DateTime, Duration, FieldRef, FieldType, Float, List, Name, Primitive, PrimitiveType, Text, Value,
@@ -217,6 +220,30 @@ fn workspace_command() -> impl Strategy<Value = Command> {
         (actor(), of(text())).prop_map(|(member, name)| Command::AdmitMember { member, name }),
         (actor(), text()).prop_map(|(member, why)| Command::RemoveMember { member, why }),
         (actor(), text()).prop_map(|(actor, name)| Command::NameActor { actor, name }),
+        (scope(), of(which())).prop_map(|(scope, bundle)| Command::Undo { scope, bundle }),
+        (scope(), of(which())).prop_map(|(scope, bundle)| Command::Redo { scope, bundle }),
+        (cell(), choice()).prop_map(|(cell, choice)| Command::Resolve { cell, choice }),
+    ]
+}
+
+fn choice() -> impl Strategy<Value = Choice> {
+    prop_oneof![
+        any::<[u8; 16]>().prop_map(|bytes| Choice::Candidate(OpRef::from_bytes(bytes))),
+        value().prop_map(Choice::Value),
+        Just(Choice::Clear),
+        Just(Choice::Restore),
+        Just(Choice::LetGo),
+    ]
+}
+
+fn scope() -> impl Strategy<Value = Scope> {
+    prop_oneof![Just(Scope::Mine), Just(Scope::Shared)]
+}
+
+fn which() -> impl Strategy<Value = Which> {
+    prop_oneof![
+        any::<[u8; 32]>().prop_map(|bytes| Which::Digest(Digest::from_bytes(bytes))),
+        any::<[u8; 16]>().prop_map(|bytes| Which::Id(BundleId::from_bytes(bytes))),
     ]
 }
 

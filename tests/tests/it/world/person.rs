@@ -262,6 +262,22 @@ impl Person {
         self.does(vec![name_actor(&whom.actor.to_string(), name)]).await
     }
 
+    /// Undoes the own last change; tells its label.
+    pub(crate) async fn undoes(&self) -> String {
+        self.brings(&Change::undo(v1::UndoScope::Mine, None)).await.undone.unwrap().label
+    }
+
+    /// Does again what was undone last; tells its label.
+    pub(crate) async fn redoes(&self) -> String {
+        self.brings(&Change::redo(v1::UndoScope::Mine, None)).await.redone.unwrap().label
+    }
+
+    /// Tries an undo or a redo that is to be refused; tells why.
+    pub(crate) async fn cannot(&self, change: Change) -> String {
+        let error = self.workspace().execute(&change).await.expect_err("this should have been refused");
+        error.to_string()
+    }
+
     /// Makes an identity for somebody else at the same node.
     pub(crate) async fn makes_identity(&self, name: &str) -> v1::Identity {
         self.client.create_identity(name).await.unwrap().identity.unwrap()

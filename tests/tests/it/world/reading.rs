@@ -94,6 +94,20 @@ impl Person {
         bundles.iter().map(|bundle| format!("{}: {}", bundle.actor_name, bundle.label)).collect()
     }
 
+    /// What can be undone or redone, the next first: each label, and the sentence about what stands in the way.
+    pub(crate) async fn foresees(&self, turn: v1::UndoTurn, scope: v1::UndoScope) -> Vec<(String, String)> {
+        self.catches_up().await;
+        let mut question = self.workspace().list_undo(turn, scope);
+        let mut ahead = Vec::new();
+        while let Some(page) = question.next().await.unwrap() {
+            ahead.extend(page.items.into_iter().map(|item| {
+                let sentence = item.obstacle.map(|obstacle| obstacle.sentence).unwrap_or_default();
+                (item.bundle.unwrap().label, sentence)
+            }));
+        }
+        ahead
+    }
+
     /// A bundle with its changes.
     pub(crate) async fn opens_bundle(&self, bundle: &str) -> v1::GetBundleResponse {
         self.reads(v1::GetBundleRequest { bundle: bundle.to_owned(), ..Default::default() }).await
