@@ -56,7 +56,7 @@ async fn what_another_changed_since_is_passed_over_with_his_name_and_the_next_go
     leo.sets("LX 12", "label", "Blackout").await;
 
     let ahead = mara.foresees(UndoTurn::Undo, UndoScope::Mine).await;
-    let said = "cues LX 12: label was changed by Leo since.";
+    let said = "cues LX 12 label was changed by Leo since.";
     assert_eq!(ahead[0], ("Set label of cues LX 12".to_owned(), said.to_owned()));
     assert_eq!(ahead[1], ("Set notes of cues LX 12".to_owned(), String::new()));
     let done = mara.brings(&Change::undo(UndoScope::Mine, None)).await;
@@ -98,7 +98,7 @@ async fn an_undone_deletion_brings_back_everything_with_its_edges() {
 
     leo.sets("LX 12", "label", "Blackout").await;
     let why = mara.cannot(Change::redo(UndoScope::Mine, None)).await;
-    assert!(why.contains("Redoing it would hide what Leo wrote since: cues LX 12: label."), "{why}");
+    assert!(why.contains("Redoing it would hide what Leo wrote since: cues LX 12 label."), "{why}");
     leo.undoes().await;
     mara.redoes().await;
     assert!(mara.lists("cues").await.is_empty());

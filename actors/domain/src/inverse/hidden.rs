@@ -8,7 +8,6 @@ use openprod_model::value::Name;
 use super::obstacle::{Attempt, Obstacle};
 use super::{Choice, Inverse, Planned, author, leads_to, root};
 use crate::cell::{Cell, Content, Tip};
-use crate::index::Direction;
 use crate::read;
 use crate::view::{Read, Reading, View};
 
@@ -137,17 +136,10 @@ impl Leaving {
 /// The edges at an entity, with their properties and places.
 fn at_edges(view: &dyn View, entity: EntityId) -> Read<Vec<(Cell, Vec<Tip>)>> {
     let mut cells = Vec::new();
-    for direction in [Direction::From, Direction::To] {
-        for edge in read::edges(view, entity, direction, None)? {
-            let own = [Cell::Edge { edge: edge.edge }, Cell::EdgePosition { edge: edge.edge }];
-            for cell in own {
-                let tips = view.tips(&cell)?;
-                cells.push((cell, tips));
-            }
-            for item in view.cells(&Cell::properties(edge.edge)) {
-                cells.push(item?);
-            }
-        }
+    for edge in read::edges_hanging_on(view, entity)? {
+        cells.extend(read::writes_of_edge(view, edge)?);
+        let place = Cell::EdgePosition { edge };
+        cells.push((place.clone(), view.tips(&place)?));
     }
     Ok(cells)
 }
@@ -157,6 +149,9 @@ fn later_author(inverse: &Inverse<'_>, cell: &Cell, tip: &Tip) -> Read<Option<Ac
     let ground = inverse.ground;
     let nothing = tip.content == Content::Absent;
     if nothing || tip.position.is_none() || leads_to(ground.history, cell, tip, &inverse.own)? {
+        return Ok(None);
+    }
+    if is_gone(ground.view, cell)? {
         return Ok(None);
     }
     // Whoever put back what stood before has added nothing.
@@ -176,4 +171,14 @@ fn is_known(inverse: &Inverse<'_>, cell: &Cell, tip: &Tip, known: Option<&[OpRef
     }
     Ok(leads_to(inverse.ground.history, cell, tip, &inverse.own)?
         || author(inverse.ground, tip)? == inverse.ground.actor)
+}
+
+/// Whether a cell is of an edge that is not there anyway.
+fn is_gone(view: &dyn View, cell: &Cell) -> Read<bool> {
+    Ok(match cell {
+        Cell::Edge { edge } | Cell::EdgeProperty { edge, .. } | Cell::EdgePosition { edge } => {
+            read::edge(view, *edge)?.is_none()
+        }
+        _ => false,
+    })
 }

@@ -9,15 +9,17 @@
 //!
 //! **What it never does.** It never writes over another person's later content, and it never hides one: the undo of a
 //! creation is refused if somebody else has written since on what it would take away. What hangs on a removed thing was
-//! only hidden, so the undo of a removal brings everything back.
+//! only hidden, so the undo of a removal brings everything back. Nor does it write where nobody sees it: on what somebody
+//! has removed since.
 //!
 //! Redoing is the same with the roles changed: the contents of the bundle come back if the cells stand as its undo left
 //! them.
 //!
 //! Reading order: `touch` (what a bundle did to each cell), this file, `hidden` (what a removal would hide),
-//! [`obstacle`] (why not, in words), [`stack`] (which bundle is next), [`take`] (the next that can be).
+//! [`made`] (writes become ops), [`obstacle`] (why not, in words), [`stack`] (which bundle is next), [`take`] (the next that can be).
 
 mod hidden;
+pub mod made;
 pub mod obstacle;
 pub mod stack;
 pub mod take;
@@ -25,17 +27,18 @@ mod touch;
 
 use std::collections::{HashMap, HashSet};
 
-use openprod_model::bundle::{Bundle, MAX_OPS};
+use openprod_model::bundle::{Bundle, Stamp};
 use openprod_model::ids::{ActorId, OpRef, Position};
-use openprod_model::operation::{Basis, Operation};
+use openprod_model::operation::Basis;
 use openprod_model::schema::ColumnSpec;
 use serde::{Deserialize, Serialize};
 
+use self::made::Made;
 use self::obstacle::{Attempt, Obstacle, Snag};
 use self::stack::Trail;
 use self::touch::Touch;
 use crate::cell::{Cell, Content, Tip};
-use crate::compose::{self, Putting};
+use crate::compose::Putting;
 use crate::view::{History, Read, View};
 
 /// How many steps of "puts back" are followed. Undoing follows them through, so that honest chains are short.
@@ -91,18 +94,18 @@ pub struct Deed {
     pub position: Position,
 }
 
-/// The ops that undo `deed`.
-pub fn undo(ground: Ground<'_>, choice: Choice, deed: &Deed) -> Attempt<Vec<Operation>> {
+/// What undoes `deed`, under `stamp`.
+pub fn undo(ground: Ground<'_>, stamp: Stamp, choice: Choice, deed: &Deed) -> Attempt<Made> {
     obstacle::possible(&deed.bundle)?;
     let mut inverse = Inverse::new((ground, choice), Turn::Undo, deed, deed.position);
     for touch in touch::by(deed) {
         inverse.put_back(&touch)?;
     }
-    inverse.finish()
+    inverse.finish(stamp)
 }
 
-/// The ops that do `deed` again, which `undone` undid.
-pub fn redo(ground: Ground<'_>, choice: Choice, deed: &Deed, undone: &Deed) -> Attempt<Vec<Operation>> {
+/// What does `deed` again, which `undone` undid, under `stamp`.
+pub fn redo(ground: Ground<'_>, stamp: Stamp, choice: Choice, deed: &Deed, undone: &Deed) -> Attempt<Made> {
     obstacle::possible(&deed.bundle)?;
     let mut inverse = Inverse::new((ground, choice), Turn::Redo, deed, undone.position);
     let undoing = touch::by(undone);
@@ -110,7 +113,7 @@ pub fn redo(ground: Ground<'_>, choice: Choice, deed: &Deed, undone: &Deed) -> A
     for touch in touch::by(deed) {
         inverse.put_again(&touch, undoing.get(&touch.cell).copied())?;
     }
-    inverse.finish()
+    inverse.finish(stamp)
 }
 
 /// An inverse in the making.
@@ -177,16 +180,14 @@ impl<'a> Inverse<'a> {
         if touch.is_text() {
             return text_inverse(self, touch);
         }
+        // What its undo did not write, there is nothing to do about.
+        let Some(undoing) = undoing else { return Ok(()) };
         let standing = self.ground.view.tips(&touch.cell)?;
-        let stood = undoing.unwrap_or(touch);
-        let ops = stood.left().flat_map(|tip| [Some(tip.op), tip.restores]).flatten().collect();
-        let expected = Expected { ops: &ops, contents: stood.left().map(|tip| &tip.content).collect() };
+        let ops = undoing.left().flat_map(|tip| [Some(tip.op), tip.restores]).flatten().collect();
+        let expected = Expected { ops: &ops, contents: undoing.left().map(|tip| &tip.content).collect() };
         let others = self.others(&touch.cell, &standing, &expected)?;
         if !others.is_empty() {
             self.changed.push((touch.cell.clone(), others));
-        }
-        // What its undo did not write stands as it was done.
-        if undoing.is_none() || !self.changed.is_empty() {
             return Ok(());
         }
         for (sibling, left) in touch.left().enumerate() {
@@ -247,19 +248,13 @@ impl<'a> Inverse<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Attempt<Vec<Operation>> {
+    fn finish(mut self, stamp: Stamp) -> Attempt<Made> {
         if !self.changed.is_empty() {
             return Err(Obstacle::changed(self.ground.view, &self.changed)?.into());
         }
         hidden::check(&mut self)?;
         obstacle::fits_tables(self.ground.view, self.puttings.iter().map(|planned| &planned.putting))?;
-        // What one op can write into several cells stands together: the first siblings, then the second.
-        self.puttings.sort_by_key(|planned| planned.sibling);
-        let operations = compose::operations(self.puttings.into_iter().map(|planned| planned.putting));
-        if operations.len() > MAX_OPS {
-            return Err(Obstacle::too_large(operations.len()).into());
-        }
-        Ok(operations)
+        made::make(self.ground, stamp, self.puttings)
     }
 }
 

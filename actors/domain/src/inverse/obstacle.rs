@@ -30,7 +30,9 @@ const NAMED: usize = 4;
 pub enum Cause {
     /// Somebody has changed the same cells since.
     Changed,
-    /// It would hide what somebody else has written since.
+    /// Somebody has removed what it is about.
+    Removed,
+    /// It would hide what was written since.
     WouldHide,
     /// Such things have no inverse.
     NeverUndone,
@@ -44,20 +46,6 @@ pub enum Cause {
     TooLarge,
     /// The log holds it in part only.
     Damaged,
-}
-
-impl Cause {
-    /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::Changed,
-        Self::WouldHide,
-        Self::NeverUndone,
-        Self::NewerVersion,
-        Self::Text,
-        Self::DoesNotFit,
-        Self::TooLarge,
-        Self::Damaged,
-    ];
 }
 
 /// Why not.
@@ -116,8 +104,8 @@ impl Obstacle {
         Self::plain(Cause::Damaged, "It is damaged in this node's log: `openprod verify` tells more.")
     }
 
-    pub(super) fn too_large(operations: usize) -> Self {
-        let sentence = format!("It comes to {operations} operations, more than the {MAX_OPS} that can happen at once.");
+    pub(super) fn too_large() -> Self {
+        let sentence = format!("It comes to more than the {MAX_OPS} operations that can happen at once.");
         Self::plain(Cause::TooLarge, sentence)
     }
 
@@ -127,6 +115,13 @@ impl Obstacle {
         let were = if cells.len() == 1 { "was" } else { "were" };
         let sentence = format!("{} {were} changed by {} since.", subjects(view, cells)?, listed(&names));
         Ok(Self { cause: Cause::Changed, sentence, names })
+    }
+
+    /// Of cells on what these people have removed.
+    pub(super) fn removed(view: &dyn View, cells: &[(Cell, Vec<ActorId>)]) -> Read<Self> {
+        let names = names(view, cells)?;
+        let sentence = format!("{} removed what it is about since: {}.", listed(&names), subjects(view, cells)?);
+        Ok(Self { cause: Cause::Removed, sentence, names })
     }
 
     /// Of cells that these people wrote and that would be hidden.

@@ -2,17 +2,16 @@
 
 use openprod_model::bundle::{BundleKind, MAX_LABEL_BYTES, Stamp};
 use openprod_model::ids::{BundleId, Digest, Position};
-use openprod_model::operation::Operation;
 use openprod_model::refusal::{Reason, Refusal};
 use openprod_model::value::Text;
 use serde::{Deserialize, Serialize};
 
+use super::made::Made;
 use super::obstacle::{self, Obstacle, Snag};
 use super::stack::{Candidate, MAX_STEPS, Scope, Stack, Standing, Step, Which, standing};
 use super::{Choice, Deed, Ground, Turn, redo, undo};
 use crate::decide::{self, Decision, Plan, Problem};
 use crate::describe::escaped;
-use crate::fold;
 use crate::view::{Layer, Read};
 
 /// How many bundles are passed over before the search is given up: whoever has so many that cannot be undone must say
@@ -55,8 +54,8 @@ pub struct Skipped {
 pub struct Taken {
     /// The bundle.
     pub bundle: Named,
-    /// The ops that turn it.
-    pub operations: Vec<Operation>,
+    /// What turns it.
+    pub made: Made,
     /// What was passed over before it was found.
     pub skipped: Vec<Skipped>,
 }
@@ -70,11 +69,11 @@ impl Taken {
     }
 }
 
-/// Finds what `wanted` means in the log up to `last`, and what turns it.
-pub fn take(ground: Ground<'_>, last: Position, wanted: Wanted) -> Decision<Taken> {
+/// Finds what `wanted` means in the log up to `last`, and what turns it, under `stamp`.
+pub fn take(ground: Ground<'_>, last: Position, wanted: Wanted, stamp: Stamp) -> Decision<Taken> {
     match wanted.bundle {
-        Some(which) => certain(ground, last, wanted, which),
-        None => next(ground, last, wanted),
+        Some(which) => certain(ground, last, wanted, which, stamp),
+        None => next(ground, last, wanted, stamp),
     }
 }
 
@@ -93,15 +92,9 @@ pub struct Turned {
 /// bundle may hold.
 pub fn plan(ground: Ground<'_>, last: Position, wanted: Wanted, stamp: Stamp) -> Decision<Turned> {
     decide::admitted(ground.view, ground.actor)?;
-    let taken = take(ground, last, wanted)?;
+    let taken = take(ground, last, wanted, stamp)?;
     let label = taken.label(wanted.turn);
-    let (mut ops, mut layer, mut touched) = (Vec::new(), Layer::default(), Vec::new());
-    for (index, operation) in taken.operations.into_iter().enumerate() {
-        touched.extend(fold::writes(&operation).into_iter().map(|write| write.cell));
-        let (op, raw) = stamp.op_and_raw(index, operation);
-        layer.fold(ground.view, &op, None)?;
-        ops.push(raw);
-    }
+    let Made { ops, layer, touched, .. } = taken.made;
     let opened = decide::opened(&layer.over(ground.view), &touched)?;
     let kind = match wanted.turn {
         Turn::Undo => BundleKind::UNDO,
@@ -111,13 +104,13 @@ pub fn plan(ground: Ground<'_>, last: Position, wanted: Wanted, stamp: Stamp) ->
     Ok(Turned { bundle: taken.bundle, skipped: taken.skipped, plan })
 }
 
-fn next(ground: Ground<'_>, last: Position, wanted: Wanted) -> Decision<Taken> {
+fn next(ground: Ground<'_>, last: Position, wanted: Wanted, stamp: Stamp) -> Decision<Taken> {
     let mut stack = Stack::new(ground.trail, last, wanted.turn, wanted.scope, ground.actor);
     let mut skipped = Vec::new();
     while let Some(candidate) = stack.pop()? {
-        let (bundle, attempt) = attempt(ground, Choice::Next, wanted.turn, candidate)?;
+        let (bundle, attempt) = attempt(ground, stamp, Choice::Next, wanted.turn, candidate)?;
         match attempt {
-            Ok(operations) => return Ok(Taken { bundle, operations, skipped }),
+            Ok(made) => return Ok(Taken { bundle, made, skipped }),
             Err(obstacle) => skipped.push(Skipped { bundle, obstacle }),
         }
         if skipped.len() >= MAX_SKIPPED {
@@ -127,27 +120,28 @@ fn next(ground: Ground<'_>, last: Position, wanted: Wanted) -> Decision<Taken> {
     Err(nothing(wanted.turn, &skipped, stack.gave_up()).into())
 }
 
-/// The ops that turn a candidate, or why not.
+/// What turns a candidate, or why not.
 fn attempt(
     ground: Ground<'_>,
+    stamp: Stamp,
     choice: Choice,
     turn: Turn,
     candidate: Candidate,
-) -> Decision<(Named, Result<Vec<Operation>, Obstacle>)> {
+) -> Decision<(Named, Result<Made, Obstacle>)> {
     let step = candidate.step;
     let Some(deed) = deed(ground, step.position)? else {
         return Ok((named(&step, ""), Err(Obstacle::damaged())));
     };
     let bundle = named(&step, deed.bundle.header().label.as_str());
     let attempt = match turn {
-        Turn::Undo => undo(ground, choice, &deed),
+        Turn::Undo => undo(ground, stamp, choice, &deed),
         Turn::Redo => match self::deed(ground, candidate.by)? {
-            Some(undone) => redo(ground, choice, &deed, &undone),
+            Some(undone) => redo(ground, stamp, choice, &deed, &undone),
             None => Err(Obstacle::damaged().into()),
         },
     };
     match attempt {
-        Ok(operations) => Ok((bundle, Ok(operations))),
+        Ok(made) => Ok((bundle, Ok(made))),
         Err(Snag::Obstacle(obstacle)) => Ok((bundle, Err(*obstacle))),
         Err(Snag::Read(failure)) => Err(failure.into()),
     }
@@ -161,15 +155,15 @@ fn named(step: &Step, label: &str) -> Named {
     Named { id: step.id, digest: step.digest, label: escaped(label) }
 }
 
-fn certain(ground: Ground<'_>, last: Position, wanted: Wanted, which: Which) -> Decision<Taken> {
+fn certain(ground: Ground<'_>, last: Position, wanted: Wanted, which: Which, stamp: Stamp) -> Decision<Taken> {
     let position = ground.trail.position_of(which)?.filter(|position| *position <= last);
     let step = position.map(|position| ground.trail.step(position)).transpose()?.flatten();
     let unknown = || Refusal::new(Reason::UnknownHistory, "There is no such bundle.").at("bundle");
     let step = step.ok_or_else(unknown)?;
     let by = turnable(ground, last, wanted, &step)?;
-    let (bundle, attempt) = attempt(ground, Choice::Named, wanted.turn, Candidate { step, by })?;
+    let (bundle, attempt) = attempt(ground, stamp, Choice::Named, wanted.turn, Candidate { step, by })?;
     match attempt {
-        Ok(operations) => Ok(Taken { bundle, operations, skipped: Vec::new() }),
+        Ok(made) => Ok(Taken { bundle, made, skipped: Vec::new() }),
         Err(obstacle) => {
             let message = format!("\"{}\" cannot be {}. {}", bundle.label, participle(wanted.turn), obstacle.sentence);
             Err(Refusal::new(Reason::CannotUndo, message).at("bundle").into())
@@ -253,11 +247,11 @@ impl<'a> Preview<'a> {
         let Some(candidate) = self.stack.pop()? else { return Ok(None) };
         let attempt = {
             let view = self.layer.over(self.ground.view);
-            attempt(Ground { view: &view, ..self.ground }, Choice::Next, self.turn, candidate)?.1
+            attempt(Ground { view: &view, ..self.ground }, self.stamp, Choice::Next, self.turn, candidate)?.1
         };
         let obstacle = match attempt {
-            Ok(operations) => {
-                self.turns(operations)?;
+            Ok(made) => {
+                self.turns(made);
                 None
             }
             Err(obstacle) => Some(obstacle),
@@ -265,13 +259,10 @@ impl<'a> Preview<'a> {
         Ok(Some(Ahead { step: candidate.step, by: candidate.by, obstacle }))
     }
 
-    fn turns(&mut self, operations: Vec<Operation>) -> Read<()> {
-        let count = u32::try_from(operations.len()).unwrap_or(u32::MAX);
-        for (index, operation) in operations.into_iter().enumerate() {
-            self.layer.fold(self.ground.view, &self.stamp.op(index, operation), None)?;
-        }
+    fn turns(&mut self, made: Made) {
+        let count = u32::try_from(made.ops.len()).unwrap_or(u32::MAX);
+        self.layer.absorb(made.layer);
         self.stamp.op_base = self.stamp.op_base.plus(count);
         self.stamp.hlc = self.stamp.hlc.plus(count).unwrap_or(self.stamp.hlc);
-        Ok(())
     }
 }

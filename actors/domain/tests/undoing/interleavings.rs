@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use openprod_domain::cell::{Cell, Content, Tip};
-use openprod_domain::command::{Command, NewColumn, Place, Stance, TableChange};
+use openprod_domain::command::{Choice, Command, NewColumn, Place, Stance, TableChange};
+use openprod_domain::conflict::{self, Conflict, Dispute};
 use openprod_domain::inverse::Turn;
 use openprod_domain::inverse::stack::{Scope, Which};
 use openprod_domain::view::{History, View};
@@ -40,6 +41,7 @@ enum Act {
     Renames(u8),
     AddsColumn(u8),
     SetsBoth(u8, u8),
+    Resolves(u8, u8),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -72,6 +74,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => few().prop_map(Act::Renames),
         1 => few().prop_map(Act::AddsColumn),
         2 => (few(), few()).prop_map(|(at, to)| Act::SetsBoth(at, to)),
+        3 => (few(), few()).prop_map(|(which, choice)| Act::Resolves(which, choice)),
     ]
 }
 
@@ -120,6 +123,12 @@ impl Things {
         match act {
             Act::Merges(one, other) => return self.pair(replica, one, other, true),
             Act::Splits(one, other) => return self.pair(replica, one, other, false),
+            Act::Resolves(which, choice) => {
+                let conflicts = conflict::all(&replica.view()).unwrap();
+                let Some(conflict) = conflicts.get(usize::from(which) % conflicts.len().max(1)) else { return false };
+                let choice = decision(conflict, choice);
+                return replica.tries(vec![Command::Resolve { cell: conflict.cell.clone(), choice }]).is_ok();
+            }
             _ => {}
         }
         let Some(commands) = self.commands(act) else { return false };
@@ -176,7 +185,7 @@ impl Things {
             Act::SetsBoth(at, to) => {
                 return Some(vec![set(record(at)?, "label", Some(to)), set(record(to)?, "notes", Some(at))]);
             }
-            Act::Merges(..) | Act::Splits(..) => return None,
+            Act::Merges(..) | Act::Splits(..) | Act::Resolves(..) => return None,
         }])
     }
 
@@ -189,6 +198,17 @@ impl Things {
         let operation = if together { Operation::MergeEntities { at } } else { Operation::SplitEntity { at } };
         replica.seals(BundleKind::MERGE, &[operation]);
         true
+    }
+}
+
+fn decision(conflict: &Conflict, number: u8) -> Choice {
+    match (&conflict.dispute, number) {
+        (Dispute::Values(_), 0) => Choice::Clear,
+        (Dispute::Values(candidates), _) => {
+            Choice::Candidate(candidates[usize::from(number) % candidates.len()].tips[0].op)
+        }
+        (Dispute::RemovedWhileEdited { .. }, 0..2) => Choice::Restore,
+        (Dispute::RemovedWhileEdited { .. }, _) => Choice::LetGo,
     }
 }
 
@@ -238,6 +258,13 @@ fn check(before: &Replica, after: &Replica, turning: &Bundle, turn: Turn) {
         }
     }
     let (then, now) = (before.view(), after.view());
+    for write in turning.ops().iter().flat_map(|op| fold::writes(op.operation.as_ref().unwrap())) {
+        let removal = matches!(write.cell, Cell::Facet { .. } | Cell::Edge { .. }) && write.content == Content::Absent;
+        if removal && write.basis.restores.is_none() && conflict::of(&then, &write.cell).unwrap().is_none() {
+            let conflict = conflict::of(&now, &write.cell).unwrap();
+            assert!(conflict.is_none(), "{turn:?} disputes its own removal: {conflict:?}");
+        }
+    }
     for (cell, tips) in then.cells(&Cell::everything()).map(Result::unwrap) {
         let own = contents(original, &cell);
         let is_later_work = |tip: &&Tip| {

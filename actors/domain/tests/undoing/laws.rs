@@ -1,7 +1,8 @@
 //! The laws of undo and redo, one by one.
 
 use openprod_domain::cell::{Cell, Content};
-use openprod_domain::command::{Command, NewColumn, TableChange};
+use openprod_domain::command::{Choice, Command, NewColumn, TableChange};
+use openprod_domain::conflict;
 use openprod_domain::inverse::Turn;
 use openprod_domain::inverse::obstacle::Cause;
 use openprod_domain::inverse::stack::{MAX_STEPS, Scope, Stack, Step, Trail, Which, standing};
@@ -73,7 +74,7 @@ fn what_somebody_else_changed_since_is_passed_over_with_his_name() {
     assert_eq!(turned.bundle.label, "Set notes of cues LX 12");
     let [skipped] = &turned.skipped[..] else { panic!("{turned:?}") };
     assert_eq!(skipped.obstacle.cause, Cause::Changed);
-    assert_eq!(skipped.obstacle.sentence, "cues LX 12: label was changed by Leo since.");
+    assert_eq!(skipped.obstacle.sentence, "cues LX 12 label was changed by Leo since.");
     assert_eq!(skipped.obstacle.names, ["Leo"]);
     assert_eq!(mara.reads(cue, "label").0, "Blackout");
     leo.meets(&mara);
@@ -99,7 +100,7 @@ fn a_bundle_is_undone_whole_or_not_at_all() {
     let refusal = mara.turns(Turn::Undo, Scope::Mine, Some(Which::Digest(both.digest()))).unwrap_err();
     assert_eq!(
         refusal.message,
-        "\"Change 2 records in cues\" cannot be undone. cues LX 2: label was changed by Leo since."
+        "\"Change 2 records in cues\" cannot be undone. cues LX 2 label was changed by Leo since."
     );
     assert_eq!((mara.reads(one, "label").0, mara.reads(two, "label").0), ("Dawn".into(), "Dusk".into()));
 }
@@ -160,7 +161,7 @@ fn the_undo_of_a_removal_brings_everything_back() {
     leo.sets(cue, "label", "Dusk");
     mara.meets(&leo);
     let refusal = mara.turns(Turn::Redo, Scope::Mine, None).unwrap_err();
-    assert!(refusal.message.contains("would hide what Leo wrote since: cues LX 12: label"), "{}", refusal.message);
+    assert!(refusal.message.contains("would hide what Leo wrote since: cues LX 12 label"), "{}", refusal.message);
 }
 
 #[test]
@@ -174,7 +175,7 @@ fn the_undo_of_a_creation_never_hides_what_somebody_else_wrote_there() {
     let turned = mara.undoes();
     assert_eq!(turned.skipped[0].obstacle.cause, Cause::WouldHide);
     let sentence = &turned.skipped[0].obstacle.sentence;
-    assert_eq!(sentence, "Undoing it would hide what Leo wrote since: cues LX 12: notes.");
+    assert_eq!(sentence, "Undoing it would hide what Leo wrote since: cues LX 12 notes.");
     assert_eq!(turned.bundle.label, "Add a record to scenes", "what nobody else has touched goes instead");
     mara.redoes();
     leo.meets(&mara);
@@ -193,11 +194,45 @@ fn the_undo_of_a_creation_never_hides_what_somebody_else_wrote_there() {
 fn an_undone_creation_has_seen_what_it_takes_along() {
     let [mut mara, ..] = Replica::three();
     let cue = mara.adds("cues", "LX 12");
-    mara.undoes();
+    assert!(mara.undoes().plan.opened.is_empty(), "nobody has edited what was taken away");
     let facet = mara.tips(&Cell::Facet { table: name("cues"), entity: cue });
     let field = mara.tips(&Replica::field(cue, "name"));
     assert_eq!((facet[0].content.clone(), field[0].content.clone()), (Content::Absent, Content::Absent));
-    assert_eq!(facet[0].seen.len(), 1, "the name as it stood");
+    assert!(facet[0].seen.contains(&field[0].op), "the name as it stands behind it");
+}
+
+#[test]
+fn nothing_is_put_back_on_what_somebody_has_removed() {
+    let [mut mara, mut leo, _] = Replica::three();
+    let cue = mara.adds("cues", "LX 12");
+    mara.sets(cue, "label", "Dawn");
+    leo.meets(&mara);
+    leo.does(vec![Command::DeleteRecord { record: cue }]);
+    mara.meets(&leo);
+    let turned = mara.undoes();
+    let causes: Vec<_> = turned.skipped.iter().map(|skipped| skipped.obstacle.cause).collect();
+    assert_eq!(causes, [Cause::Removed, Cause::Changed], "neither the label nor the record");
+    assert_eq!(turned.skipped[0].obstacle.sentence, "Leo removed what it is about since: cues LX 12 label.");
+}
+
+#[test]
+fn an_undone_decision_about_a_removal_opens_it_again() {
+    let [mut mara, mut leo, _] = Replica::three();
+    let cue = mara.adds("cues", "LX 12");
+    leo.meets(&mara);
+    mara.does(vec![Command::DeleteRecord { record: cue }]);
+    leo.sets(cue, "label", "Dusk");
+    mara.meets(&leo);
+    let cell = Cell::Facet { table: name("cues"), entity: cue };
+    for choice in [Choice::LetGo, Choice::Restore] {
+        mara.does(vec![Command::Resolve { cell: cell.clone(), choice }]);
+        assert!(conflict::of(&mara.view(), &cell).unwrap().is_none());
+        assert_eq!(mara.undoes().plan.opened.len(), 1);
+        assert!(conflict::of(&mara.view(), &cell).unwrap().is_some());
+        mara.redoes();
+        assert!(conflict::of(&mara.view(), &cell).unwrap().is_none());
+        mara.undoes();
+    }
 }
 
 #[test]
@@ -298,7 +333,7 @@ fn a_column_is_hidden_and_a_table_dropped_when_their_creation_is_undone() {
     leo.sets(cue, "page", "3");
     mara.meets(&leo);
     let turned = mara.undoes();
-    assert_eq!(turned.skipped[0].obstacle.sentence, "Undoing it would hide what Leo wrote since: cues LX 12: page.");
+    assert_eq!(turned.skipped[0].obstacle.sentence, "Undoing it would hide what Leo wrote since: cues LX 12 page.");
 
     let description = Text::new("").unwrap();
     mara.does(vec![Command::CreateTable { name: name("props"), description, columns: Vec::new() }]);

@@ -77,6 +77,7 @@ fn cause(cause: Cause) -> v1::undo_obstacle::Cause {
     use v1::undo_obstacle::Cause as Published;
     match cause {
         Cause::Changed => Published::Changed,
+        Cause::Removed => Published::Removed,
         Cause::WouldHide => Published::WouldHide,
         Cause::NeverUndone => Published::NeverUndone,
         Cause::NewerVersion => Published::NewerVersion,
