@@ -205,6 +205,50 @@ pub enum Command {
         /// A certain bundle; none for the next of the stack.
         bundle: Option<Which>,
     },
+    /// Makes several records one: it has all their tables, fields and edges.
+    MergeRecords {
+        /// The records, under any of their ids.
+        records: Vec<EntityId>,
+    },
+    /// Takes merged records apart, and remembers that they are not the same.
+    SplitRecord {
+        /// The merged record.
+        record: EntityId,
+        /// Those of its ids that become a record of their own, together.
+        ids: Vec<EntityId>,
+    },
+    /// Makes some of a record's tables a record of its own, with the fields there.
+    SplitOff {
+        /// The record.
+        record: EntityId,
+        /// The tables that it leaves.
+        tables: Vec<Name>,
+        /// The edges that go along; all others stay.
+        edges: Vec<EdgeId>,
+        /// The id of the new record, if the client made one; else a fresh one.
+        new: Option<EntityId>,
+    },
+    /// Says that two columns hold the same fact: from now on they read and write as one.
+    ConfirmMapping {
+        /// One column.
+        one: NamedColumn,
+        /// The other, of another table.
+        other: NamedColumn,
+    },
+    /// Says that two columns do not hold the same fact.
+    RejectMapping {
+        /// One column.
+        one: NamedColumn,
+        /// The other.
+        other: NamedColumn,
+    },
+    /// Takes back a confirmed or rejected mapping. Both columns keep what they show.
+    RevokeMapping {
+        /// One column.
+        one: NamedColumn,
+        /// The other.
+        other: NamedColumn,
+    },
 }
 
 /// How a conflict is decided.
@@ -220,6 +264,21 @@ pub enum Choice {
     Restore,
     /// What was removed stays away, and the edits with it.
     LetGo,
+}
+
+/// A column, by names or keys.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct NamedColumn {
+    /// Its table.
+    pub table: Name,
+    /// The column.
+    pub column: Name,
+}
+
+impl std::fmt::Display for NamedColumn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.table, self.column)
+    }
 }
 
 impl Command {
@@ -245,7 +304,26 @@ impl Command {
             Self::Resolve { .. } => "resolve",
             Self::Undo { .. } => "undo",
             Self::Redo { .. } => "redo",
+            Self::MergeRecords { .. } => "merge_records",
+            Self::SplitRecord { .. } => "split_record",
+            Self::SplitOff { .. } => "split_off",
+            Self::ConfirmMapping { .. } => "confirm_mapping",
+            Self::RejectMapping { .. } => "reject_mapping",
+            Self::RevokeMapping { .. } => "revoke_mapping",
         }
+    }
+
+    /// Whether it says which records, or which columns, are the same.
+    pub fn repairs_identity(&self) -> bool {
+        matches!(
+            self,
+            Self::MergeRecords { .. }
+                | Self::SplitRecord { .. }
+                | Self::SplitOff { .. }
+                | Self::ConfirmMapping { .. }
+                | Self::RejectMapping { .. }
+                | Self::RevokeMapping { .. }
+        )
     }
 }
 

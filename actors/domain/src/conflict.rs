@@ -171,10 +171,10 @@ fn seen_by_removers(view: &dyn View, entity: EntityId) -> Read<BTreeSet<OpRef>> 
 /// The memberships of a record under all its ids that were ever written, with what each shows.
 fn facets(view: &dyn View, entity: EntityId) -> Read<BTreeMap<Cell, bool>> {
     let mut facets = BTreeMap::new();
-    for id in view.unions()?.class(entity) {
-        for table in read::tables_ever_of(view, id)? {
-            let attached = read::holds_facet(view, &table, id)?;
-            facets.insert(Cell::Facet { table, entity: id }, attached);
+    for id in view.unions()?.ids(&entity) {
+        for table in read::tables_ever_of(view, *id)? {
+            let attached = read::holds_facet(view, &table, *id)?;
+            facets.insert(Cell::Facet { table, entity: *id }, attached);
         }
     }
     Ok(facets)
@@ -242,7 +242,7 @@ fn every_cell(view: &dyn View) -> Read<BTreeSet<Cell>> {
 /// The fields of merged records: what differs under their ids is in conflict, though each cell says one thing.
 fn of_merged(view: &dyn View) -> Read<BTreeSet<Cell>> {
     let mut suspects = BTreeSet::new();
-    for class in view.unions()?.classes().into_values() {
+    for class in view.unions()?.classes(None) {
         for id in class.iter() {
             suspects.extend(fields_of(view, *id)?);
         }

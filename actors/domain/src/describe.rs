@@ -261,6 +261,8 @@ fn many_label(first: &Command, count: usize) -> String {
         Command::CreateEdge { edge_type, .. } => format!("Add {count} edges {edge_type}"),
         Command::CreateTable { .. } => format!("Create {count} tables"),
         Command::Resolve { .. } => format!("Resolve {count} conflicts"),
+        Command::MergeRecords { .. } => format!("Merge records {count} times"),
+        Command::ConfirmMapping { .. } => format!("Map {count} pairs of columns"),
         _ => format!("Make {count} changes"),
     }
 }
@@ -292,7 +294,45 @@ fn one_label(view: &dyn View, command: &Command) -> Read<String> {
         Command::Resolve { cell, .. } => format!("Resolve {}", cell_on(view, cell)?),
         Command::Undo { .. } => "Undo".to_owned(),
         Command::Redo { .. } => "Redo".to_owned(),
+        Command::MergeRecords { records } => merge_label(view, records)?,
+        Command::SplitRecord { record, ids } => split_label(view, *record, ids)?,
+        Command::SplitOff { record, tables, .. } => {
+            let tables: Vec<&str> = tables.iter().map(Name::as_str).collect();
+            format!("Split {} off from {}", tables.join(", "), called(view, *record)?)
+        }
+        Command::ConfirmMapping { one, other } => format!("Map {one} to {other}"),
+        Command::RejectMapping { one, other } => format!("Reject the mapping of {one} to {other}"),
+        Command::RevokeMapping { one, other } => format!("Revoke the mapping of {one} to {other}"),
     })
+}
+
+fn merge_label(view: &dyn View, records: &[EntityId]) -> Read<String> {
+    const NAMED: usize = 3;
+    let names = records.iter().take(NAMED).map(|record| called(view, *record)).collect::<Read<Vec<_>>>()?;
+    let Some((first, rest)) = names.split_first() else { return Ok("Merge records".to_owned()) };
+    let more = if records.len() > NAMED { format!(" and {} more", records.len() - NAMED) } else { String::new() };
+    Ok(format!("Merge {first} with {}{more}", rest.join(", ")))
+}
+
+fn split_label(view: &dyn View, record: EntityId, ids: &[EntityId]) -> Read<String> {
+    let whole = called(view, record)?;
+    Ok(match ids {
+        [one] => format!("Split record {one} from {whole}"),
+        several => format!("Split {} ids from {whole}", several.len()),
+    })
+}
+
+/// A record by its name alone, as it is called in the first of its tables that gives it one.
+pub fn called(view: &dyn View, entity: EntityId) -> Read<String> {
+    for table in read::tables_of(view, entity)? {
+        let Some(table) = read::table_of_key(view, &table)? else { continue };
+        for column in table.visible() {
+            if let Some(name) = read::field(view, &table.key, entity, &column.key)?.value {
+                return Ok(value(&name).trim_matches('"').to_owned());
+            }
+        }
+    }
+    Ok(format!("record {entity}"))
 }
 
 fn known(view: &dyn View, table: &Name, entity: EntityId) -> Read<String> {

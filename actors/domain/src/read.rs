@@ -1,6 +1,7 @@
 //! Reading: records, tables, edges and members as people see them, made of cells.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use openprod_model::ids::{ActorId, EdgeId, EntityId};
 use openprod_model::operation::EdgeEnds;
@@ -11,7 +12,7 @@ use crate::cell::{Cell, Content, Tip};
 use crate::index::{self, Direction};
 use crate::register;
 use crate::unions::Unions;
-use crate::view::{self, Read, Reading, View};
+use crate::view::{Read, Reading, View};
 
 /// How far field references are followed before they read as broken: longer chains are cycles or mistakes.
 pub const MAX_REFERENCE_STEPS: usize = 16;
@@ -57,12 +58,13 @@ pub fn united(view: &dyn View, cell: Cell) -> Read<CellReading> {
 /// those that hold something already.
 pub fn written_with(view: &dyn View, cell: &Cell) -> Read<Vec<Cell>> {
     let unions = view.unions()?;
-    let all = if unions.is_empty() { Vec::new() } else { unions.cells(cell) };
     let mut written = Vec::new();
-    for one in all {
-        let Cell::Field { table, entity, .. } = &one else { continue };
-        if holds_facet(view, table, *entity)? || !view.tips(&one)?.is_empty() {
-            written.push(one);
+    if !unions.is_alone(cell) {
+        for one in unions.cells(cell) {
+            let Cell::Field { table, entity, .. } = &one else { continue };
+            if holds_facet(view, table, *entity)? || !view.tips(&one)?.is_empty() {
+                written.push(one);
+            }
         }
     }
     if written.is_empty() {
@@ -153,8 +155,13 @@ fn columns(view: &dyn View, table: &Name) -> Read<Vec<Column>> {
 
 /// Whether the entity, under any of its ids, is a record of the table.
 pub fn is_record(view: &dyn View, table: &Name, entity: EntityId) -> Read<bool> {
-    for id in view.unions()?.class(entity) {
-        if holds_facet(view, table, id)? {
+    holds_any_facet(view, table, view.unions()?.ids(&entity))
+}
+
+/// Whether any of these very ids is attached to the table.
+pub fn holds_any_facet(view: &dyn View, table: &Name, ids: &[EntityId]) -> Read<bool> {
+    for id in ids {
+        if holds_facet(view, table, *id)? {
             return Ok(true);
         }
     }
@@ -169,9 +176,9 @@ pub fn holds_facet(view: &dyn View, table: &Name, entity: EntityId) -> Read<bool
 /// The ids of a record that are attached to the table.
 pub fn ids_in(view: &dyn View, table: &Name, entity: EntityId) -> Read<Vec<EntityId>> {
     let mut ids = Vec::new();
-    for id in view.unions()?.class(entity) {
-        if holds_facet(view, table, id)? {
-            ids.push(id);
+    for id in view.unions()?.ids(&entity) {
+        if holds_facet(view, table, *id)? {
+            ids.push(*id);
         }
     }
     Ok(ids)
@@ -184,14 +191,11 @@ pub fn records<'a>(view: &'a dyn View, table: &Name, after: Option<EntityId>) ->
         Ok(unions) => unions,
         Err(failure) => return Box::new(std::iter::once(Err(failure))),
     };
-    let merged = match merged_records(view, &unions, table, after) {
-        Ok(merged) => merged,
-        Err(failure) => return Box::new(std::iter::once(Err(failure))),
-    };
     let mut range = Cell::facets(table);
     if let Some(entity) = after {
         range = range.after(&Cell::Facet { table: table.clone(), entity }.key());
     }
+    let merged = merged_records(view, unions.classes(after).to_vec(), table.clone());
     let alone = view.cells(&range).filter_map(move |item| match item {
         Ok((cell, tips)) => match (&cell, register::shown(&cell, &tips)) {
             (Cell::Facet { entity, .. }, Some(tip)) if tip.content == Content::Present => {
@@ -201,40 +205,48 @@ pub fn records<'a>(view: &'a dyn View, table: &Name, after: Option<EntityId>) ->
         },
         Err(failure) => Some(Err(failure)),
     });
-    view::merged(alone, merged.into_iter(), |entity| *entity)
+    merged_in_order(alone, merged)
 }
 
-/// The canonical ids of the merged records of a table, behind `after`, in order.
-fn merged_records(view: &dyn View, unions: &Unions, table: &Name, after: Option<EntityId>) -> Read<Vec<EntityId>> {
-    let mut merged = Vec::new();
-    for canonical in unions.classes().into_keys().filter(|canonical| after.is_none_or(|after| *canonical > after)) {
-        if is_record(view, table, canonical)? {
-            merged.push(canonical);
-        }
-    }
-    Ok(merged)
+/// The canonical ids of those classes that are records of a table, in order.
+fn merged_records(view: &dyn View, classes: Vec<Arc<[EntityId]>>, table: Name) -> impl Iterator<Item = Read<EntityId>> {
+    classes.into_iter().filter_map(move |class| match holds_any_facet(view, &table, &class) {
+        Ok(is_record) => is_record.then_some(Ok(class[0])),
+        Err(failure) => Some(Err(failure)),
+    })
+}
+
+/// Two sequences in order as one.
+fn merged_in_order<'a>(
+    one: impl Iterator<Item = Read<EntityId>> + 'a,
+    other: impl Iterator<Item = Read<EntityId>> + 'a,
+) -> Reading<'a, EntityId> {
+    let (mut one, mut other) = (one.peekable(), other.peekable());
+    Box::new(std::iter::from_fn(move || match (one.peek(), other.peek()) {
+        (Some(Ok(left)), Some(Ok(right))) if right < left => other.next(),
+        (_, Some(Err(_))) | (None, _) => other.next(),
+        _ => one.next(),
+    }))
 }
 
 /// The keys of the tables that the entity is a record of.
 pub fn tables_of(view: &dyn View, entity: EntityId) -> Read<Vec<Name>> {
-    let mut candidates = BTreeSet::new();
-    for id in view.unions()?.class(entity) {
-        match view.entries(&index::facets_of(id)) {
-            Some(entries) => {
-                for entry in entries {
-                    candidates.extend(index::facet_in(&entry?));
-                }
+    let unions = view.unions()?;
+    let mut tables = BTreeSet::new();
+    for id in unions.ids(&entity) {
+        for table in table_candidates(view, *id)? {
+            if !tables.contains(&table) && holds_facet(view, &table, *id)? {
+                tables.insert(table);
             }
-            None => candidates.extend(all_table_keys(view)?),
         }
     }
-    let mut tables = Vec::new();
-    for table in candidates {
-        if is_record(view, &table, entity)? {
-            tables.push(table);
-        }
-    }
-    Ok(tables)
+    Ok(tables.into_iter().collect())
+}
+
+/// The tables that this very id may be attached to.
+fn table_candidates(view: &dyn View, entity: EntityId) -> Read<Vec<Name>> {
+    let Some(entries) = view.entries(&index::facets_of(entity)) else { return all_table_keys(view) };
+    entries.filter_map(|entry| entry.map(|entry| index::facet_in(&entry)).transpose()).collect()
 }
 
 /// The keys of the tables that this very id is, or ever was, a record of.
@@ -327,32 +339,31 @@ fn value_of(reading: &CellReading) -> Option<Value> {
 /// All fields that a record has values in, or conflicts, by column key; those of unknown columns too.
 pub fn fields(view: &dyn View, table: &Name, entity: EntityId) -> Read<Vec<(Name, FieldReading)>> {
     let unions = view.unions()?;
-    if !unions.is_empty() {
+    if unions.is_merged(entity) || unions.maps(table) {
         return united_fields(view, &unions, table, entity);
     }
     let mut fields = Vec::new();
     for item in view.cells(&Cell::fields(table, entity)) {
-        let (cell, tips) = item?;
+        let (cell, mut tips) = item?;
         if let Cell::Field { field, .. } = &cell {
             let field = field.clone();
+            unions.canonicalize(&mut tips);
             fields.push((field, follow(view, CellReading { cell, tips })?));
         }
     }
     Ok(fields)
 }
 
-/// The same where records are merged or columns mapped: the fields under all ids, and those that mapped columns fill.
+/// The same where the record is merged or columns of the table are mapped: the fields under all ids, and those that
+/// mapped columns fill.
 fn united_fields(view: &dyn View, unions: &Unions, table: &Name, entity: EntityId) -> Read<Vec<(Name, FieldReading)>> {
-    let mut names = BTreeSet::new();
-    for id in unions.class(entity) {
-        for item in view.cells(&Cell::fields(table, id)) {
+    let mut names: BTreeSet<Name> = unions.mapped_in(table).cloned().collect();
+    for id in unions.ids(&entity) {
+        for item in view.cells(&Cell::fields(table, *id)) {
             if let (Cell::Field { field, .. }, _) = item? {
                 names.insert(field);
             }
         }
-    }
-    for group in unions.groups() {
-        names.extend(group.iter().filter(|column| column.table == *table).map(|column| column.column.clone()));
     }
     let mut fields = Vec::new();
     for name in names {
@@ -395,11 +406,12 @@ pub fn edge(view: &dyn View, edge: EdgeId) -> Read<Option<EdgeReading>> {
 }
 
 fn properties(view: &dyn View, edge: EdgeId) -> Read<Vec<(Name, FieldReading)>> {
-    let mut properties = Vec::new();
+    let (mut properties, unions) = (Vec::new(), view.unions()?);
     for item in view.cells(&Cell::properties(edge)) {
-        let (cell, tips) = item?;
+        let (cell, mut tips) = item?;
         if let Cell::EdgeProperty { property, .. } = &cell {
             let property = property.clone();
+            unions.canonicalize(&mut tips);
             properties.push((property, follow(view, CellReading { cell, tips })?));
         }
     }
@@ -442,8 +454,8 @@ pub fn edges(
 ) -> Read<Vec<EdgeReading>> {
     let (mut edges, unions) = (Vec::new(), view.unions()?);
     let canonical = unions.canonical(entity);
-    for entity in unions.class(entity) {
-        for id in edge_candidates(view, entity, direction, edge_type)? {
+    for entity in unions.ids(&entity) {
+        for id in edge_candidates(view, *entity, direction, edge_type)? {
             edges.extend(edge(view, id)?.filter(|edge| joins(&edge.ends, canonical, direction, edge_type)));
         }
     }
@@ -520,10 +532,11 @@ pub fn actor_name(view: &dyn View, actor: ActorId) -> Read<Option<Text>> {
 
 /// A setting's value.
 pub fn setting(view: &dyn View, setting: &Name) -> Read<Option<Value>> {
-    Ok(cell(view, Cell::Setting { setting: setting.clone() })?.content().and_then(Content::value).cloned())
+    Ok(united(view, Cell::Setting { setting: setting.clone() })?.content().and_then(Content::value).cloned())
 }
 
-/// The fields that hang on a record of a table, with their standing writes: what a removal says it has seen.
+/// The fields that hang on a record of a table under this very id, with their standing writes: what a removal says it
+/// has seen.
 pub fn hanging_on(view: &dyn View, table: &Name, entity: EntityId) -> Read<Vec<(Cell, Vec<Tip>)>> {
     view.cells(&Cell::fields(table, entity)).collect()
 }

@@ -16,6 +16,14 @@ pub fn apply(tips: &mut Vec<Tip>, tip: Tip, preds: &[OpRef]) {
     tips.insert(at, tip);
 }
 
+/// The writes of several registers that read as one: each op once, in canonical order.
+pub fn united(tips: impl IntoIterator<Item = Tip>) -> Vec<Tip> {
+    let mut tips: Vec<Tip> = tips.into_iter().collect();
+    tips.sort_by_key(Tip::order);
+    tips.dedup_by_key(|tip| tip.op);
+    tips
+}
+
 /// The write that is shown while several stand: one table of policies, by the kind of cell.
 pub fn shown<'a>(cell: &Cell, tips: &'a [Tip]) -> Option<&'a Tip> {
     let latest = |wanted: &dyn Fn(&Tip) -> bool| tips.iter().filter(|tip| wanted(tip)).max_by_key(|tip| tip.order());

@@ -206,6 +206,11 @@ pub trait History: View {
     /// What an op wrote into a cell, whether it still stands or not, and which writes it superseded there; none if it
     /// wrote nothing there, as far as is known.
     fn write(&self, cell: &Cell, op: OpRef) -> Read<Option<(Tip, Vec<OpRef>)>>;
+
+    /// The merges and mappings that stood at a moment, if they are at hand; else they are read from their cells.
+    fn unions_at(&self, _: &Moment) -> Read<Option<Arc<Unions>>> {
+        Ok(None)
+    }
 }
 
 /// The past of a view, itself a view. It keeps no index: queries scan.
@@ -244,6 +249,9 @@ impl View for AsOf<'_> {
     }
 
     fn unions(&self) -> Read<Arc<Unions>> {
-        kept(&self.unions, self)
+        match self.now.unions_at(&self.moment)? {
+            Some(unions) => Ok(unions),
+            None => kept(&self.unions, self),
+        }
     }
 }

@@ -512,3 +512,32 @@ fn automation_never_opens_a_conflict_on_a_clean_field_and_never_closes_one() {
     assert!(desk.label(cue).in_conflict(), "a conflict stays open until a person closes it");
     assert!(desk.label(cue).reading.tips.iter().all(|tip| tip.content != Content::Absent));
 }
+
+#[test]
+fn an_edit_on_a_base_before_a_merge_stands_beside_what_the_author_never_saw_there() {
+    let mut desk = Desk::new();
+    let (john, jay) = (desk.cue("John"), desk.cue("Jay"));
+    let before = desk.revision();
+    desk.plan(vec![Command::MergeRecords { records: vec![john, jay] }], Some((before, 1)), Stance::Beside).unwrap();
+    let edit = |word| set(jay, "number", Some(text(word)));
+    let refused = desk.plan(edit("Jo"), Some((before, 2)), Stance::IfUnchanged);
+    assert!(matches!(refused, Err(Problem::Refused(refusal)) if refusal.reason == Reason::Changed));
+    let number = |desk: &Desk| desk.with_view(|view| read::field(view, &name("cues"), john, &name("number")).unwrap());
+    // Another session, which has not been told of the merge: as if it sat at another node.
+    desk.plan(edit("Jo"), Some((before, 2)), Stance::Beside).unwrap();
+    let contents: Vec<&str> = vec!["John", "Jo"];
+    let standing = |field: &read::FieldReading| -> Vec<String> {
+        field.reading.tips.iter().map(|tip| describe_text(tip.content.value())).collect()
+    };
+    assert_eq!(standing(&number(&desk)), contents);
+    // The session that merged knows.
+    desk.plan(edit("Jay"), Some((before, 1)), Stance::Beside).unwrap();
+    assert_eq!(standing(&number(&desk)), ["Jo", "Jay"]);
+}
+
+fn describe_text(value: Option<&Value>) -> String {
+    match value {
+        Some(Value::Text(text)) => text.to_string(),
+        other => format!("{other:?}"),
+    }
+}

@@ -32,12 +32,14 @@ mod spill;
 #[cfg(test)]
 mod tests;
 mod trouble;
+mod unions;
 
 pub use place::{Backends, InMemory, OnDisk};
 use rows::{begin, empty, fold_on, read_buckets, read_cursor, write};
 use snapshot::Snap;
 use spill::{Gauge, Spill};
 use trouble::{DAMAGED, FINE, Health, StoreError, Wake, is_garbage};
+use unions::UnionsAtHand;
 
 /// Most ops that are folded without being durable: what a crash makes us fold again.
 pub const MAX_UNSETTLED_OPS: u64 = 5_000;
@@ -128,6 +130,7 @@ pub struct StateStore {
 struct Living {
     database: Database,
     health: Arc<Health>,
+    unions: Arc<UnionsAtHand>,
 }
 
 /// What the writer knows without reading.
@@ -307,6 +310,7 @@ impl StateStore {
                 piece.cursor.heads.clone_from(&tail.heads);
             }
             write(&transaction, &piece, &mut buckets)?;
+            living.unions.hear(&piece);
             fail::fail_point!("state-before-commit");
             transaction.commit()?;
             fail::fail_point!("state-after-commit");
@@ -366,9 +370,12 @@ impl StateStore {
             Err(reason) => return Ok(Err(reason)),
         };
         let health = Arc::new(Health { ailment: AtomicU8::new(FINE), wake: Arc::clone(&self.wake) });
-        let living = Living { database, health };
+        let mut living = Living { database, health, unions: Arc::new(UnionsAtHand::from(Position::ZERO)) };
         match self.read_known(&living) {
-            Ok(Ok(known)) => Ok(Ok((living, known))),
+            Ok(Ok(known)) => {
+                living.unions = Arc::new(UnionsAtHand::from(known.0.position));
+                Ok(Ok((living, known)))
+            }
             Ok(Err(failure)) => Err(OpenError::Log(failure)),
             Err(error) if error.ailment() == DAMAGED => Ok(Err(error.to_string())),
             Err(error) => Err(OpenError::Disk(error.to_string())),
@@ -471,7 +478,7 @@ impl StateStore {
         let promised = self.promised.load(Ordering::Acquire);
         let taken = || -> Result<Snap, StoreError> {
             let transaction = living.database.begin_read()?;
-            Snap::of(&transaction, Arc::clone(&self.log), Arc::clone(&living.health))
+            Snap::of(&transaction, Arc::clone(&self.log), Arc::clone(&living.health), Arc::clone(&living.unions))
         };
         let snap = taken().map_err(|error| living.health.failed(&error))?;
         if snap.cursor().position.0 < promised {

@@ -6,7 +6,6 @@ use openprod_model::operation::Basis;
 use openprod_model::refusal::{Reason, Refusal};
 use openprod_model::value::{FieldRef, Name, Value};
 
-use super::records::required;
 use super::{Decision, Planner};
 use crate::cell::{Cell, Content, Tip};
 use crate::command::Choice;
@@ -73,6 +72,7 @@ impl Planner<'_> {
     fn check_held(&self, table: &Table, column: &Column, entity: EntityId, value: &Value) -> Decision<()> {
         const PLACE: &str = "choice.value";
         self.check_value(table, column, value, PLACE)?;
+        self.check_mapped(table, column, value, PLACE)?;
         match value {
             Value::FieldRef(target) => {
                 let own = FieldRef { entity, table: table.key.clone(), field: column.key.clone() };
@@ -85,8 +85,8 @@ impl Planner<'_> {
     fn cleared(&self, cell: &Cell) -> Decision<Content> {
         match cell {
             Cell::Field { table, field, .. } => match self.column_of(table, field)? {
-                Some((table, column)) if column.spec.required => Err(required(&table, &column).into()),
-                _ => Ok(Content::Absent),
+                Some((table, column)) => self.check_not_required(&table, &column).map(|()| Content::Absent),
+                None => Ok(Content::Absent),
             },
             Cell::EdgeProperty { .. } | Cell::Setting { .. } => Ok(Content::Absent),
             _ => Err(unfit("This cannot be without a value: choose one of the candidates.").into()),
@@ -155,7 +155,7 @@ impl Planner<'_> {
     fn seen_hanging_on(&self, cell: &Cell) -> Decision<Vec<OpRef>> {
         match cell {
             Cell::Facet { table, entity } => {
-                let mut seen = self.seen_of(&read::hanging_on(&self.view(), table, *entity)?)?;
+                let mut seen = self.seen_fields(table, *entity)?;
                 seen.extend(self.seen_edges(*entity)?);
                 Ok(seen)
             }

@@ -1,22 +1,16 @@
 //! Edges: joining records, properties, places.
 
-use fractional_index::FractionalIndex;
 use openprod_model::ids::{EdgeId, EntityId};
 use openprod_model::operation::{Basis, EdgeEnds, Operation, PositionAt};
 use openprod_model::refusal::{Reason, Refusal};
 use openprod_model::value::{Name, Value};
 
 use super::records::no_record;
-use super::{Decision, Planner};
+use super::{Decision, Planner, places};
 use crate::cell::{Cell, Content};
 use crate::command::{Created, Place};
 use crate::index::Direction;
 use crate::read::{self, EdgeReading};
-
-/// Places longer than this are made short again, for all edges of the target, in the same bundle.
-const MAX_PLACE_BYTES: usize = 64;
-/// Random halvings that keep two people's inserts at one spot from getting the same place.
-const JITTER_STEPS: u8 = 8;
 
 pub(super) fn ends(edge_type: &Name, source: EntityId, target: EntityId) -> EdgeEnds {
     EdgeEnds { edge_type: edge_type.clone(), source, target }
@@ -74,13 +68,15 @@ impl Planner<'_> {
     /// The fractional key for `place`, after making room where there is none.
     fn place(&mut self, edge: EdgeId, ends: &EdgeEnds, place: Place) -> Decision<Vec<u8>> {
         let others = self.ordered_siblings(edge, ends)?;
-        if let Some(position) = between(&others, edge, place)? {
+        let at = index_at(&others, place)?;
+        if let Some(position) = places::between(&places_of(&others), at, edge) {
             return Ok(position);
         }
-        self.rebalance(&others)?;
+        let (range, keys) = places::rebalanced(&places_of(&others), at);
+        self.rebalance(&others[range], keys)?;
         let others = self.ordered_siblings(edge, ends)?;
         let full = || Refusal::new(Reason::InvalidRequest, "There is no room at this place.");
-        Ok(between(&others, edge, place)?.ok_or_else(full)?)
+        Ok(places::between(&places_of(&others), at, edge).ok_or_else(full)?)
     }
 
     fn ordered_siblings(&self, edge: EdgeId, ends: &EdgeEnds) -> Decision<Vec<EdgeReading>> {
@@ -89,14 +85,11 @@ impl Planner<'_> {
         Ok(edges)
     }
 
-    fn rebalance(&mut self, edges: &[EdgeReading]) -> Decision<()> {
+    fn rebalance(&mut self, edges: &[EdgeReading], keys: Vec<Vec<u8>>) -> Decision<()> {
         let mut to = Vec::new();
-        let mut place: Option<FractionalIndex> = None;
-        for edge in edges {
-            let next = place.as_ref().map_or_else(FractionalIndex::default, FractionalIndex::new_after);
-            let basis = self.basis(&Cell::EdgePosition { edge: edge.edge })?;
-            to.push(PositionAt { edge: edge.edge, position: next.as_bytes().to_vec(), basis });
-            place = Some(next);
+        for (EdgeReading { edge, .. }, position) in edges.iter().zip(keys) {
+            let basis = self.basis(&Cell::EdgePosition { edge: *edge })?;
+            to.push(PositionAt { edge: *edge, position, basis });
         }
         self.push(Operation::RebalanceOrderedEdges { to })
     }
@@ -132,14 +125,18 @@ impl Planner<'_> {
         }
     }
 
-    fn edge(&self, edge: EdgeId, place: &str) -> Decision<EdgeReading> {
+    pub(super) fn edge(&self, edge: EdgeId, place: &str) -> Decision<EdgeReading> {
         let unknown = || Refusal::new(Reason::UnknownEdge, format!("There is no edge {edge}.")).at(place);
         Ok(read::edge(&self.view(), edge)?.ok_or_else(unknown)?)
     }
 }
 
-/// A fractional key at `place` among `others`; none if two neighbours leave no room or keys have grown long.
-fn between(others: &[EdgeReading], edge: EdgeId, place: Place) -> Result<Option<Vec<u8>>, Refusal> {
+fn places_of(edges: &[EdgeReading]) -> Vec<Option<&[u8]>> {
+    edges.iter().map(|edge| edge.place.as_deref()).collect()
+}
+
+/// Before which of `others` a place is.
+fn index_at(others: &[EdgeReading], place: Place) -> Result<usize, Refusal> {
     let index_of = |wanted: EdgeId| {
         let unknown = || {
             let message = format!("Edge {wanted} is not among the ordered edges of this target.");
@@ -147,30 +144,10 @@ fn between(others: &[EdgeReading], edge: EdgeId, place: Place) -> Result<Option<
         };
         others.iter().position(|other| other.edge == wanted).ok_or_else(unknown)
     };
-    let at = match place {
+    Ok(match place {
         Place::First => 0,
         Place::Last => others.len(),
         Place::Before(wanted) => index_of(wanted)?,
         Place::After(wanted) => index_of(wanted)? + 1,
-    };
-    // Beside an unreadable key, as a hostile peer may have written, there is no room: all keys are made anew.
-    let key = |edge: &EdgeReading| {
-        edge.place.clone().ok_or(()).and_then(|key| FractionalIndex::from_bytes(key).map_err(drop))
-    };
-    let left = at.checked_sub(1).map(|before| key(&others[before])).transpose();
-    let right = others.get(at).map(key).transpose();
-    let (Ok(left), Ok(right)) = (left, right) else { return Ok(None) };
-    let position = FractionalIndex::new(left.as_ref(), right.as_ref()).and_then(|place| jittered(place, right, edge));
-    Ok(position.map(|place| place.as_bytes().to_vec()).filter(|place| place.len() <= MAX_PLACE_BYTES))
-}
-
-/// Moves a place towards its right neighbour by halvings that the edge's random bits choose.
-fn jittered(place: FractionalIndex, right: Option<FractionalIndex>, edge: EdgeId) -> Option<FractionalIndex> {
-    let bits = edge.as_bytes()[15];
-    let (mut low, mut high) = (place, right);
-    for step in 0..JITTER_STEPS {
-        let middle = FractionalIndex::new(Some(&low), high.as_ref())?;
-        if bits >> step & 1 == 1 { low = middle } else { high = Some(middle) }
-    }
-    Some(low)
+    })
 }

@@ -3,27 +3,31 @@
 //! [`plan`] goes through the commands in order. Each op that a command makes is folded into a layer at once, so that
 //! later commands of the same request see it. One file for each kind of thing that commands change.
 
+mod basis;
 mod conflicts;
 mod edges;
 mod members;
+mod places;
 mod records;
+mod split;
 mod tables;
+mod unions;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use openprod_model::bundle::{BundleKind, MAX_OPS, Stamp};
 use openprod_model::ids::{ActorId, EdgeId, EntityId, OpRef};
-use openprod_model::operation::{Basis, Operation, RawOp};
+use openprod_model::operation::{Operation, RawOp};
 use openprod_model::refusal::{Reason, Refusal};
 use openprod_model::value::{Name, Text};
 
-use crate::cell::{Cell, Content, Tip};
+use crate::cell::{Cell, Content};
 use crate::command::{Command, Created, MAX_COMMANDS, Request, Stance};
 use crate::compose::{self, Putting};
 use crate::conflict::{self, Conflict};
 use crate::read::{self, Membership, Table};
 use crate::view::{Layer, Layered, Read, ReadFailure, View};
-use crate::{describe, fold, register};
+use crate::{describe, fold};
 
 /// Why a request was not planned.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -113,6 +117,7 @@ pub fn plan(
         planned: HashSet::new(),
         created: Vec::new(),
         touched: Vec::new(),
+        related: Vec::new(),
         command: 0,
         tables: Vec::new(),
     };
@@ -181,6 +186,8 @@ struct Planner<'a> {
     planned: HashSet<OpRef>,
     created: Vec<(u32, Created)>,
     touched: Vec<Cell>,
+    /// Cells that were not written, but came to read as one with others.
+    related: Vec<Cell>,
     command: u32,
     /// Tables already looked up, under the names used for them.
     tables: Vec<(Name, Table)>,
@@ -197,12 +204,14 @@ impl Planner<'_> {
                 failure @ Problem::Read(_) => failure,
             })?;
         }
+        let kind = if request.kind == BundleKind::EDIT { kind_of(&request.commands) } else { request.kind };
         let label = match &request.label {
             Some(label) => label.clone(),
+            // What was merged is called as it was before: afterwards it is one.
+            None if kind == BundleKind::MERGE => describe::label(self.base, &request.commands)?,
             None => describe::label(&self.view(), &request.commands)?,
         };
-        let kind = if request.kind == BundleKind::EDIT { kind_of(&request.commands) } else { request.kind };
-        let opened = opened(&self.view(), &self.touched)?;
+        let opened = self.opened()?;
         Ok(Plan { ops: self.ops, layer: self.layer, created: self.created, opened, kind, label })
     }
 
@@ -229,6 +238,12 @@ impl Planner<'_> {
             Command::NameActor { actor, name } => self.name_actor(*actor, name),
             Command::Resolve { cell, choice } => self.resolve(cell, choice),
             Command::Undo { .. } | Command::Redo { .. } => Err(not_alone().into()),
+            Command::MergeRecords { records } => self.merge_records(records),
+            Command::SplitRecord { record, ids } => self.split_record(*record, ids),
+            Command::SplitOff { record, tables, edges, new } => self.split_off(*record, tables, edges, *new),
+            Command::ConfirmMapping { one, other } => self.confirm_mapping(one, other),
+            Command::RejectMapping { one, other } => self.reject_mapping(one, other),
+            Command::RevokeMapping { one, other } => self.revoke_mapping(one, other),
         }
     }
 
@@ -253,63 +268,22 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// What this write says that its author knew of `cell` (I-5).
-    fn basis(&self, cell: &Cell) -> Decision<Basis> {
-        let mut bases = self.bases(std::slice::from_ref(cell))?;
-        Ok(bases.pop().expect("one cell has one basis"))
-    }
-
-    /// What a write of several cells that read as one says that its author knew of each: they conflict as one, and are
-    /// decided as one.
-    fn bases(&self, cells: &[Cell]) -> Decision<Vec<Basis>> {
-        let mut known = Vec::new();
-        for cell in cells {
-            known.push(self.known(cell)?);
-        }
-        let standing = united(known.iter().flat_map(|known| &known.standing));
-        let based = known.iter().all(|known| known.based);
-        let seen = united(known.iter().flat_map(|known| known.standing.iter().filter(|tip| known.seen(tip))));
-        let conflicting = register::in_conflict(&cells[0], if based { &seen } else { &standing });
-        let closes = conflicting && !self.automatic && (based || self.stance == Stance::Decide);
-        let equal = register::equal_to_shown(&cells[0], &standing);
-        let each = known.into_iter().map(|known| {
-            let cautious = if based { self.automatic } else { self.automatic || self.stance != Stance::Decide };
-            let mut preds = known.preds;
-            preds.retain(|op| !cautious || equal.contains(op) || known.own.contains(op));
-            preds.sort_unstable();
-            preds.dedup();
-            Basis { preds, restores: None, decision: closes }
-        });
-        Ok(each.collect())
-    }
-
-    /// What a decision says of cells that read as one: it closes all that its author had seen standing there.
-    fn verdicts(&self, cells: &[Cell]) -> Decision<Vec<Basis>> {
-        let mut verdicts = Vec::new();
-        for cell in cells {
-            let mut preds = self.known(cell)?.preds;
-            preds.sort_unstable();
-            preds.dedup();
-            verdicts.push(Basis { preds, restores: None, decision: true });
-        }
-        Ok(verdicts)
-    }
-
     fn push_all(&mut self, puttings: Vec<Putting>) -> Decision<()> {
         compose::operations(puttings).into_iter().try_for_each(|operation| self.push(operation))
     }
 
-    fn known(&self, cell: &Cell) -> Decision<Known> {
-        let standing = self.view().tips(cell)?;
-        let own: Vec<OpRef> = standing.iter().map(|tip| tip.op).filter(|op| self.planned.contains(op)).collect();
-        let seen = self.seen.seen(cell)?;
-        let based = seen.is_some();
-        let mut preds = seen.unwrap_or_else(|| standing.iter().map(|tip| tip.op).collect());
-        if based && self.stance == Stance::IfUnchanged {
-            refuse_changed(cell, &standing, &preds, &own)?;
+    /// The conflicts about whatever was touched, and what hangs on it; and those that merging and mapping made.
+    fn opened(&self) -> Decision<Vec<Conflict>> {
+        let view = self.view();
+        let mut all = opened(&view, &self.touched)?;
+        let mut known: BTreeSet<Cell> = all.iter().map(|conflict| conflict.cell.clone()).collect();
+        for cell in self.related.iter().collect::<BTreeSet<_>>() {
+            let conflict = conflict::of(&view, cell)?;
+            if conflict != conflict::of(self.base, cell)? {
+                all.extend(conflict.filter(|new| known.insert(new.cell.clone())));
+            }
         }
-        preds.extend(&own);
-        Ok(Known { standing, own, preds, based })
+        Ok(all)
     }
 
     fn table(&mut self, name: &Name) -> Decision<Table> {
@@ -327,40 +301,8 @@ impl Planner<'_> {
     }
 }
 
-/// What the author of a write knew of one of its cells.
-struct Known {
-    standing: Vec<Tip>,
-    /// Of those, what this very request wrote.
-    own: Vec<OpRef>,
-    /// The writes that the author had seen, those of this request included.
-    preds: Vec<OpRef>,
-    /// Whether that follows from a base, or is only what stands now.
-    based: bool,
-}
-
-impl Known {
-    fn seen(&self, tip: &Tip) -> bool {
-        self.preds.contains(&tip.op)
-    }
-}
-
-/// Writes of several cells as one register: each op once, in canonical order.
-fn united<'a>(tips: impl Iterator<Item = &'a Tip>) -> Vec<Tip> {
-    let mut tips: Vec<Tip> = tips.cloned().collect();
-    tips.sort_by_key(Tip::order);
-    tips.dedup_by_key(|tip| tip.op);
-    tips
-}
-
-fn refuse_changed(cell: &Cell, standing: &[Tip], seen: &[OpRef], own: &[OpRef]) -> Decision<()> {
-    if standing.iter().all(|tip| seen.contains(&tip.op) || own.contains(&tip.op)) {
-        return Ok(());
-    }
-    let message = format!("{} changed since the revision that this edit was made on.", describe::cell(cell));
-    Err(Refusal::new(Reason::Changed, message).next("Read it again and decide.").into())
-}
-
-/// A request that only decides conflicts, only changes tables or only members is named after that in history.
+/// A request that only decides conflicts, only repairs identities, only changes tables or only members is named after
+/// that in history.
 fn kind_of(commands: &[Command]) -> BundleKind {
     let schema = |command: &Command| {
         matches!(command, Command::CreateTable { .. } | Command::AlterTable { .. } | Command::DropTable { .. })
@@ -370,6 +312,8 @@ fn kind_of(commands: &[Command]) -> BundleKind {
     };
     if commands.iter().all(|command| matches!(command, Command::Resolve { .. })) {
         BundleKind::RESOLUTION
+    } else if commands.iter().all(Command::repairs_identity) {
+        BundleKind::MERGE
     } else if commands.iter().all(schema) {
         BundleKind::SCHEMA
     } else if commands.iter().all(member) {

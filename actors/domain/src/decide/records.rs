@@ -107,6 +107,7 @@ impl Planner<'_> {
         place: &str,
     ) -> Decision<()> {
         self.check_value(table, column, value, place)?;
+        self.check_mapped(table, column, value, place)?;
         let own = FieldRef { entity, table: table.key.clone(), field: column.key.clone() };
         if let Value::FieldRef(target) = value {
             self.check_reference(&own, column, target, place)?;
@@ -119,9 +120,7 @@ impl Planner<'_> {
     }
 
     fn clear_field(&mut self, table: &Table, column: &Column, entity: EntityId) -> Decision<()> {
-        if column.spec.required {
-            return Err(required(table, column).into());
-        }
+        self.check_not_required(table, column)?;
         let own = FieldRef { entity, table: table.key.clone(), field: column.key.clone() };
         let at = self.field_at(own)?;
         self.push(Operation::ClearField { at })
@@ -129,19 +128,25 @@ impl Planner<'_> {
 
     /// The field, with all registers that read as one with it.
     fn field_at(&self, field: FieldRef) -> Decision<Vec<FieldAt>> {
-        let FieldRef { entity, table, field } = field;
-        let cells = read::written_with(&self.view(), &Cell::Field { table, entity, field })?;
-        let bases = self.bases(&cells)?;
+        let cell = cell_of(field);
+        let cells = read::written_with(&self.view(), &cell)?;
+        let bases = self.bases(&cell, &cells)?;
         Ok(cells.into_iter().zip(bases).filter_map(|(cell, basis)| field_at(cell, basis)).collect())
     }
 
     /// The field that an edit of `own` writes: what it refers to, if it refers to another.
     fn through_references(&self, own: FieldRef, place: &str) -> Decision<FieldRef> {
         let mut field = own;
+        let unions = self.view().unions()?;
         for _ in 0..=MAX_REFERENCE_STEPS {
-            let cell = Cell::Field { table: field.table.clone(), entity: field.entity, field: field.field.clone() };
-            match read::united(&self.view(), cell)?.content() {
-                Some(Content::Value(Value::FieldRef(next))) => field = next.clone(),
+            let cell = cell_of(field.clone());
+            match read::united(&self.view(), cell.clone())?.content() {
+                // A reference between fields that have become one leads nowhere else: the field is written over.
+                Some(Content::Value(Value::FieldRef(next)))
+                    if !unions.cells(&cell).contains(&cell_of(next.clone())) =>
+                {
+                    field = next.clone();
+                }
                 _ => return Ok(field),
             }
         }
@@ -150,14 +155,7 @@ impl Planner<'_> {
     }
 
     pub(super) fn check_value(&self, table: &Table, column: &Column, value: &Value, place: &str) -> Decision<()> {
-        if let (FieldType::Enum { values }, Value::Enum(name)) = (&column.spec.field_type, value)
-            && !values.contains(name)
-        {
-            let known: Vec<&str> = values.iter().map(Name::as_str).collect();
-            let message = format!("\"{name}\" is not a value of {} in {}.", column.spec.name, table.spec.name);
-            let next = format!("Known values: {}.", known.join(", "));
-            return Err(Refusal::new(Reason::UnknownEnumValue, message).at(place).next(next).into());
-        }
+        check_listed(table, column, value, place)?;
         if !column.spec.field_type.admits(value) {
             let message = format!(
                 "{} in {} holds {}, and {} is not.",
@@ -172,6 +170,39 @@ impl Planner<'_> {
             Value::Entity(entity) => self.check_entity(&column.spec.field_type, *entity, place),
             _ => Ok(()),
         }
+    }
+
+    /// A value that is written into mapped columns, too, must be one that they list.
+    pub(super) fn check_mapped(&self, table: &Table, column: &Column, value: &Value, place: &str) -> Decision<()> {
+        if !matches!(value, Value::Enum(_)) {
+            return Ok(());
+        }
+        let columns = self.same_columns(table, column)?;
+        Ok(columns.iter().try_for_each(|(table, column)| check_listed(table, column, value, place))?)
+    }
+
+    /// A field that is to be cleared must need no value, nor may any that is one with it.
+    pub(super) fn check_not_required(&self, table: &Table, column: &Column) -> Decision<()> {
+        let columns = self.same_columns(table, column)?;
+        match columns.iter().find(|(_, column)| column.spec.required) {
+            Some((table, column)) => Err(required(table, column).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// The column with all that are mapped to it.
+    fn same_columns(&self, table: &Table, column: &Column) -> Decision<Vec<(Table, Column)>> {
+        let view = self.view();
+        let unions = view.unions()?;
+        let mut columns = vec![(table.clone(), column.clone())];
+        for other in unions.mapped(&table.key, &column.key).into_iter().flatten() {
+            let Some(far) = read::table_of_key(&view, &other.table)?.filter(|far| far.key != table.key) else {
+                continue;
+            };
+            let column = far.columns.iter().find(|column| column.key == other.column).cloned();
+            columns.extend(column.map(|column| (far, column)));
+        }
+        Ok(columns)
     }
 
     fn check_entity(&self, field_type: &FieldType, entity: EntityId, place: &str) -> Decision<()> {
@@ -209,7 +240,8 @@ impl Planner<'_> {
             return Err(Refusal::new(Reason::WrongType, message).at(place).into());
         }
         let end = self.through_references(target.clone(), place)?;
-        if end == *own || *target == *own {
+        let own = self.view().unions()?.cells(&cell_of(own.clone()));
+        if [end, target.clone()].into_iter().any(|field| own.contains(&cell_of(field))) {
             let message = "The field would refer to itself.";
             return Err(Refusal::new(Reason::InvalidRequest, message).at(place).into());
         }
@@ -246,7 +278,7 @@ impl Planner<'_> {
     }
 
     /// The record's membership of a table, under each id that is attached to it.
-    fn facets_at(&self, entity: EntityId, table: &Name) -> Decision<Vec<FacetAt>> {
+    pub(super) fn facets_at(&self, entity: EntityId, table: &Name) -> Decision<Vec<FacetAt>> {
         let mut facets = Vec::new();
         for entity in read::ids_in(&self.view(), table, entity)? {
             let basis = self.basis(&Cell::Facet { table: table.clone(), entity })?;
@@ -255,10 +287,10 @@ impl Planner<'_> {
         Ok(facets)
     }
 
-    fn seen_fields(&self, table: &Name, entity: EntityId) -> Decision<Vec<OpRef>> {
-        let mut seen = Vec::new();
-        for entity in read::ids_in(&self.view(), table, entity)? {
-            seen.extend(self.seen_of(&read::hanging_on(&self.view(), table, entity)?)?);
+    pub(super) fn seen_fields(&self, table: &Name, entity: EntityId) -> Decision<Vec<OpRef>> {
+        let (view, mut seen) = (self.view(), Vec::new());
+        for id in view.unions()?.ids(&entity) {
+            seen.extend(self.seen_of(&read::hanging_on(&view, table, *id)?)?);
         }
         Ok(seen)
     }
@@ -266,8 +298,8 @@ impl Planner<'_> {
     /// The tips of a record's edges and of their properties, hidden ones too, as far as the author had seen them.
     pub(super) fn seen_edges(&self, entity: EntityId) -> Decision<Vec<OpRef>> {
         let (view, mut tips) = (self.view(), Vec::new());
-        for id in view.unions()?.class(entity) {
-            for edge in read::edges_hanging_on(&view, id)? {
+        for id in view.unions()?.ids(&entity) {
+            for edge in read::edges_hanging_on(&view, *id)? {
                 tips.extend(read::writes_of_edge(&view, edge)?);
             }
         }
@@ -288,12 +320,28 @@ impl Planner<'_> {
     }
 }
 
+fn check_listed(table: &Table, column: &Column, value: &Value, place: &str) -> Result<(), Refusal> {
+    let (FieldType::Enum { values }, Value::Enum(name)) = (&column.spec.field_type, value) else { return Ok(()) };
+    if values.contains(name) {
+        return Ok(());
+    }
+    let known: Vec<&str> = values.iter().map(Name::as_str).collect();
+    let message = format!("\"{name}\" is not a value of {} in {}.", column.spec.name, table.spec.name);
+    let next = format!("Known values: {}.", known.join(", "));
+    Err(Refusal::new(Reason::UnknownEnumValue, message).at(place).next(next))
+}
+
+fn cell_of(field: FieldRef) -> Cell {
+    let FieldRef { entity, table, field } = field;
+    Cell::Field { table, entity, field }
+}
+
 fn field_at(cell: Cell, basis: Basis) -> Option<FieldAt> {
     let Cell::Field { table, entity, field } = cell else { return None };
     Some(FieldAt { entity, table, field, basis })
 }
 
-fn column<'a>(table: &'a Table, name: &Name, place: &str) -> Result<&'a Column, Refusal> {
+pub(super) fn column<'a>(table: &'a Table, name: &Name, place: &str) -> Result<&'a Column, Refusal> {
     table.column(name).ok_or_else(|| {
         let known = table.visible().map(|column| column.spec.name.as_str());
         let message = format!("There is no field \"{name}\" in {}.", table.spec.name);
@@ -302,7 +350,7 @@ fn column<'a>(table: &'a Table, name: &Name, place: &str) -> Result<&'a Column, 
     })
 }
 
-pub(super) fn required(table: &Table, column: &Column) -> Refusal {
+fn required(table: &Table, column: &Column) -> Refusal {
     let message = format!("{} in {} needs a value.", column.spec.name, table.spec.name);
     Refusal::new(Reason::RequiredMissing, message).at("values")
 }

@@ -10,6 +10,7 @@ use super::like::{MAX_PATTERN_CHARS, Pattern};
 use super::literal::{self, Fitted};
 use super::syntax::{Comparison, Condition, Direction, Expr, Identifier, Key, Literal, Operand, Query, Test};
 use crate::read::{self, Column, Table};
+use crate::unions::Unions;
 use crate::view::View;
 
 /// What the caller knows and a query may refer to.
@@ -288,24 +289,37 @@ fn listed(column: &Column) -> Arc<[Name]> {
 }
 
 impl Predicate {
-    /// With the caller's time in place of `$now`.
-    pub(super) fn bound(&self, context: &Context) -> Self {
+    /// With the caller's time in place of `$now`, and merged records under their canonical ids.
+    pub(super) fn bound(&self, context: &Context, unions: &Unions) -> Self {
         match self {
-            Self::And(parts) => Self::And(parts.iter().map(|part| part.bound(context)).collect()),
-            Self::Or(parts) => Self::Or(parts.iter().map(|part| part.bound(context)).collect()),
-            Self::Not(inner) => Self::Not(Box::new(inner.bound(context))),
+            Self::And(parts) => Self::And(parts.iter().map(|part| part.bound(context, unions)).collect()),
+            Self::Or(parts) => Self::Or(parts.iter().map(|part| part.bound(context, unions)).collect()),
+            Self::Not(inner) => Self::Not(Box::new(inner.bound(context, unions))),
             Self::Member(table, words) => Self::Member(table.clone(), words.clone()),
-            Self::Field(test) => Self::Field(FieldTest { asked: test.asked.bound(context), ..test.clone() }),
+            Self::Field(test) => Self::Field(FieldTest { asked: test.asked.bound(context, unions), ..test.clone() }),
         }
     }
 }
 
 impl Asked {
-    fn bound(&self, context: &Context) -> Self {
-        let Self::Now { how, field_type } = self else { return self.clone() };
-        match context.now.and_then(|now| literal::now_as(now, field_type)) {
-            Some(to) => Self::Compare { how: *how, to, listed: [].into() },
-            None => Self::Never,
+    fn bound(&self, context: &Context, unions: &Unions) -> Self {
+        match self {
+            Self::Now { how, field_type } => match context.now.and_then(|now| literal::now_as(now, field_type)) {
+                Some(to) => Self::Compare { how: *how, to, listed: [].into() },
+                None => Self::Never,
+            },
+            Self::Compare { how, to: Value::Entity(entity), listed } => {
+                let to = Value::Entity(unions.canonical(*entity));
+                Self::Compare { how: *how, to, listed: listed.clone() }
+            }
+            Self::Among { values, missing } if values.iter().any(|value| matches!(value, Value::Entity(_))) => {
+                let mut values = values.to_vec();
+                for value in &mut values {
+                    unions.canonicalize_value(value);
+                }
+                Self::Among { values: values.into(), missing: *missing }
+            }
+            other => other.clone(),
         }
     }
 }

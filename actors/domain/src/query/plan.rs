@@ -13,6 +13,7 @@ use super::syntax::Comparison;
 use crate::cell::KeyRange;
 use crate::index;
 use crate::read;
+use crate::unions::Unions;
 use crate::view::{Read, ReadFailure, Reading, View};
 
 /// Two readings of one instant differ by at most this much: the widest offsets east and west.
@@ -32,10 +33,18 @@ pub(super) enum Access {
 /// A reading of the index that names every record for which a test may hold.
 #[derive(Debug)]
 pub(super) enum Probe {
-    /// The entries of a column within ranges of keys, those that fail the test left out.
-    Entries { column: Name, ranges: Vec<KeyRange>, test: FieldTest, cost: Cost },
+    /// The entries of a column, and of those mapped to it, within spans of keys; those that fail the test left out.
+    Entries { spans: Vec<Span>, test: FieldTest, cost: Cost },
     /// The records of another table.
     Members { table: Name, words: std::ops::Range<usize> },
+}
+
+/// Entries of one column.
+#[derive(Debug)]
+pub(super) struct Span {
+    keys: KeyRange,
+    /// How many bytes of a key name the column.
+    prefix: usize,
 }
 
 /// How much of a column's index a probe reads, the least first.
@@ -67,13 +76,14 @@ impl Outcome {
 
 impl Access {
     /// The way to the records of `query` for which `filter` holds.
-    pub(super) fn choose(view: &dyn View, query: &Checked, filter: &Predicate) -> Self {
+    pub(super) fn choose(view: &dyn View, unions: &Unions, query: &Checked, filter: &Predicate) -> Self {
         let nobody = EntityId::from_bytes([0; 16]);
         if view.entries(&index::facets_of(nobody)).is_none() {
             return Self::Scan;
         }
-        let among = probes(query, filter, Outcome::Holds).map(Self::Among);
-        among.or_else(|| probes(query, filter, Outcome::Fails).map(Self::Except)).unwrap_or(Self::Scan)
+        let planner = Planner { query, unions };
+        let among = planner.probes(filter, Outcome::Holds).map(Self::Among);
+        among.or_else(|| planner.probes(filter, Outcome::Fails).map(Self::Except)).unwrap_or(Self::Scan)
     }
 
     /// Whether it begins by reading much, so that a few rows may be found sooner without it.
@@ -109,60 +119,86 @@ fn cost(probes: &[Probe]) -> Cost {
     probes.iter().map(Probe::cost).max().unwrap_or(Cost::Values)
 }
 
-/// Probes that name every record for which `predicate` comes out as wanted; none if the index cannot tell.
-fn probes(query: &Checked, predicate: &Predicate, wanted: Outcome) -> Option<Vec<Probe>> {
-    match (predicate, wanted) {
-        (Predicate::Not(inner), _) => probes(query, inner, wanted.opposite()),
-        (Predicate::And(parts), Outcome::Holds) | (Predicate::Or(parts), Outcome::Fails) => {
-            let each = parts.iter().filter_map(|part| probes(query, part, wanted));
-            each.min_by_key(|probes| (cost(probes), probes.len()))
-        }
-        (Predicate::Or(parts), Outcome::Holds) | (Predicate::And(parts), Outcome::Fails) => {
-            let each = parts.iter().map(|part| probes(query, part, wanted));
-            each.collect::<Option<Vec<_>>>().map(|probes| probes.into_iter().flatten().collect())
-        }
-        (Predicate::Member(table, words), Outcome::Holds) => {
-            Some(vec![Probe::Members { table: table.clone(), words: words.clone() }])
-        }
-        (Predicate::Field(test), Outcome::Holds) => entries(query, test),
-        (Predicate::Member(..) | Predicate::Field(_), Outcome::Fails) => None,
-    }
+/// What planning looks at.
+struct Planner<'a> {
+    query: &'a Checked,
+    unions: &'a Unions,
 }
 
-fn entries(query: &Checked, test: &FieldTest) -> Option<Vec<Probe>> {
-    if matches!(test.asked, Asked::Never) {
-        return Some(Vec::new());
+impl Planner<'_> {
+    /// Probes that name every record for which `predicate` comes out as wanted; none if the index cannot tell.
+    fn probes(&self, predicate: &Predicate, wanted: Outcome) -> Option<Vec<Probe>> {
+        match (predicate, wanted) {
+            (Predicate::Not(inner), _) => self.probes(inner, wanted.opposite()),
+            (Predicate::And(parts), Outcome::Holds) | (Predicate::Or(parts), Outcome::Fails) => {
+                let each = parts.iter().filter_map(|part| self.probes(part, wanted));
+                each.min_by_key(|probes| (cost(probes), probes.len()))
+            }
+            (Predicate::Or(parts), Outcome::Holds) | (Predicate::And(parts), Outcome::Fails) => {
+                let each = parts.iter().map(|part| self.probes(part, wanted));
+                each.collect::<Option<Vec<_>>>().map(|probes| probes.into_iter().flatten().collect())
+            }
+            (Predicate::Member(table, words), Outcome::Holds) => {
+                Some(vec![Probe::Members { table: table.clone(), words: words.clone() }])
+            }
+            (Predicate::Field(test), Outcome::Holds) => self.entries(test),
+            (Predicate::Member(..) | Predicate::Field(_), Outcome::Fails) => None,
+        }
     }
-    // Lists have no entries; so a test that holds for them, or for nothing at all, cannot be answered by entries.
-    let empty = List::try_from(Vec::new()).expect("no items are not too many");
-    if test.asked.holds(None) || test.asked.holds(Some(Scalar::List(&empty))) {
-        return None;
-    }
-    let (table, column) = (&query.table.key, query.columns[test.slot].clone());
-    let (ranges, cost) = ranges(table, &column, &test.asked);
-    Some(vec![Probe::Entries { column, ranges, test: test.clone(), cost }])
-}
 
-/// The key ranges that hold every entry for which `asked` can hold.
-fn ranges(table: &Name, column: &Name, asked: &Asked) -> (Vec<KeyRange>, Cost) {
-    let (spans, cost) = match asked {
-        Asked::Compare { how: Comparison::Equal, to, .. } => (spans(Comparison::Equal, to), Cost::Values),
-        Asked::Compare { how, to, .. } => (spans(*how, to), Cost::Range),
-        Asked::Among { values, .. } => {
-            let each = values.iter().map(|value| spans(Comparison::Equal, value)).collect::<Option<Vec<_>>>();
-            (each.map(|spans| spans.into_iter().flatten().collect()), Cost::Values)
+    fn entries(&self, test: &FieldTest) -> Option<Vec<Probe>> {
+        if matches!(test.asked, Asked::Never) {
+            return Some(Vec::new());
         }
-        _ => (None, Cost::Column),
-    };
-    let keys = |(low, high): &(Value, Value)| {
-        Some(KeyRange { from: index::equals(table, column, low)?.from, to: index::equals(table, column, high)?.to })
-    };
-    match spans.and_then(|spans| spans.iter().map(keys).collect::<Option<Vec<_>>>()) {
-        Some(mut ranges) => {
-            ranges.push(index::references(table, column));
-            (ranges, cost)
+        // Lists have no entries; so a test that holds for them, or for nothing at all, cannot be answered by entries.
+        let empty = List::try_from(Vec::new()).expect("no items are not too many");
+        if test.asked.holds(None) || test.asked.holds(Some(Scalar::List(&empty))) {
+            return None;
         }
-        None => (vec![index::values(table, column)], Cost::Column),
+        let (table, column) = (&self.query.table.key, &self.query.columns[test.slot]);
+        let (mut spans, mut cost) = self.spans(table, column, &test.asked);
+        for other in self.unions.mapped(table, column).into_iter().flatten() {
+            if (&other.table, &other.column) != (table, column) {
+                let more = self.spans(&other.table, &other.column, &test.asked);
+                spans.extend(more.0);
+                cost = cost.max(more.1);
+            }
+        }
+        Some(vec![Probe::Entries { spans, test: test.clone(), cost }])
+    }
+
+    /// The spans of one column's keys that hold every entry for which `asked` can hold.
+    fn spans(&self, table: &Name, column: &Name, asked: &Asked) -> (Vec<Span>, Cost) {
+        let all = index::values(table, column);
+        let prefix = all.from.len();
+        let (ranges, cost) = self.ranges(table, column, asked).unwrap_or_else(|| (vec![all], Cost::Column));
+        (ranges.into_iter().map(|keys| Span { keys, prefix }).collect(), cost)
+    }
+
+    /// The key ranges of [`Planner::spans`], if they are fewer than all keys.
+    fn ranges(&self, table: &Name, column: &Name, asked: &Asked) -> Option<(Vec<KeyRange>, Cost)> {
+        let (spans, cost) = match asked {
+            Asked::Compare { how: Comparison::Equal, to, .. } => (self.equal(to)?, Cost::Values),
+            Asked::Compare { how, to, .. } => (spans(*how, to)?, Cost::Range),
+            Asked::Among { values, .. } => {
+                let each = values.iter().map(|value| self.equal(value)).collect::<Option<Vec<_>>>()?;
+                (each.concat(), Cost::Values)
+            }
+            _ => return None,
+        };
+        let keys = |(low, high): &(Value, Value)| {
+            Some(KeyRange { from: index::equals(table, column, low)?.from, to: index::equals(table, column, high)?.to })
+        };
+        let mut ranges = spans.iter().map(keys).collect::<Option<Vec<_>>>()?;
+        ranges.push(index::references(table, column));
+        Some((ranges, cost))
+    }
+
+    /// The spans that hold every value equal to this one; a merged record goes by any of its ids.
+    fn equal(&self, value: &Value) -> Option<Vec<(Value, Value)>> {
+        let Value::Entity(entity) = value else { return spans(Comparison::Equal, value) };
+        let ids = self.unions.ids(entity).iter();
+        Some(ids.map(|id| (Value::Entity(*id), Value::Entity(*id))).collect())
     }
 }
 
@@ -251,17 +287,33 @@ impl Probe {
         }
     }
 
-    fn read(&self, view: &dyn View, table: &Name, into: &mut Vec<EntityId>) -> Read<()> {
+    fn read(&self, view: &dyn View, unions: &Unions, into: &mut Vec<EntityId>) -> Read<()> {
         match self {
             Self::Members { table, .. } => read::records(view, table, None).try_for_each(|entity| {
                 into.push(entity?);
                 Ok(())
             }),
-            Self::Entries { column, ranges, test, .. } => {
-                let prefix = index::values(table, column).from.len();
-                ranges.iter().try_for_each(|range| matching(indexed(view, range)?, prefix, &test.asked, into))
+            Self::Entries { spans, test, .. } => {
+                spans.iter().try_for_each(|span| span.matching(view, unions, &test.asked, into))
             }
         }
+    }
+}
+
+impl Span {
+    /// Adds the records of the entries for which `asked` may hold.
+    fn matching(&self, view: &dyn View, unions: &Unions, asked: &Asked, into: &mut Vec<EntityId>) -> Read<()> {
+        for entry in indexed(view, &self.keys)? {
+            let entry = entry?;
+            let value = index::value_in(&entry, self.prefix).map(|value| match value {
+                Scalar::Entity(entity) => Scalar::Entity(unions.canonical(entity)),
+                other => other,
+            });
+            if value.is_none_or(|value| asked.holds(Some(value))) {
+                into.extend(index::entity_in(&entry).map(|entity| unions.canonical(entity)));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -269,22 +321,11 @@ fn indexed<'a>(view: &'a dyn View, range: &KeyRange) -> Read<Reading<'a, Vec<u8>
     view.entries(range).ok_or_else(|| ReadFailure("a view with an index has lost it".to_owned()))
 }
 
-/// Adds the records of the entries for which `asked` may hold.
-fn matching(entries: Reading<'_, Vec<u8>>, prefix: usize, asked: &Asked, into: &mut Vec<EntityId>) -> Read<()> {
-    for entry in entries {
-        let entry = entry?;
-        if index::value_in(&entry, prefix).is_none_or(|value| asked.holds(Some(value))) {
-            into.extend(index::entity_in(&entry));
-        }
-    }
-    Ok(())
-}
-
-/// The records that probes name, each once, in the order of creation.
-pub(super) fn named(view: &dyn View, table: &Name, probes: &[Probe]) -> Read<Vec<EntityId>> {
-    let mut entities = Vec::new();
+/// The records that probes name, each once, under their canonical ids, in the order of creation.
+pub(super) fn named(view: &dyn View, probes: &[Probe]) -> Read<Vec<EntityId>> {
+    let (mut entities, unions) = (Vec::new(), view.unions()?);
     for probe in probes {
-        probe.read(view, table, &mut entities)?;
+        probe.read(view, &unions, &mut entities)?;
     }
     entities.sort_unstable();
     entities.dedup();

@@ -76,8 +76,9 @@ impl Checked {
     }
 
     /// How the query would be run on `view`, in a sentence, and what a person should know of it.
-    pub fn explain(&self, view: &dyn View, context: &Context) -> String {
-        self.sentence(&Access::choose(view, self, &self.filter.bound(context)))
+    pub fn explain(&self, view: &dyn View, context: &Context) -> Read<String> {
+        let unions = view.unions()?;
+        Ok(self.sentence(&Access::choose(view, &unions, self, &self.filter.bound(context, &unions))))
     }
 
     fn sentence(&self, access: &Access) -> String {
@@ -107,8 +108,9 @@ impl Checked {
     }
 
     fn rows(&self, view: &dyn View, context: &Context, mark: Mark, size: usize) -> Read<Page> {
-        let filter = self.filter.bound(context);
-        let access = Access::choose(view, self, &filter);
+        let unions = view.unions()?;
+        let filter = self.filter.bound(context, &unions);
+        let access = Access::choose(view, &unions, self, &filter);
         let skip = if mark.last.is_some() { 0 } else { self.offset.saturating_add(mark.given) };
         let left = self.limit.map_or(usize::MAX, |limit| limit.saturating_sub(mark.given));
         let wanted = size.min(left);
@@ -195,14 +197,14 @@ impl Checked {
         Ok(match access {
             Access::Scan => Box::new(read::records(view, table, after).map(move |entity| checked(entity?))),
             Access::Except(probes) => {
-                let suspects = plan::named(view, table, probes)?;
+                let suspects = plan::named(view, probes)?;
                 Box::new(read::records(view, table, after).map(move |entity| match entity? {
                     entity if suspects.binary_search(&entity).is_ok() => checked(entity),
                     entity => Ok(Some(entity)),
                 }))
             }
             Access::Among(probes) => {
-                let named = plan::named(view, table, probes)?;
+                let named = plan::named(view, probes)?;
                 let from = after.map_or(0, |after| named.partition_point(|entity| *entity <= after));
                 Box::new(
                     named.into_iter().skip(from).map(move |entity| {

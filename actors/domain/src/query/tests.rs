@@ -3,7 +3,7 @@
 use openprod_model::bundle::Stamp;
 use openprod_model::clock::Hlc;
 use openprod_model::ids::{ActorId, EntityId, OpId, OpRef, WorkspaceId};
-use openprod_model::operation::{Basis, ColumnAt, FacetAt, FieldAt, Operation};
+use openprod_model::operation::{Basis, ColumnAt, ColumnRef, FacetAt, FieldAt, MappingAt, Operation, PairAt};
 use openprod_model::refusal::{Reason, Refusal};
 use openprod_model::schema::{ColumnSpec, TableSpec};
 use openprod_model::value::{Date, DateTime, FieldRef, FieldType, List, Name, Primitive, PrimitiveType, Text, Value};
@@ -105,6 +105,11 @@ impl World {
     fn field(&self, table: &str, entity: EntityId, field: &str, author: Author) -> Vec<FieldAt> {
         let cell = Cell::Field { table: name(table), entity, field: name(field) };
         vec![FieldAt { entity, table: name(table), field: name(field), basis: self.basis(author, &cell) }]
+    }
+
+    fn pair(&self, a: u16, b: u16) -> Vec<PairAt> {
+        let basis = self.basis(Author::Informed, &Cell::merge(record(a), record(b)));
+        vec![PairAt { one: record(a), other: record(b), basis }]
     }
 
     fn set(&mut self, table: &str, entity: EntityId, field: &str, value: Value) {
@@ -286,7 +291,7 @@ fn a_query_without_a_table_says_so() {
 #[test]
 fn plans_use_the_index_and_say_so() {
     let world = cues();
-    let explain = |query: &str| checked(&world.view(), query).explain(&world.view(), &noon());
+    let explain = |query: &str| checked(&world.view(), query).explain(&world.view(), &noon()).unwrap();
     assert_eq!(
         explain("is_called AND department == 'sound'"),
         "Looks only at records of `cues` that the index names for is_called."
@@ -404,6 +409,10 @@ enum Act {
     Set(u16, &'static str, Value, Author),
     Clear(u16, &'static str),
     Refer(u16, &'static str, u16, &'static str),
+    SetFar(u16, &'static str, Value),
+    Merge(u16, u16),
+    Split(u16, u16),
+    Map(&'static str),
 }
 
 impl Act {
@@ -423,6 +432,21 @@ impl Act {
                 let at = world.field("cues", record(number), field, Author::Informed);
                 let target = FieldRef { entity: record(far), table: name("cues"), field: name(far_field) };
                 world.does(Operation::SetFieldReference { at, target });
+            }
+            Self::SetFar(number, field, value) => world.set("lighting.cues", record(number), field, value),
+            Self::Merge(a, b) => {
+                let at = world.pair(a, b);
+                world.does(Operation::MergeEntities { at });
+            }
+            Self::Split(a, b) => {
+                let at = world.pair(a, b);
+                world.does(Operation::SplitEntity { at });
+            }
+            Self::Map(field) => {
+                let side = |table| ColumnRef { table: name(table), column: name(field) };
+                let (one, other) = (side("cues"), side("lighting.cues"));
+                let basis = world.basis(Author::Informed, &Cell::mapping(one.clone(), other.clone()));
+                world.does(Operation::ConfirmFieldMapping { at: MappingAt { one, other, basis } });
             }
         }
     }
@@ -471,6 +495,10 @@ fn any_act() -> impl Strategy<Value = Act> {
         }),
         1 => (0_u16..6, any_field()).prop_map(|(number, field)| Act::Clear(number, field)),
         3 => (0_u16..6, any_field(), 0_u16..6).prop_map(|(near, field, far)| Act::Refer(near, field, far, field)),
+        4 => (0_u16..6, any_field_value()).prop_map(|(number, (field, value))| Act::SetFar(number, field, value)),
+        2 => (0_u16..6, 0_u16..6).prop_filter("a pair", |(a, b)| a != b).prop_map(|(a, b)| Act::Merge(a, b)),
+        1 => (0_u16..6, 0_u16..6).prop_filter("a pair", |(a, b)| a != b).prop_map(|(a, b)| Act::Split(a, b)),
+        1 => any_field().prop_map(Act::Map),
         1 => (0_u16..6, any_field(), 0_u16..6, any_field()).prop_map(|(a, field, b, far)| Act::Refer(a, field, b, far)),
     ]
 }
@@ -482,6 +510,8 @@ const OTHER_TESTS: &[&str] = &[
     "is_called",
     "lighting.cues exists",
     "owner == '00000000-0000-0000-0000-000000000001'",
+    "owner != '00000000-0000-0000-0000-000000000002'",
+    "owner IN ['00000000-0000-0000-0000-000000000002', '00000000-0000-0000-0000-000000000003']",
     "day < $now",
 ];
 
@@ -546,7 +576,7 @@ proptest! {
     ) {
         let mut world = World::default();
         world.table("cues", &columns());
-        world.table("lighting.cues", &[]);
+        world.table("lighting.cues", &columns());
         for act in acts {
             act.on(&mut world);
         }

@@ -13,7 +13,7 @@ use openprod_model::bundle::Bundle;
 use openprod_model::ids::{Digest, OpRef, Position};
 use redb::{ReadOnlyTable, ReadTransaction};
 
-use super::{Health, StoreError, lock};
+use super::{Health, StoreError, UnionsAtHand, lock};
 use crate::fold::{Cursor, Dead, Place, Standing};
 use crate::hash;
 use crate::tables::{self, BUCKETS, DEAD, ENTRIES, META, META_CURSOR, TIPS};
@@ -32,6 +32,7 @@ pub(super) struct Snap {
     pub(super) health: Arc<Health>,
     at_hand: Mutex<VecDeque<(Position, Arc<Bundle>)>>,
     unions: OnceLock<Arc<Unions>>,
+    unions_at_hand: Arc<UnionsAtHand>,
 }
 
 impl Snap {
@@ -39,6 +40,7 @@ impl Snap {
         transaction: &ReadTransaction,
         log: Arc<dyn LogReader>,
         health: Arc<Health>,
+        unions_at_hand: Arc<UnionsAtHand>,
     ) -> Result<Self, StoreError> {
         let meta = transaction.open_table(META)?;
         let cursor = meta.get(META_CURSOR)?.ok_or(tables::BadRow)?;
@@ -53,6 +55,7 @@ impl Snap {
             health,
             at_hand: Mutex::default(),
             unions: OnceLock::new(),
+            unions_at_hand,
         })
     }
 
@@ -202,7 +205,15 @@ impl View for Snap {
         if let Some(unions) = self.unions.get() {
             return Ok(Arc::clone(unions));
         }
-        let unions = Arc::new(Unions::of(self)?);
+        let position = self.cursor.position;
+        let unions = match self.unions_at_hand.at(position) {
+            Some(unions) => unions,
+            None => {
+                let unions = Arc::new(Unions::of(self)?);
+                self.unions_at_hand.keep(position, &unions);
+                unions
+            }
+        };
         Ok(Arc::clone(self.unions.get_or_init(|| unions)))
     }
 }
@@ -222,6 +233,13 @@ impl History for Snap {
         match self.sound(self.place_of(&cell.key(), op))? {
             Some(place) => self.remember(cell, place).map(Some),
             None => Ok(None),
+        }
+    }
+
+    fn unions_at(&self, moment: &Moment) -> Read<Option<Arc<Unions>>> {
+        match moment {
+            Moment::Revision(last) if self.unions_at_hand.are_current(*last) => self.unions().map(Some),
+            _ => Ok(None),
         }
     }
 }

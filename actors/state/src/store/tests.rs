@@ -259,3 +259,43 @@ fn a_large_bundle_is_visible_whole_or_not_at_all() {
     assert_eq!(seen, [Position(1)]);
     assert_eq!(store.snapshot().unwrap().counts().unwrap().cells, MAX_PIECE_OPS + 10_000);
 }
+
+#[test]
+fn every_revision_knows_what_was_merged_then_and_nothing_else() {
+    use openprod_domain::view::{AsOf, View};
+    use openprod_model::operation::{Basis, Operation, PairAt};
+
+    let mara = Author::new(1);
+    let pair = |preds| {
+        let (one, other) = (entity(1), entity(2));
+        vec![PairAt { one, other, basis: Basis { preds, ..Basis::default() } }]
+    };
+    let made = mara.writes(vec![], 10, &[attach(1), attach(2)]);
+    let merged = mara.writes(vec![made.digest()], 20, &[Operation::MergeEntities { at: pair(vec![]) }]);
+    let edited = mara.writes(vec![merged.digest()], 30, &[set(1, "label", "A", vec![])]);
+    let at = pair(vec![merged.ops()[0].reference]);
+    let split = mara.writes(vec![edited.digest()], 40, &[Operation::SplitEntity { at }]);
+    let expected = [false, true, true, false];
+    let log = FakeLog::of(&[]);
+    let store = StateStore::open(InMemory, WORKSPACE, log.clone(), Options::default()).unwrap();
+    let mut snapshots = Vec::new();
+    for (bundle, is_merged) in [made, merged, edited, split].iter().zip(expected) {
+        log.append(bundle);
+        let before = store.snapshot().unwrap();
+        store.fold_all(&mut |_, _| {}).unwrap();
+        let now = store.snapshot().unwrap();
+        assert_eq!(now.unions().unwrap().is_merged(entity(1)), is_merged);
+        // An older revision that is asked later does not answer for a newer one.
+        snapshots.extend([before, now]);
+    }
+    for (revision, is_merged) in (1..).zip(expected) {
+        for snapshot in snapshots.iter().filter(|snapshot| snapshot.position() >= Position(revision)) {
+            let then = AsOf::new(&**snapshot, Moment::Revision(Position(revision)));
+            assert_eq!(then.unions().unwrap().is_merged(entity(1)), is_merged, "revision {revision}");
+        }
+    }
+    for snapshot in snapshots.iter().filter(|snapshot| snapshot.position() > Position::ZERO) {
+        let is_merged = expected[usize::try_from(snapshot.position().0 - 1).unwrap()];
+        assert_eq!(snapshot.unions().unwrap().is_merged(entity(1)), is_merged);
+    }
+}
