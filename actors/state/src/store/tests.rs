@@ -276,7 +276,7 @@ fn every_revision_knows_what_was_merged_then_and_nothing_else() {
     let at = pair(vec![merged.ops()[0].reference]);
     let split = mara.writes(vec![edited.digest()], 40, &[Operation::SplitEntity { at }]);
     let expected = [false, true, true, false];
-    let log = FakeLog::of(&[]);
+    let log = MemoryLog::of(&[]);
     let store = StateStore::open(InMemory, WORKSPACE, log.clone(), Options::default()).unwrap();
     let mut snapshots = Vec::new();
     for (bundle, is_merged) in [made, merged, edited, split].iter().zip(expected) {
