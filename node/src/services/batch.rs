@@ -6,17 +6,19 @@ use openprod_api::convert::history::{Beside, bundle_info, bundle_kind, signed_ms
 use openprod_api::convert::path::or_empty;
 use openprod_api::v1;
 use openprod_domain::cell::{Cell, Content};
-use openprod_domain::fold;
 use openprod_domain::index::{self, Direction};
 use openprod_domain::read::{self, EdgeReading, Table};
 use openprod_domain::view::{Read, View};
 use openprod_messages::log::{Entry, Stored};
-use openprod_model::bundle::{Bundle, Header};
+use openprod_model::bundle::Header;
 use openprod_model::ids::{ActorId, EdgeId, EntityId, Position};
 use openprod_model::value::{Name, Text};
 
+use self::touched::Touched;
 use super::paging::{MAX_BYTES, Mark};
 use super::reading;
+
+mod touched;
 
 /// Most records, and most edges, that a batch tells one by one; of larger ones it names the tables to read anew.
 pub(super) const MAX_CHANGED: usize = 2_000;
@@ -114,65 +116,6 @@ impl Scope {
     }
 }
 
-/// What the ops of a bundle wrote, within a scope.
-#[derive(Debug, Default)]
-struct Touched {
-    /// The records, and which of their fields.
-    records: BTreeMap<(Name, EntityId), BTreeSet<Name>>,
-    /// The records that were put into tables or taken out.
-    moved: BTreeSet<EntityId>,
-    edges: BTreeSet<EdgeId>,
-    schema: bool,
-    workspace: bool,
-}
-
-impl Touched {
-    fn by(bundle: &Bundle, scope: &Scope) -> Self {
-        let mut touched = Self::default();
-        for operation in bundle.ops().iter().filter_map(|op| op.operation.as_ref()) {
-            for write in fold::writes(operation) {
-                touched.add(write.cell, scope);
-            }
-        }
-        touched
-    }
-
-    fn add(&mut self, cell: Cell, scope: &Scope) {
-        match cell {
-            Cell::Table { table } | Cell::Column { table, .. } => self.schema |= scope.holds(&table),
-            Cell::Facet { table, entity } => {
-                self.moved.insert(entity);
-                if scope.holds(&table) {
-                    self.records.entry((table, entity)).or_default();
-                }
-            }
-            Cell::Field { table, entity, field } => {
-                if scope.holds(&table) {
-                    self.records.entry((table, entity)).or_default().insert(field);
-                }
-            }
-            Cell::Edge { edge } | Cell::EdgeProperty { edge, .. } | Cell::EdgePosition { edge } => {
-                self.edges.insert(edge);
-            }
-            Cell::Setting { .. } | Cell::Member { .. } | Cell::ActorName { .. } => {
-                self.workspace |= scope.is_everything();
-            }
-            Cell::Merge { low, high } => self.moved.extend([low, high]),
-            Cell::Mapping { low, high } => self.schema |= scope.holds(&low.table) || scope.holds(&high.table),
-        }
-    }
-
-    fn too_large(&self) -> v1::TooLarge {
-        let tables: BTreeSet<&Name> = self.records.keys().map(|(table, _)| table).collect();
-        let edges = !self.edges.is_empty() || !self.moved.is_empty();
-        v1::TooLarge { tables: tables.into_iter().map(Name::to_string).collect(), edges }
-    }
-
-    fn is_too_large(&self) -> bool {
-        self.records.len().max(self.edges.len()).max(self.moved.len()) > MAX_CHANGED
-    }
-}
-
 /// A bundle of the log, to be told as what it changed.
 pub(super) struct Telling<'a> {
     /// The newest state: its index names edges that the past has none for.
@@ -196,7 +139,7 @@ impl Telling<'_> {
     pub(super) fn batch(&self) -> Read<Option<(v1::ChangeBatch, usize)>> {
         let told = match self.stored {
             Stored::Damaged { .. } => self.unknown()?,
-            Stored::Whole(bundle) => self.known(&Touched::by(bundle, self.scope))?,
+            Stored::Whole(bundle) => self.known(&Touched::by(bundle, self.before, self.after, self.scope)?)?,
         };
         let Some((changes, bytes)) = told else { return Ok(None) };
         let bundle = Some(info(&mut Names::of(self.after), self.position, self.entry, self.stored)?);
@@ -246,6 +189,9 @@ impl Telling<'_> {
             if read::exists(self.before, *record)? != read::exists(self.after, *record)? {
                 edges.extend(edges_at(self.now, *record)?);
             }
+        }
+        for record in &touched.renamed {
+            edges.extend(edges_at(self.now, *record)?);
         }
         let mut changes = Vec::new();
         for edge in edges {
@@ -319,21 +265,24 @@ fn records(before: &dyn View, after: &dyn View, touched: &Touched) -> Read<Vec<v
             Some(known) => known,
             None => &*tables.entry(table).or_insert(read::table_of_key(after, table)?),
         };
-        let was = read::is_record(before, table, *entity)?;
-        let is = read::is_record(after, table, *entity)?;
-        let in_conflict = reading::membership_in_conflict(after, table, *entity)?;
-        let (kind, record) = match (was, is) {
+        let (kind, record) = match (shows(before, table, *entity)?, shows(after, table, *entity)?) {
             (false, true) => (v1::ChangeKind::Created, whole(after, known.as_ref(), table, *entity)?),
-            (true, true) => (v1::ChangeKind::Changed, part(after, table, *entity, fields, in_conflict)?),
-            (true, false) => {
-                (v1::ChangeKind::Removed, openprod_api::convert::reading::record(*entity, table, in_conflict, []))
+            (true, true) => {
+                let fields = fields.names(before, after, known.as_ref(), table, *entity)?;
+                (v1::ChangeKind::Changed, part(after, table, *entity, &fields)?)
             }
+            (true, false) => (v1::ChangeKind::Removed, reading::record_of(after, table, *entity, [])?),
             // What is hidden changes nothing that is shown.
             (false, false) => continue,
         };
         changes.push(v1::RecordChange { kind: kind.into(), record: Some(record) });
     }
     Ok(changes)
+}
+
+/// Whether a record is shown in a table under this very id.
+fn shows(view: &dyn View, table: &Name, entity: EntityId) -> Read<bool> {
+    Ok(view.unions()?.canonical(entity) == entity && read::is_record(view, table, entity)?)
 }
 
 /// All fields of a record, hidden columns included.
@@ -343,29 +292,16 @@ fn whole(view: &dyn View, known: Option<&Table>, table: &Name, entity: EntityId)
         return reading::record(view, known, entity, &columns);
     }
     let fields = read::fields(view, table, entity)?;
-    let in_conflict = reading::membership_in_conflict(view, table, entity)?;
-    Ok(openprod_api::convert::reading::record(
-        entity,
-        table,
-        in_conflict,
-        fields.iter().map(|(name, field)| (name, field)),
-    ))
+    reading::record_of(view, table, entity, fields.iter().map(|(name, field)| (name, field)))
 }
 
 /// The fields that changed, those without a value now included.
-fn part(
-    view: &dyn View,
-    table: &Name,
-    entity: EntityId,
-    fields: &BTreeSet<Name>,
-    in_conflict: bool,
-) -> Read<v1::Record> {
+fn part(view: &dyn View, table: &Name, entity: EntityId, fields: &BTreeSet<Name>) -> Read<v1::Record> {
     let mut told = Vec::new();
     for field in fields {
         told.push((field, read::field(view, table, entity, field)?));
     }
-    let told = told.iter().map(|(name, field)| (*name, field));
-    Ok(openprod_api::convert::reading::record(entity, table, in_conflict, told))
+    reading::record_of(view, table, entity, told.iter().map(|(name, field)| (*name, field)))
 }
 
 #[cfg(test)]
@@ -398,32 +334,5 @@ mod tests {
         assert!(is_implausible(&entry(now + PLAUSIBLE_AHEAD_MS + 1, now)));
         assert!(!is_implausible(&entry(EARLIEST_PLAUSIBLE_MS, now)), "a laptop that was offline for years");
         assert!(is_implausible(&entry(0, now)));
-    }
-
-    #[test]
-    fn a_scope_takes_what_is_in_its_tables() {
-        let cues = Name::new("cues").unwrap();
-        let record = EntityId::from_bytes([7; 16]);
-        let scope = Scope { tables: Some(BTreeSet::from([cues.clone()])) };
-        let mut touched = Touched::default();
-        touched.add(Cell::Field { table: cues.clone(), entity: record, field: Name::new("label").unwrap() }, &scope);
-        touched.add(Cell::Facet { table: Name::new("people").unwrap(), entity: record }, &scope);
-        touched.add(Cell::Setting { setting: Name::new("name").unwrap() }, &scope);
-        touched.add(Cell::Table { table: Name::new("people").unwrap() }, &scope);
-        assert_eq!(touched.records.len(), 1);
-        assert!(!touched.schema && !touched.workspace);
-        assert_eq!(touched.too_large(), v1::TooLarge { tables: vec!["cues".into()], edges: true });
-    }
-
-    #[test]
-    fn a_batch_of_too_many_records_names_their_tables() {
-        let (mut touched, scope) = (Touched::default(), Scope::default());
-        for number in 0..=u128::try_from(MAX_CHANGED).unwrap() {
-            let entity = EntityId::from_bytes(number.to_be_bytes());
-            touched
-                .add(Cell::Field { table: Name::new("cues").unwrap(), entity, field: Name::new("x").unwrap() }, &scope);
-        }
-        assert!(touched.is_too_large());
-        assert_eq!(touched.too_large(), v1::TooLarge { tables: vec!["cues".into()], edges: false });
     }
 }

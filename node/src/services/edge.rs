@@ -88,6 +88,7 @@ fn at_record(
     request: &v1::ListEdgesRequest,
 ) -> Result<Vec<(Place, EdgeReading)>, Problem> {
     let edge_type = optional_name(&request.r#type, "type")?;
+    let record = view.unions()?.canonical(record);
     let directions = directions(known(request.direction, "direction")?);
     let mut edges = Vec::new();
     for (end, direction) in (0_u8..).zip(directions) {

@@ -269,13 +269,30 @@ pub(super) fn record(view: &dyn View, table: &Table, entity: EntityId, columns: 
     let fields: BTreeMap<Name, FieldReading> = read::fields(view, &table.key, entity)?.into_iter().collect();
     let told = columns.iter().filter_map(|column| fields.get_key_value(column));
     let told = told.filter(|(_, field)| field.value.is_some() || field.in_conflict() || is_broken(field));
-    Ok(convert::reading::record(entity, &table.key, membership_in_conflict(view, &table.key, entity)?, told))
+    record_of(view, &table.key, view.unions()?.canonical(entity), told)
 }
 
-/// Whether people disagree on its being a record of that table.
-pub(super) fn membership_in_conflict(view: &dyn View, table: &Name, entity: EntityId) -> Read<bool> {
-    let cell = Cell::Facet { table: table.clone(), entity };
-    Ok(register::in_conflict(&cell, &view.tips(&cell)?))
+/// A record of a table under all its ids, with the fields given.
+pub(super) fn record_of<'a>(
+    view: &dyn View,
+    table: &Name,
+    entity: EntityId,
+    fields: impl IntoIterator<Item = (&'a Name, &'a FieldReading)>,
+) -> Read<v1::Record> {
+    let unions = view.unions()?;
+    let ids = if unions.canonical(entity) == entity { unions.ids(&entity) } else { &[entity] };
+    Ok(convert::reading::record(ids, table, membership_in_conflict(view, table, ids)?, fields))
+}
+
+/// Whether people disagree on its being a record of that table, under any of its ids.
+fn membership_in_conflict(view: &dyn View, table: &Name, ids: &[EntityId]) -> Read<bool> {
+    for entity in ids {
+        let cell = Cell::Facet { table: table.clone(), entity: *entity };
+        if register::in_conflict(&cell, &view.tips(&cell)?) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn is_broken(field: &FieldReading) -> bool {

@@ -21,6 +21,7 @@ use super::reading::{self, Asked, Problem, Scene, read};
 use crate::node::Node;
 
 mod explain;
+mod same;
 
 /// Reads tables, records and cells.
 pub struct TableService {
@@ -91,6 +92,36 @@ impl Service for TableService {
         let (workspace, as_of) = (request.workspace.clone(), request.as_of.clone());
         let asked = Asked { workspace: &workspace, min_revision: request.min_revision, as_of, pinned: None };
         read(&self.node, asked, move |scene| explain::explain(scene, &request)).await.map(Response::new)
+    }
+
+    async fn list_mappings(
+        &self,
+        request: Request<v1::ListMappingsRequest>,
+    ) -> Result<Response<v1::ListMappingsResponse>, Status> {
+        let request = request.into_inner();
+        let (workspace, as_of) = (request.workspace.clone(), request.as_of.clone());
+        let asked = Asked { workspace: &workspace, min_revision: request.min_revision, as_of, pinned: None };
+        read(&self.node, asked, move |scene| same::mappings(scene, &request)).await.map(Response::new)
+    }
+
+    async fn list_merges(
+        &self,
+        request: Request<v1::ListMergesRequest>,
+    ) -> Result<Response<v1::ListMergesResponse>, Status> {
+        let request = request.into_inner();
+        let (workspace, as_of) = (request.workspace.clone(), request.as_of.clone());
+        let asked = Asked { workspace: &workspace, min_revision: request.min_revision, as_of, pinned: None };
+        read(&self.node, asked, move |scene| same::merges(scene, &request)).await.map(Response::new)
+    }
+
+    async fn list_merge_exceptions(
+        &self,
+        request: Request<v1::ListMergeExceptionsRequest>,
+    ) -> Result<Response<v1::ListMergeExceptionsResponse>, Status> {
+        let request = request.into_inner();
+        let (workspace, as_of) = (request.workspace.clone(), request.as_of.clone());
+        let asked = Asked { workspace: &workspace, min_revision: request.min_revision, as_of, pinned: None };
+        read(&self.node, asked, move |scene| same::exceptions(scene, &request)).await.map(Response::new)
     }
 }
 

@@ -23,7 +23,8 @@ pub(super) struct Filter {
     until_ms: Option<i64>,
     kinds: Vec<BundleKind>,
     table: Option<Name>,
-    record: Option<EntityId>,
+    /// All ids of the record.
+    record: Option<Vec<EntityId>>,
     /// In lower case.
     text: String,
 }
@@ -36,13 +37,17 @@ impl Filter {
             "" => None,
             named => Some(reading::table_key(view, named)?),
         };
+        let record = match optional_id(&request.record, "record")? {
+            Some(record) => Some(view.unions()?.ids(&record).to_vec()),
+            None => None,
+        };
         Ok(Self {
             actor: optional_id(&request.actor, "actor")?,
             since_ms: request.since_ms,
             until_ms: request.until_ms,
             kinds: kinds.collect::<Result<_, _>>()?,
             table,
-            record: optional_id(&request.record, "record")?,
+            record,
             text: request.text.to_lowercase(),
         })
     }
@@ -70,7 +75,7 @@ impl Filter {
         let writes: Vec<Write<'_>> = operations.flat_map(fold::writes).collect();
         Ok(self.table.as_ref().is_none_or(|table| writes.iter().any(|write| is_of_table(&write.cell, table)))
             && (self.text.is_empty() || self.mentions(bundle, &writes))
-            && match self.record {
+            && match &self.record {
                 Some(record) => touches(snapshot, position, record, &writes)?,
                 None => true,
             })
@@ -111,14 +116,16 @@ fn is_of_table(cell: &Cell, wanted: &Name) -> bool {
         Cell::Table { table } | Cell::Column { table, .. } | Cell::Facet { table, .. } | Cell::Field { table, .. } => {
             table == wanted
         }
+        Cell::Mapping { low, high } => low.table == *wanted || high.table == *wanted,
         _ => false,
     }
 }
 
-fn touches(snapshot: &dyn Snapshot, position: Position, record: EntityId, writes: &[Write<'_>]) -> Read<bool> {
+fn touches(snapshot: &dyn Snapshot, position: Position, record: &[EntityId], writes: &[Write<'_>]) -> Read<bool> {
     for write in writes {
         let touches = match &write.cell {
-            Cell::Facet { entity, .. } | Cell::Field { entity, .. } => *entity == record,
+            Cell::Facet { entity, .. } | Cell::Field { entity, .. } => record.contains(entity),
+            Cell::Merge { low, high } => record.contains(low) || record.contains(high),
             Cell::Edge { edge } | Cell::EdgeProperty { edge, .. } | Cell::EdgePosition { edge } => {
                 joins(&write.content, record) || is_end_of(snapshot, position, record, *edge)?
             }
@@ -131,12 +138,12 @@ fn touches(snapshot: &dyn Snapshot, position: Position, record: EntityId, writes
     Ok(false)
 }
 
-fn joins(content: &Content, record: EntityId) -> bool {
-    matches!(content, Content::Edge(ends) if ends.source == record || ends.target == record)
+fn joins(content: &Content, record: &[EntityId]) -> bool {
+    matches!(content, Content::Edge(ends) if record.contains(&ends.source) || record.contains(&ends.target))
 }
 
 /// Whether an edge was at the record when the bundle at `position` came, or by it.
-fn is_end_of(snapshot: &dyn Snapshot, position: Position, record: EntityId, edge: EdgeId) -> Read<bool> {
+fn is_end_of(snapshot: &dyn Snapshot, position: Position, record: &[EntityId], edge: EdgeId) -> Read<bool> {
     for at in [Position(position.0.saturating_sub(1)), position] {
         let tips = snapshot.tips_at(&Cell::Edge { edge }, &Moment::Revision(at))?;
         if tips.iter().any(|tip| joins(&tip.content, record)) {

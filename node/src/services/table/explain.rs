@@ -1,6 +1,6 @@
 //! Explaining a cell: which writes stand, who made them when and why, and what they replaced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use openprod_api::convert::history::cell_content;
 use openprod_api::convert::path::required_part;
@@ -32,14 +32,15 @@ pub(super) fn explain(scene: &Scene, request: &v1::ExplainCellRequest) -> Result
     let view = scene.view();
     let view = &*view;
     let reading = far(view, named(view, asked)?)?;
-    let mut writes = scene.snapshot.written(&reading.cell)?;
-    writes.retain(|row| scene.includes(row.position));
+    let cells = view.unions()?.cells(&reading.cell);
+    let mut writes = written(scene, &cells)?;
     writes.sort_unstable_by_key(|row| std::cmp::Reverse((row.position, row.index)));
     if writes.is_empty() {
         let message = format!("{} was never written.", describe::cell(&reading.cell));
         return Err(Refusal::new(Reason::UnknownHistory, message).at("cell").into());
     }
-    let mut telling = Telling { log: &*scene.log, reading: &reading, names: Names::of(view), bundles: BTreeMap::new() };
+    let mut telling =
+        Telling { log: &*scene.log, reading: &reading, cells, names: Names::of(view), bundles: BTreeMap::new() };
     let mut tips = writes.iter().filter(|row| telling.stands(row)).copied().collect::<Vec<Written>>();
     tips.sort_by_key(|row| std::cmp::Reverse(telling.is_shown(row)));
     let tips = tips.iter().map(|row| telling.write(row)).collect::<Read<Vec<_>>>()?;
@@ -57,6 +58,17 @@ pub(super) fn explain(scene: &Scene, request: &v1::ExplainCellRequest) -> Result
         next_page_token: next.unwrap_or_default(),
         revision: scene.revision().0,
     })
+}
+
+/// All writes of cells that read as one, each op once.
+fn written(scene: &Scene, cells: &[Cell]) -> Read<Vec<Written>> {
+    let mut writes = Vec::new();
+    for cell in cells {
+        writes.extend(scene.snapshot.written(cell)?.into_iter().filter(|row| scene.includes(row.position)));
+    }
+    let mut known = BTreeSet::new();
+    writes.retain(|row| known.insert(row.op));
+    Ok(writes)
 }
 
 /// The cell with the keys of its table and column in place of their names.
@@ -93,10 +105,10 @@ fn far(view: &dyn View, cell: Cell) -> Read<CellReading> {
             let properties = read::edge(view, *edge)?.map(|edge| edge.properties).unwrap_or_default();
             match properties.into_iter().find(|(name, _)| name == property) {
                 Some((_, field)) => Ok(field.reading),
-                None => read::cell(view, cell),
+                None => read::united(view, cell),
             }
         }
-        _ => read::cell(view, cell),
+        _ => read::united(view, cell),
     }
 }
 
@@ -109,6 +121,8 @@ struct Said {
 struct Telling<'a> {
     log: &'a dyn LogReader,
     reading: &'a CellReading,
+    /// All that read as one with it.
+    cells: Vec<Cell>,
     names: Names<'a>,
     bundles: BTreeMap<Position, (Entry, Stored)>,
 }
@@ -132,13 +146,18 @@ impl Telling<'_> {
 
     /// What the op of that row wrote; none if its bundle was damaged since.
     fn said(&mut self, row: &Written) -> Read<Option<Said>> {
-        let cell = self.reading.cell.clone();
+        let cells = self.cells.clone();
         let Stored::Whole(bundle) = &self.bundle(row.position)?.1 else { return Ok(None) };
         let index = usize::try_from(row.index).unwrap_or(usize::MAX);
         let operation = bundle.ops().get(index).and_then(|op| op.operation.as_ref());
         let writes = operation.map(fold::writes).unwrap_or_default();
-        let last = writes.into_iter().rfind(|write| write.cell == cell);
-        Ok(last.map(|write| Said { content: write.content, basis: write.basis.clone() }))
+        let mut of_cells = writes.into_iter().filter(|write| cells.contains(&write.cell));
+        let replaced: BTreeSet<OpRef> = of_cells.clone().flat_map(|write| write.basis.preds.clone()).collect();
+        let last = of_cells.next_back();
+        Ok(last.map(|write| {
+            let basis = Basis { preds: replaced.into_iter().collect(), ..write.basis.clone() };
+            Said { content: write.content, basis }
+        }))
     }
 
     fn write(&mut self, row: &Written) -> Read<v1::CellWrite> {

@@ -1,9 +1,11 @@
 //! Commands and requests to execute them, from and to messages.
 
-use openprod_domain::command::{Command, Created, Place, Request, Stance};
+use std::str::FromStr;
+
+use openprod_domain::command::{Command, Created, NamedColumn, Place, Request, Stance};
 use openprod_model::bundle::BundleKind;
-use openprod_model::ids::{ActorId, Position, WorkspaceId};
-use openprod_model::refusal::Refusal;
+use openprod_model::ids::{ActorId, InvalidId, Position, WorkspaceId};
+use openprod_model::refusal::{Reason, Refusal};
 use openprod_model::value::{Name, Value};
 
 use super::ids::{id, optional_id};
@@ -175,6 +177,25 @@ fn kind_of(command: &Command) -> v1::command::Kind {
         Command::NameActor { actor, name } => {
             Kind::NameActor(v1::NameActor { actor: actor.to_string(), name: name.to_string() })
         }
+        Command::MergeRecords { records } => Kind::MergeRecords(v1::MergeRecords { records: words(records) }),
+        Command::SplitRecord { record, ids } => {
+            Kind::SplitRecord(v1::SplitRecord { record: record.to_string(), ids: words(ids) })
+        }
+        Command::SplitOff { record, tables, edges, new } => Kind::SplitOff(v1::SplitOff {
+            record: record.to_string(),
+            tables: words(tables),
+            edges: words(edges),
+            new: or_empty(new.as_ref()),
+        }),
+        Command::ConfirmMapping { one, other } => {
+            Kind::ConfirmMapping(v1::ConfirmMapping { one: Some(one.into()), other: Some(other.into()) })
+        }
+        Command::RejectMapping { one, other } => {
+            Kind::RejectMapping(v1::RejectMapping { one: Some(one.into()), other: Some(other.into()) })
+        }
+        Command::RevokeMapping { one, other } => {
+            Kind::RevokeMapping(v1::RevokeMapping { one: Some(one.into()), other: Some(other.into()) })
+        }
         Command::Resolve { cell, choice } => {
             Kind::Resolve(v1::Resolve { cell: Some(cell.into()), choice: Some(choice.into()) })
         }
@@ -184,6 +205,23 @@ fn kind_of(command: &Command) -> v1::command::Kind {
         Command::Redo { scope, bundle } => {
             Kind::Redo(v1::Redo { scope: scope_to(*scope).into(), bundle: which_to(*bundle) })
         }
+    }
+}
+
+fn words<T: ToString>(all: &[T]) -> Vec<String> {
+    all.iter().map(ToString::to_string).collect()
+}
+
+impl From<&NamedColumn> for v1::NamedColumn {
+    fn from(column: &NamedColumn) -> Self {
+        Self { table: column.table.to_string(), column: column.column.to_string() }
+    }
+}
+
+impl TryFrom<v1::NamedColumn> for NamedColumn {
+    type Error = Refusal;
+    fn try_from(named: v1::NamedColumn) -> Result<Self, Refusal> {
+        Ok(Self { table: table(&named.table)?, column: name(&named.column, "column")? })
     }
 }
 
@@ -216,6 +254,12 @@ impl TryFrom<v1::Command> for Command {
             Kind::AdmitMember(command) => part(command, "admit_member"),
             Kind::RemoveMember(command) => part(command, "remove_member"),
             Kind::NameActor(command) => part(command, "name_actor"),
+            Kind::MergeRecords(command) => part(command, "merge_records"),
+            Kind::SplitRecord(command) => part(command, "split_record"),
+            Kind::SplitOff(command) => part(command, "split_off"),
+            Kind::ConfirmMapping(command) => part(command, "confirm_mapping"),
+            Kind::RejectMapping(command) => part(command, "reject_mapping"),
+            Kind::RevokeMapping(command) => part(command, "revoke_mapping"),
             Kind::Undo(command) => part(command, "undo"),
             Kind::Redo(command) => part(command, "redo"),
             Kind::Resolve(command) => part(command, "resolve"),
@@ -299,6 +343,29 @@ commands! {
         actor: id(&command.actor, "actor")?,
         name: text(&command.name, "name")?,
     };
+    MergeRecords(command) => Self::MergeRecords { records: each(command.records, "records", one_id)? };
+    SplitRecord(command) => Self::SplitRecord {
+        record: id(&command.record, "record")?,
+        ids: each(command.ids, "ids", one_id)?,
+    };
+    SplitOff(command) => Self::SplitOff {
+        record: id(&command.record, "record")?,
+        tables: each(command.tables, "tables", |table| name(&table, ""))?,
+        edges: each(command.edges, "edges", one_id)?,
+        new: optional_id(&command.new, "new")?,
+    };
+    ConfirmMapping(command) => Self::ConfirmMapping {
+        one: required_part(command.one, "one")?,
+        other: required_part(command.other, "other")?,
+    };
+    RejectMapping(command) => Self::RejectMapping {
+        one: required_part(command.one, "one")?,
+        other: required_part(command.other, "other")?,
+    };
+    RevokeMapping(command) => Self::RevokeMapping {
+        one: required_part(command.one, "one")?,
+        other: required_part(command.other, "other")?,
+    };
     Undo(command) => Self::Undo {
         scope: scope_from(known(command.scope, "scope")?),
         bundle: which(&command.bundle)?,
@@ -311,6 +378,11 @@ commands! {
         cell: required_part(command.cell, "cell")?,
         choice: required_part(command.choice, "choice")?,
     };
+}
+
+/// One of several ids.
+fn one_id<T: FromStr<Err = InvalidId>>(text: String) -> Result<T, Refusal> {
+    text.parse().map_err(|invalid| Refusal::new(Reason::InvalidValue, format!("{invalid}.")))
 }
 
 fn table(table: &str) -> Result<Name, Refusal> {

@@ -57,15 +57,22 @@ fn candidates(tips: &[Tip]) -> u32 {
     u32::try_from(tips.iter().enumerate().filter(is_first).count()).unwrap_or(u32::MAX)
 }
 
-/// A record of one table with the fields given.
+/// A record of one table with the fields given. Of its ids, the first is the one under which it is known.
 pub fn record<'a>(
-    id: EntityId,
+    ids: &[EntityId],
     table: &Name,
     in_conflict: bool,
     fields: impl IntoIterator<Item = (&'a Name, &'a read::FieldReading)>,
 ) -> v1::Record {
     let fields = fields.into_iter().map(|(column, field)| field_reading(column, field)).collect();
-    v1::Record { id: id.to_string(), table: table.to_string(), fields, in_conflict }
+    let all = if ids.len() > 1 { ids } else { &[] };
+    v1::Record {
+        id: ids.first().map_or_else(String::new, EntityId::to_string),
+        table: table.to_string(),
+        fields,
+        in_conflict,
+        ids: all.iter().map(EntityId::to_string).collect(),
+    }
 }
 
 impl From<&EdgeEnds> for v1::EdgeEnds {

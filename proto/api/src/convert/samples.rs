@@ -1,7 +1,7 @@
 //! Made-up values, commands and requests for property tests.
 
 use openprod_domain::cell::Cell;
-use openprod_domain::command::{Choice, Command, NewColumn, Place, Request, Stance, TableChange};
+use openprod_domain::command::{Choice, Command, NamedColumn, NewColumn, Place, Request, Stance, TableChange};
 use openprod_domain::inverse::stack::{Scope, Which};
 use openprod_model::bundle::{BundleKind, Source};
 use openprod_model::ids::{
@@ -167,7 +167,7 @@ fn changes() -> impl Strategy<Value = Vec<(Name, Option<Value>)>> {
 
 /// Any command.
 pub(super) fn command() -> impl Strategy<Value = Command> {
-    prop_oneof![table_command(), record_command(), edge_command(), workspace_command()]
+    prop_oneof![table_command(), record_command(), edge_command(), workspace_command(), identity_command()]
 }
 
 fn table_command() -> impl Strategy<Value = Command> {
@@ -211,6 +211,20 @@ fn edge_command() -> impl Strategy<Value = Command> {
         (edge(), place()).prop_map(|(edge, place)| Command::MoveEdge { edge, place }),
         edge().prop_map(|edge| Command::DeleteEdge { edge }),
         (edge(), changes()).prop_map(|(edge, values)| Command::SetEdgeProperties { edge, values }),
+    ]
+}
+
+fn identity_command() -> impl Strategy<Value = Command> {
+    let named = || (name(), name()).prop_map(|(table, column)| NamedColumn { table, column });
+    let pair = || (named(), named());
+    prop_oneof![
+        vec(entity(), 0..4).prop_map(|records| Command::MergeRecords { records }),
+        (entity(), vec(entity(), 0..4)).prop_map(|(record, ids)| Command::SplitRecord { record, ids }),
+        (entity(), vec(name(), 0..3), vec(edge(), 0..3), of(entity()))
+            .prop_map(|(record, tables, edges, new)| Command::SplitOff { record, tables, edges, new }),
+        pair().prop_map(|(one, other)| Command::ConfirmMapping { one, other }),
+        pair().prop_map(|(one, other)| Command::RejectMapping { one, other }),
+        pair().prop_map(|(one, other)| Command::RevokeMapping { one, other }),
     ]
 }
 
