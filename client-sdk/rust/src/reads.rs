@@ -113,6 +113,21 @@ impl Workspace {
         self.pages(v1::QueryRequest { query: query.to_owned(), ..Default::default() })
     }
 
+    /// The pairs of columns of which somebody said that they hold the same fact, or that they do not.
+    pub fn mappings(&self) -> Pages<v1::ListMappingsRequest> {
+        self.pages(v1::ListMappingsRequest::default())
+    }
+
+    /// The merged records.
+    pub fn merges(&self) -> Pages<v1::ListMergesRequest> {
+        self.pages(v1::ListMergesRequest::default())
+    }
+
+    /// The pairs of records of which somebody said that they are not the same.
+    pub fn merge_exceptions(&self) -> Pages<v1::ListMergeExceptionsRequest> {
+        self.pages(v1::ListMergeExceptionsRequest::default())
+    }
+
     /// What this actor can undo or redo, the next bundle first.
     pub fn list_undo(&self, turn: v1::UndoTurn, scope: v1::UndoScope) -> Pages<v1::ListUndoRequest> {
         let actor = self.actor().map(|actor| actor.to_string()).unwrap_or_default();
@@ -196,6 +211,9 @@ questions! {
     tables.list_records: ListRecordsRequest => ListRecordsResponse;
     tables.query: QueryRequest => QueryResponse;
     tables.explain_cell: ExplainCellRequest => ExplainCellResponse;
+    tables.list_mappings: ListMappingsRequest => ListMappingsResponse;
+    tables.list_merges: ListMergesRequest => ListMergesResponse;
+    tables.list_merge_exceptions: ListMergeExceptionsRequest => ListMergeExceptionsResponse;
     commands.list_undo: ListUndoRequest => ListUndoResponse;
     edges.list_edges: ListEdgesRequest => ListEdgesResponse;
     edges.get_edge: GetEdgeRequest => GetEdgeResponse;
@@ -233,7 +251,7 @@ macro_rules! of_workspace {
 
 of_workspace! {
     revised: GetWorkspaceRequest, ListTablesRequest, GetTableRequest, GetRecordRequest, ListRecordsRequest, QueryRequest,
-        ExplainCellRequest, ListEdgesRequest, GetEdgeRequest, ListBundlesRequest, ListUndoRequest;
+        ExplainCellRequest, ListMappingsRequest, ListMergesRequest, ListMergeExceptionsRequest, ListEdgesRequest, GetEdgeRequest, ListBundlesRequest, ListUndoRequest;
     plain: GetBundleRequest, ListQuarantineRequest, GetQuarantinedRequest, RetryQuarantinedRequest,
         SkipQuarantinedRequest, ExportQuarantinedRequest;
 }
@@ -259,6 +277,9 @@ paged! {
     ListRecordsRequest: records of Record;
     QueryRequest: records of Record;
     ExplainCellRequest: history of CellWrite;
+    ListMappingsRequest: mappings of Mapping;
+    ListMergesRequest: records of MergedRecord;
+    ListMergeExceptionsRequest: exceptions of MergeException;
     ListEdgesRequest: edges of Edge;
     ListBundlesRequest: bundles of BundleInfo;
     ListUndoRequest: items of UndoItem;

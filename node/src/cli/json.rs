@@ -59,9 +59,45 @@ pub fn fields(fields: &[v1::FieldReading]) -> Json {
 /// A record.
 pub fn record(record: &v1::Record) -> Json {
     json!({
-        "id": record.id, "table": record.table, "fields": fields(&record.fields),
+        "id": record.id, "ids": record.ids, "table": record.table, "fields": fields(&record.fields),
         "conflicts": in_conflict(&record.fields), "in_conflict": record.in_conflict,
     })
+}
+
+/// A merged record.
+pub fn merged(record: &v1::MergedRecord) -> Json {
+    json!({"id": record.id, "ids": record.ids, "name": record.name, "tables": record.tables})
+}
+
+/// Two records that are not the same.
+pub fn merge_exception(pair: &v1::MergeException) -> Json {
+    json!({
+        "one": pair.one, "one_name": pair.one_name, "other": pair.other, "other_name": pair.other_name,
+        "disputed": pair.disputed,
+    })
+}
+
+/// A pair of columns, and what is said of it.
+pub fn mapping(mapping: &v1::Mapping) -> Json {
+    let column = |column: &Option<v1::NamedColumn>| {
+        let column = column.clone().unwrap_or_default();
+        json!({"table": column.table, "column": column.column})
+    };
+    json!({
+        "one": column(&mapping.one), "other": column(&mapping.other), "state": mapping_state(mapping.state()),
+        "united": mapping.united,
+    })
+}
+
+/// What people said of a pair of columns, in a word.
+pub fn mapping_state(state: v1::MappingState) -> &'static str {
+    match state {
+        v1::MappingState::Confirmed => "confirmed",
+        v1::MappingState::Rejected => "rejected",
+        v1::MappingState::Revoked => "revoked",
+        v1::MappingState::Disputed => "disputed",
+        v1::MappingState::Unspecified => "",
+    }
 }
 
 /// An edge.

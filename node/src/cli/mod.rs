@@ -34,6 +34,7 @@ pub mod members;
 pub mod output;
 pub mod quarantine;
 pub mod records;
+pub mod same;
 pub mod settings;
 pub mod tables;
 pub mod time;
@@ -80,6 +81,11 @@ enum Commands {
     Undo(undo::UndoArgs),
     Redo(undo::RedoArgs),
     Edges(edges::EdgesArgs),
+    Merge(same::MergeArgs),
+    Split(same::SplitArgs),
+    SplitOff(same::SplitOffArgs),
+    Merges(same::MergesArgs),
+    Mappings(same::MappingsArgs),
     Settings(settings::SettingsArgs),
     History(history::HistoryArgs),
     Explain(history::ExplainArgs),
@@ -135,6 +141,11 @@ async fn run(command: Commands, context: &Context) -> Result<(), CliError> {
         Commands::Undo(args) => undo::undo(args, context).await,
         Commands::Redo(args) => undo::redo(args, context).await,
         Commands::Edges(args) => edges::run(args, context).await,
+        Commands::Merge(args) => same::merge(args, context).await,
+        Commands::Split(args) => same::split(args, context).await,
+        Commands::SplitOff(args) => same::split_off(args, context).await,
+        Commands::Merges(args) => same::merges(&args, context).await,
+        Commands::Mappings(args) => same::mappings(args, context).await,
         Commands::Settings(args) => settings::run(args, context).await,
         Commands::History(args) => history::history(args, context).await,
         Commands::Explain(args) => history::explain(args, context).await,

@@ -12,6 +12,7 @@ mod doors;
 mod edges;
 mod first_minutes;
 mod kept;
+mod one_person;
 mod pages;
 mod people;
 mod real_data;

@@ -1,5 +1,6 @@
 //! A world to act in: nodes in folders of their own, and people at them.
 
+mod identity;
 mod node;
 mod person;
 mod reading;
