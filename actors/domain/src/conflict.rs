@@ -119,7 +119,7 @@ fn removed_record(view: &dyn View, table: &Name, entity: EntityId) -> Read<Optio
         }
     }
     let removals = view.tips(&cell)?;
-    Ok(unseen(view, cell, removals, hanging, &seen)?)
+    unseen(view, cell, removals, hanging, &seen)
 }
 
 fn removed_edge(view: &dyn View, edge: EdgeId, removals: Vec<Tip>) -> Read<Option<Conflict>> {

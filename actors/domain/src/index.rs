@@ -47,7 +47,7 @@ pub fn entries<'a>(cell: &Cell, standing: impl Iterator<Item = &'a Content> + Cl
         entries.push(KeyBytes::tag(DISPUTED).raw(&cell.key()).done());
     }
     let removable = matches!(cell, Cell::Facet { .. } | Cell::Edge { .. });
-    if removable && standing.clone().any(|content| *content == Content::Absent) {
+    if removable && standing.into_iter().any(|content| *content == Content::Absent) {
         entries.push(KeyBytes::tag(REMOVED).raw(&cell.key()).done());
     }
     entries.sort_unstable();
