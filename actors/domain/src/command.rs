@@ -1,7 +1,7 @@
 //! Commands: what a client may ask for, already parsed into types that cannot be malformed.
 
 use openprod_model::bundle::{BundleKind, Source};
-use openprod_model::ids::{ActorId, CommandId, EdgeId, EntityId, OpRef, Position, SessionId};
+use openprod_model::ids::{ActorId, CommandId, EdgeId, EntityId, OpRef, OverlayId, Position, SessionId};
 use openprod_model::value::{FieldType, Name, Text, Value};
 use serde::{Deserialize, Serialize};
 
@@ -205,6 +205,11 @@ pub enum Command {
         /// A certain bundle; none for the next of the stack.
         bundle: Option<Which>,
     },
+    /// Commits all that an overlay stages, as one bundle. Alone in its request.
+    CommitOverlay {
+        /// The overlay.
+        overlay: OverlayId,
+    },
 }
 
 /// How a conflict is decided.
@@ -245,6 +250,7 @@ impl Command {
             Self::Resolve { .. } => "resolve",
             Self::Undo { .. } => "undo",
             Self::Redo { .. } => "redo",
+            Self::CommitOverlay { .. } => "commit_overlay",
         }
     }
 }

@@ -247,7 +247,8 @@ pub fn label(view: &dyn View, commands: &[Command]) -> Read<Text> {
     Ok(plain(&format!("{text}{rest}")))
 }
 
-fn plain(text: &str) -> Text {
+/// As much of a text as a label holds.
+pub(crate) fn plain(text: &str) -> Text {
     const LABEL_CHARS: usize = 90;
     let short: String = text.chars().filter(|c| !c.is_control()).take(LABEL_CHARS).collect();
     Text::new(&short).expect("a short text without control characters is text")
@@ -292,6 +293,7 @@ fn one_label(view: &dyn View, command: &Command) -> Read<String> {
         Command::Resolve { cell, .. } => format!("Resolve {}", cell_on(view, cell)?),
         Command::Undo { .. } => "Undo".to_owned(),
         Command::Redo { .. } => "Redo".to_owned(),
+        Command::CommitOverlay { .. } => "Commit an overlay".to_owned(),
     })
 }
 

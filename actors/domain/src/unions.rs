@@ -116,7 +116,17 @@ impl Unions {
     }
 
     fn canonicalize(&self, tip: &mut Tip) {
-        match &mut tip.content {
+        self.canonicalize_content(&mut tip.content);
+    }
+
+    /// What a write says, with references to merged records under their canonical ids.
+    pub(crate) fn canonical_content(&self, mut content: Content) -> Content {
+        self.canonicalize_content(&mut content);
+        content
+    }
+
+    fn canonicalize_content(&self, content: &mut Content) {
+        match content {
             Content::Value(Value::Entity(entity)) => *entity = self.canonical(*entity),
             Content::Edge(ends) => {
                 ends.source = self.canonical(ends.source);

@@ -32,6 +32,7 @@ pub mod json;
 pub mod known;
 pub mod members;
 pub mod output;
+pub mod overlays;
 pub mod quarantine;
 pub mod records;
 pub mod settings;
@@ -81,6 +82,7 @@ enum Commands {
     Redo(undo::RedoArgs),
     Edges(edges::EdgesArgs),
     Settings(settings::SettingsArgs),
+    Overlay(overlays::OverlayArgs),
     History(history::HistoryArgs),
     Explain(history::ExplainArgs),
     Watch(watch::WatchArgs),
@@ -136,6 +138,7 @@ async fn run(command: Commands, context: &Context) -> Result<(), CliError> {
         Commands::Redo(args) => undo::redo(args, context).await,
         Commands::Edges(args) => edges::run(args, context).await,
         Commands::Settings(args) => settings::run(args, context).await,
+        Commands::Overlay(args) => overlays::run(args, context).await,
         Commands::History(args) => history::history(args, context).await,
         Commands::Explain(args) => history::explain(args, context).await,
         Commands::Watch(args) => watch::run(args, context).await,
