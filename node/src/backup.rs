@@ -7,7 +7,9 @@
 //!   MANIFEST            what lies there, with the size and BLAKE3 hash of each file
 //! ```
 //!
-//! The state is left out: it follows from the log. A backup appears under its name only once it is whole.
+//! The state is left out: it follows from the log. Overlays are left out too: what is staged is private to this node
+//! until it is committed, and backups travel. So restoring one never brings an overlay back, nor one that was committed
+//! since; what was staged lies in the old folder, which is set aside. A backup appears under its name only once it is whole.
 
 use std::fs::{self, File};
 use std::io::{self, Write};

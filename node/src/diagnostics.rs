@@ -84,6 +84,8 @@ pub struct LogFacts {
     pub unreadable: Option<String>,
     /// How the state stands to it.
     pub state: StateFacts,
+    /// How many overlays there are, or why that cannot be told.
+    pub overlays: Result<usize, String>,
     /// Bundles in quarantine that nobody has skipped.
     pub alarms: u64,
 }
@@ -221,7 +223,7 @@ pub fn judge_workspace(facts: &WorkspaceFacts) -> Vec<Check> {
     checks
 }
 
-fn judge_log(name: &str, found: &LogFacts, log: &Check) -> [Check; 3] {
+fn judge_log(name: &str, found: &LogFacts, log: &Check) -> [Check; 4] {
     let revision = found.revision;
     let history = match &found.unreadable {
         None => Check { evidence: format!("{name}: {revision} bundles; the last one is whole."), ..log.clone() },
@@ -243,7 +245,19 @@ fn judge_log(name: &str, found: &LogFacts, log: &Check) -> [Check; 3] {
     let quarantine =
         Check::ok("workspace.quarantine", "No bundle waits for a decision", format!("{name}: {alarms} wait."));
     let fix = "`openprod quarantine` lists them, with the reasons.";
-    [history, state, if alarms > 0 { quarantine.but(Outcome::Warning, fix) } else { quarantine }]
+    let quarantine = if alarms > 0 { quarantine.but(Outcome::Warning, fix) } else { quarantine };
+    [history, state, judge_overlays(name, &found.overlays), quarantine]
+}
+
+fn judge_overlays(name: &str, found: &Result<usize, String>) -> Check {
+    let check = |evidence| Check::ok("workspace.overlays", "What is staged on this node can be read", evidence);
+    match found {
+        Ok(count) => check(format!("{name}: {count} overlays.")),
+        Err(why) => check(format!("{name}: {why}")).but(
+            Outcome::Problem,
+            "Stop the node and put the workspace's overlays.redb aside: what is staged is lost.",
+        ),
+    }
 }
 
 /// Problems first; otherwise in the order of the checks.
@@ -281,6 +295,7 @@ mod tests {
             latest_ms: NOW,
             unreadable: Some("the last bundle is damaged".to_owned()),
             state: StateFacts::MadeAnew,
+            overlays: Err("the file is damaged".to_owned()),
             alarms: 2,
         };
         let facts = WorkspaceFacts {

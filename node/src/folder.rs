@@ -5,7 +5,7 @@
 //! node.lock                   held while a node runs; says which
 //! identities/                 the keys of this node's actors, 0600
 //! tokens/                     the tokens of this node's clients, 0600
-//! workspaces/<id>/            workspace.toml, log.redb, state.redb, backups/
+//! workspaces/<id>/            workspace.toml, log.redb, state.redb, overlays.redb, backups/
 //! ```
 //!
 //! Nothing is repaired behind anybody's back: what is wrong is refused, with the command that mends it.
@@ -254,6 +254,11 @@ impl WorkspaceFolder {
     /// The state; it can be rebuilt from the oplog.
     pub fn state(&self) -> PathBuf {
         self.root.join("state.redb")
+    }
+
+    /// The overlays: private to this node, and in no backup.
+    pub fn overlays(&self) -> PathBuf {
+        self.root.join("overlays.redb")
     }
 
     /// There as long as the workspace is being made: a restart removes what was broken off.

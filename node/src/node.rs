@@ -124,8 +124,8 @@ impl Node {
         let folder = self.folder.workspace(id);
         migration::bring_forward(&folder, self.env.clock.wall_ms()).map_err(|error| error.to_string())?;
         manifest::read(&folder.manifest(), id).map_err(|error| error.to_string())?;
-        let Stores { log, state } = storage::open(&folder, id, &self.config)?;
-        let parts = Parts { id, log, state, env: self.env.clone(), keyring: self.identities.clone() };
+        let Stores { log, state, overlays } = storage::open(&folder, id, &self.config)?;
+        let parts = Parts { id, log, state, overlays, env: self.env.clone(), keyring: self.identities.clone() };
         workspace::start(parts, self.supervisor.get_cell()).await.map_err(|error| error.to_string())
     }
 

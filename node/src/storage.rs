@@ -1,16 +1,19 @@
-//! Storage: opens the two stores of a workspace's folder.
+//! Storage: opens the stores of a workspace's folder.
 
 use std::sync::Arc;
 
 use openprod_messages::log::LogReader;
 use openprod_model::ids::WorkspaceId;
 use openprod_oplog::store::LogStore;
+use openprod_overlays::store::{FileStore, OverlayStore};
 use openprod_state::{OnDisk, StateStore};
 
 use crate::config::Config;
 use crate::folder::WorkspaceFolder;
 
 const MIB: usize = 1024 * 1024;
+/// Memory for the engine that keeps overlays: everything that is staged is in memory anyway.
+const OVERLAYS_CACHE_BYTES: usize = 4 * MIB;
 
 /// The open stores of a workspace.
 pub struct Stores {
@@ -18,6 +21,8 @@ pub struct Stores {
     pub log: Arc<LogStore>,
     /// Its state: derived, and made anew where it does not belong to the log.
     pub state: Arc<StateStore>,
+    /// Its overlays, which are opened when they are needed: what is wrong with them stops nothing else.
+    pub overlays: Box<dyn OverlayStore>,
 }
 
 /// Opens the stores in a workspace's folder, making those that are missing. The error is a sentence for people.
@@ -29,5 +34,6 @@ pub fn open(folder: &WorkspaceFolder, id: WorkspaceId, config: &Config) -> Resul
     let state = openprod_state::Options { cache_bytes: config.state_cache_mb.saturating_mul(MIB) };
     let state = StateStore::open(OnDisk(folder.state()), id, reader, state)
         .map_err(|error| format!("{}: {error}", folder.state().display()))?;
-    Ok(Stores { log, state })
+    let overlays = Box::new(FileStore::at(folder.overlays(), id, OVERLAYS_CACHE_BYTES));
+    Ok(Stores { log, state, overlays })
 }

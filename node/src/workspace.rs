@@ -4,6 +4,7 @@
 //! workspace (this actor)
 //!  +- oplog      the only writer of history
 //!  +- state      folds what the log holds
+//!  +- overlays   keeps what is staged, on this node only
 //!  +- commands   the one door for writes
 //! ```
 //!
@@ -20,11 +21,15 @@ use openprod_messages::commands::{CommandsMsg, SharedKeyring};
 use openprod_messages::environment::Environment;
 use openprod_messages::log::LogReader;
 use openprod_messages::oplog::OplogMsg;
+use openprod_messages::overlays::{Overlays, OverlaysMsg};
 use openprod_messages::snapshot::Snapshots;
 use openprod_messages::state::StateMsg;
 use openprod_model::ids::{Position, WorkspaceId};
 use openprod_oplog::actor::{Oplog, OplogArgs};
 use openprod_oplog::store::LogStore;
+use openprod_overlays::actor::{Overlays as Overlaying, OverlaysArgs};
+use openprod_overlays::shelf::Shelf;
+use openprod_overlays::store::OverlayStore;
 use openprod_state::StateStore;
 use openprod_state::{State, StateArgs};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr, SupervisionEvent};
@@ -63,6 +68,10 @@ pub struct Workspace {
     pub store: Arc<LogStore>,
     /// The state, for reading.
     pub snapshots: Arc<dyn Snapshots>,
+    /// The overlays room.
+    pub overlays: Address<OverlaysMsg>,
+    /// The overlays, for reading.
+    pub shelf: Arc<dyn Overlays>,
     /// Tells when the log has grown.
     pub appended: watch::Receiver<Position>,
     /// How it is.
@@ -78,6 +87,8 @@ pub struct Parts {
     pub log: Arc<LogStore>,
     /// Its state.
     pub state: Arc<StateStore>,
+    /// Where its overlays lie.
+    pub overlays: Box<dyn OverlayStore>,
     /// Clock, randomness, threads.
     pub env: Environment,
     /// This node's keys.
@@ -105,19 +116,22 @@ pub enum Room {
     Oplog,
     /// Folds what the log holds.
     State,
+    /// Keeps what is staged.
+    Overlays,
     /// The one door for writes.
     Commands,
 }
 
 impl Room {
     /// All rooms, in the order in which they are started.
-    pub const ALL: [Self; 3] = [Self::Oplog, Self::State, Self::Commands];
+    pub const ALL: [Self; 4] = [Self::Oplog, Self::State, Self::Overlays, Self::Commands];
 
     /// Its word.
     pub fn word(self) -> &'static str {
         match self {
             Self::Oplog => "oplog",
             Self::State => "state",
+            Self::Overlays => "overlays",
             Self::Commands => "commands",
         }
     }
@@ -131,6 +145,7 @@ pub struct WorkspaceArgs {
     workspace: Workspace,
     oplog: OplogArgs,
     state: StateArgs,
+    overlays: OverlaysArgs,
     commands: CommandsArgs,
     condition: watch::Sender<Condition>,
     env: Environment,
@@ -153,12 +168,14 @@ pub async fn start(parts: Parts, parent: ActorCell) -> Result<Workspace, SpawnEr
 
 /// Gives each room the addresses that it may speak to, and nothing else.
 fn assemble(parts: Parts) -> (Workspace, WorkspaceArgs) {
-    let Parts { id, log, state, env, keyring } = parts;
+    let Parts { id, log, state, overlays, env, keyring } = parts;
     let (oplog_at, state_at, commands_at) = (Address::of("oplog"), Address::of("state"), Address::of("commands room"));
+    let overlays_at = Address::of("overlays room");
     let (appended, appended_seen) = watch::channel(Position::ZERO);
     let (condition, condition_seen) = watch::channel(Condition::Running);
     let reader: Arc<dyn LogReader> = log.clone();
     let snapshots: Arc<dyn Snapshots> = state.clone();
+    let shelf = Arc::new(Shelf::new(overlays, reader.clone(), snapshots.clone(), env.clone()));
     let workspace = Workspace {
         id,
         commands: commands_at,
@@ -167,14 +184,26 @@ fn assemble(parts: Parts) -> (Workspace, WorkspaceArgs) {
         log: reader.clone(),
         store: log.clone(),
         snapshots: snapshots.clone(),
-        appended: appended_seen,
+        overlays: overlays_at.clone(),
+        shelf: shelf.clone(),
+        appended: appended_seen.clone(),
         condition: condition_seen,
         supervisor: Address::of("workspace"),
     };
     let args = WorkspaceArgs {
         oplog: OplogArgs { store: log, env: env.clone(), state: state_at, appended },
         state: StateArgs { store: state, log: reader.clone(), env: env.clone(), oplog: oplog_at.clone() },
-        commands: CommandsArgs { workspace: id, env: env.clone(), keyring, oplog: oplog_at, log: reader, snapshots },
+        overlays: OverlaysArgs { shelf: shelf.clone(), env: env.clone(), appended: appended_seen },
+        commands: CommandsArgs {
+            workspace: id,
+            env: env.clone(),
+            keyring,
+            oplog: oplog_at,
+            log: reader,
+            snapshots,
+            overlays: overlays_at,
+            shelf,
+        },
         workspace: workspace.clone(),
         condition,
         env,
@@ -257,6 +286,11 @@ impl Tree {
                 workspace.state.moved_to(actor.clone());
                 actor.get_cell()
             }
+            Room::Overlays => {
+                let (actor, _) = Actor::spawn_linked(None, Overlaying, self.args.overlays.clone(), parent).await?;
+                workspace.overlays.moved_to(actor.clone());
+                actor.get_cell()
+            }
             Room::Commands => {
                 let (actor, _) = Actor::spawn_linked(None, Commands, self.args.commands.clone(), parent).await?;
                 workspace.commands.moved_to(actor.clone());
@@ -327,6 +361,7 @@ impl Tree {
         let workspace = self.args.workspace.clone();
         let closed = [
             workspace.commands.call(|reply| CommandsMsg::Close { reply }).await,
+            workspace.overlays.call(|reply| OverlaysMsg::Close { reply }).await,
             workspace.oplog.call(|reply| OplogMsg::Close { reply }).await,
             workspace.state.call(|reply| StateMsg::Close { reply }).await,
         ];

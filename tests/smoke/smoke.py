@@ -1,4 +1,4 @@
-"""A client in Python, with stubs generated from the .proto files: workspace, table, records, query, watch, history."""
+"""A client in Python, with stubs generated from the .proto files: workspace, table, records, query, watch, history, overlay."""
 
 import sys
 import uuid
@@ -13,6 +13,8 @@ from openprod.v1 import (
     event_service_pb2_grpc,
     history_service_pb2,
     history_service_pb2_grpc,
+    overlay_service_pb2,
+    overlay_service_pb2_grpc,
     schema_pb2,
     table_service_pb2,
     table_service_pb2_grpc,
@@ -93,6 +95,24 @@ def main(address, token_file):
     log = history.ListBundles(history_service_pb2.ListBundlesRequest(workspace=made.workspace), **calling)
     assert len(log.bundles) == 3 and log.bundles[0].bundle_digest == first.bundle_digest, log
 
+    overlays = overlay_service_pb2_grpc.OverlayServiceStub(channel)
+    overlay = overlays.CreateOverlay(
+        overlay_service_pb2.CreateOverlayRequest(
+            command_id=str(uuid.uuid4()), workspace=made.workspace, name="draft"
+        ),
+        **calling,
+    ).overlay.overlay
+    staging = command_service_pb2.ExecuteRequest(
+        command_id=str(uuid.uuid4()), workspace=made.workspace, overlay=overlay, commands=[cue("LX 3", 20)]
+    )
+    assert commands.Execute(staging, **calling).staged.overlay == overlay
+    preview = overlays.PreviewOverlay(
+        overlay_service_pb2.PreviewOverlayRequest(workspace=made.workspace, overlay=overlay), **calling
+    )
+    assert preview.counts.new_records == 1 and preview.differences[0].record.name == "cues LX 3", preview
+    committed = execute(command_pb2.Command(commit_overlay=command_pb2.CommitOverlay(overlay=overlay)))
+    assert committed.revision == first.revision + 1, committed
+
     try:
         tables.Query(table_service_pb2.QueryRequest(workspace=made.workspace, table="nope"), **calling)
         raise AssertionError("an unknown table was found")
@@ -107,7 +127,7 @@ def main(address, token_file):
         raise AssertionError("no token was asked for")
     except grpc.RpcError as error:
         assert error.code() == grpc.StatusCode.UNAUTHENTICATED, error
-    print("Python: workspace, table, records, query, watch, history and refusals are well")
+    print("Python: workspace, table, records, query, watch, history, overlays and refusals are well")
 
 
 main(*sys.argv[1:])

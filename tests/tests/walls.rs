@@ -19,9 +19,10 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("messages", &["domain", "model"], &[]),
     ("commands", &["domain", "messages", "model"], &[]),
     ("oplog", &["domain", "messages", "model"], &[]),
+    ("overlays", &["domain", "messages", "model"], &[]),
     ("state", &["domain", "messages", "model"], &[]),
     ("client", &["api", "model"], &[]),
-    ("node", &["api", "client", "commands", "domain", "messages", "model", "oplog", "state"], &[]),
+    ("node", &["api", "client", "commands", "domain", "messages", "model", "oplog", "overlays", "state"], &[]),
     ("tests", &["node"], &["api", "client", "model"]),
 ];
 
@@ -34,8 +35,8 @@ const HOLDERS: &[(&str, &[&str])] = &[
     ("mdns-sd", &[]),
     ("mlua", &[]),
     ("quinn", &[]),
-    ("ractor", &["commands", "messages", "node", "oplog", "state"]),
-    ("redb", &["oplog", "state"]),
+    ("ractor", &["commands", "messages", "node", "oplog", "overlays", "state"]),
+    ("redb", &["oplog", "overlays", "state"]),
     ("tonic", &["api", "client", "node"]),
     ("winnow", &["domain"]),
     ("yrs", &["domain"]),

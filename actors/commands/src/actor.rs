@@ -7,6 +7,7 @@ use openprod_messages::commands::{CommandsMsg, SharedKeyring};
 use openprod_messages::environment::Environment;
 use openprod_messages::log::LogReader;
 use openprod_messages::oplog::OplogMsg;
+use openprod_messages::overlays::{Overlays, OverlaysMsg};
 use openprod_messages::snapshot::Snapshots;
 use openprod_model::ids::WorkspaceId;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -28,6 +29,10 @@ pub struct CommandsArgs {
     pub log: Arc<dyn LogReader>,
     /// What the state shows.
     pub snapshots: Arc<dyn Snapshots>,
+    /// Where requests are staged.
+    pub overlays: Address<OverlaysMsg>,
+    /// What is staged.
+    pub shelf: Arc<dyn Overlays>,
 }
 
 /// The commands room.
@@ -50,6 +55,9 @@ impl Actor for Commands {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             CommandsMsg::Execute { request, actor, reply } => desk.execute(*request, actor, reply).await,
+            CommandsMsg::Stage { overlay, request, actor, reply } => {
+                desk.stage(overlay, *request, actor, reply).await;
+            }
             CommandsMsg::Found { command, name, founder, founder_name, reply } => {
                 desk.found(command, name, founder, founder_name, reply).await;
             }

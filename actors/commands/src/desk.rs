@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use openprod_domain::command::Request;
+use openprod_domain::command::{Command, Request};
 use openprod_domain::view::{Layer, ReadFailure};
 use openprod_messages::commands::{Answer, CommandError, CommandsMsg, Outcome};
 use openprod_messages::log::Receipt;
@@ -23,6 +23,8 @@ use ractor::{ActorRef, RpcReplyPort};
 use crate::actor::CommandsArgs;
 use crate::planning::{self, Picture, Planned};
 use crate::seen::Maker;
+
+mod overlays;
 
 /// Requests of more commands than this are planned on another thread, so that the actor's thread stays free.
 const LONG_REQUEST: usize = 256;
@@ -160,6 +162,10 @@ impl Desk {
             return Err(Repeated::answered(reply, Err(reused(command))));
         }
         match self.args.log.receipt(command) {
+            // Overlays that cannot be read keep nobody from writing.
+            Ok(None) if matches!(self.args.shelf.receipt(command), Ok(Some(_))) => {
+                Err(Repeated::answered(reply, Err(reused(command))))
+            }
             Ok(None) => Ok(reply),
             Ok(Some((_, receipt))) if receipt.payload != payload || receipt.actor != actor => {
                 Err(Repeated::answered(reply, Err(reused(command))))
@@ -174,6 +180,9 @@ impl Desk {
             self.wait_for_all().await?;
         }
         let picture = self.picture(keys.actor()).await?;
+        if let [Command::CommitOverlay { overlay }] = request.commands[..] {
+            return self.plan_commit(picture, overlay, request, keys).await;
+        }
         if request.commands.len() <= LONG_REQUEST && request.turn().is_none() {
             return picture.plan(request, keys);
         }

@@ -52,13 +52,13 @@ pub(crate) struct Planned {
 
 /// What is told of a plan beside what it made.
 #[derive(Default)]
-struct Told {
-    opened: Vec<OpenedConflict>,
-    turned: Option<(Turn, Named)>,
-    skipped: Vec<Skipped>,
+pub(crate) struct Told {
+    pub(crate) opened: Vec<OpenedConflict>,
+    pub(crate) turned: Option<(Turn, Named)>,
+    pub(crate) skipped: Vec<Skipped>,
 }
 
-struct Ids<'a>(&'a Environment);
+pub(crate) struct Ids<'a>(pub(crate) &'a Environment);
 
 impl FreshIds for Ids<'_> {
     fn entity(&mut self) -> EntityId {
@@ -78,18 +78,23 @@ impl Picture {
         }
         let stamp = self.stamp(keys.actor(), request.commands.len());
         let view = self.layer.over(self.snapshot.view());
-        let seen = SeenAtBase {
+        let seen = self.eyes(request);
+        let plan = decide::plan(&view, &seen, &mut Ids(&self.env), stamp, request).map_err(command_error)?;
+        let upper = plan.layer.over(&view);
+        let opened = self.all_opened(&upper, &plan, keys.actor())?;
+        self.seal(plan, request, stamp, keys, Told { opened, ..Told::default() })
+    }
+
+    /// What the author of a request had seen.
+    pub(crate) fn eyes(&self, request: &Request) -> SeenAtBase<'_> {
+        SeenAtBase {
             snapshot: &self.snapshot,
             layer: &self.layer,
             log: &*self.log,
             base: request.base,
             session: request.session,
             pending: &self.pending,
-        };
-        let plan = decide::plan(&view, &seen, &mut Ids(&self.env), stamp, request).map_err(command_error)?;
-        let upper = plan.layer.over(&view);
-        let opened = self.all_opened(&upper, &plan, keys.actor())?;
-        self.seal(plan, request, stamp, keys, Told { opened, ..Told::default() })
+        }
     }
 
     /// Plans and signs an undo or a redo. Nothing is pending: what it reads is what the log holds.
@@ -103,13 +108,19 @@ impl Picture {
         self.seal(plan, request, stamp, keys, Told { opened, turned: Some((wanted.turn, bundle)), skipped })
     }
 
-    fn all_opened(&self, view: &dyn View, plan: &Plan, author: ActorId) -> Result<Vec<OpenedConflict>, CommandError> {
+    /// The conflicts that a plan opens, in sentences; `view` shows what the plan has made of it.
+    pub(crate) fn all_opened(
+        &self,
+        view: &dyn View,
+        plan: &Plan,
+        author: ActorId,
+    ) -> Result<Vec<OpenedConflict>, CommandError> {
         let opened = plan.opened.iter().map(|conflict| self.opened(view, conflict, author));
         opened.collect::<Read<Vec<_>>>().map_err(|failure| command_error(failure.into()))
     }
 
     /// A base must be a revision that this log has, or had shown to somebody.
-    fn check_base(&self, base: Option<Position>) -> Result<(), Refusal> {
+    pub(crate) fn check_base(&self, base: Option<Position>) -> Result<(), Refusal> {
         match base {
             Some(base) if base > self.snapshot.position() => {
                 let message =
@@ -129,7 +140,7 @@ impl Picture {
         Stamp { workspace: self.workspace, actor, hlc, op_base: self.env.op_base() }
     }
 
-    fn seal(
+    pub(crate) fn seal(
         &self,
         plan: Plan,
         request: &Request,

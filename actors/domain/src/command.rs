@@ -1,7 +1,7 @@
 //! Commands: what a client may ask for, already parsed into types that cannot be malformed.
 
 use openprod_model::bundle::{BundleKind, Source};
-use openprod_model::ids::{ActorId, CommandId, EdgeId, EntityId, OpRef, Position, SessionId};
+use openprod_model::ids::{ActorId, CommandId, EdgeId, EntityId, OpRef, OverlayId, Position, SessionId};
 use openprod_model::value::{FieldType, Name, Text, Value};
 use serde::{Deserialize, Serialize};
 
@@ -249,6 +249,11 @@ pub enum Command {
         /// The other.
         other: NamedColumn,
     },
+    /// Commits all that an overlay stages, as one bundle. Alone in its request.
+    CommitOverlay {
+        /// The overlay.
+        overlay: OverlayId,
+    },
 }
 
 /// How a conflict is decided.
@@ -310,6 +315,7 @@ impl Command {
             Self::ConfirmMapping { .. } => "confirm_mapping",
             Self::RejectMapping { .. } => "reject_mapping",
             Self::RevokeMapping { .. } => "revoke_mapping",
+            Self::CommitOverlay { .. } => "commit_overlay",
         }
     }
 

@@ -247,7 +247,8 @@ pub fn label(view: &dyn View, commands: &[Command]) -> Read<Text> {
     Ok(plain(&format!("{text}{rest}")))
 }
 
-fn plain(text: &str) -> Text {
+/// As much of a text as a label holds.
+pub(crate) fn plain(text: &str) -> Text {
     const LABEL_CHARS: usize = 90;
     let short: String = text.chars().filter(|c| !c.is_control()).take(LABEL_CHARS).collect();
     Text::new(&short).expect("a short text without control characters is text")
@@ -303,6 +304,7 @@ fn one_label(view: &dyn View, command: &Command) -> Read<String> {
         Command::ConfirmMapping { one, other } => format!("Map {one} to {other}"),
         Command::RejectMapping { one, other } => format!("Reject the mapping of {one} to {other}"),
         Command::RevokeMapping { one, other } => format!("Revoke the mapping of {one} to {other}"),
+        Command::CommitOverlay { .. } => "Commit an overlay".to_owned(),
     })
 }
 

@@ -6,7 +6,7 @@
 //! Reading order: [`cell`] (what can be written), [`fold`] (what an op writes), [`register`] (what several standing
 //! writes mean), [`view`] (how cells are read), [`unions`] (cells that read as one), [`read`] (records, tables,
 //! edges), [`decide`] (what a command means), [`compose`] (a cell shall say something: which op is that), [`inverse`]
-//! (undo and redo), [`conflict`] (what people have to decide), [`query`].
+//! (undo and redo), [`conflict`] (what people have to decide), [`overlay`] (what is staged and not yet so), [`query`].
 //! [`oracle`] is the naive model that all of it must equal. [`text`] stands apart: long texts and lists that several
 //! people edit at once.
 
@@ -20,6 +20,7 @@ pub mod fold;
 pub mod index;
 pub mod inverse;
 pub mod oracle;
+pub mod overlay;
 pub mod query;
 pub mod read;
 pub mod register;

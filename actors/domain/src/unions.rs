@@ -224,14 +224,24 @@ impl Unions {
             return;
         }
         for tip in tips {
-            match &mut tip.content {
-                Content::Value(value) => self.canonicalize_value(value),
-                Content::Edge(ends) => {
-                    ends.source = self.canonical(ends.source);
-                    ends.target = self.canonical(ends.target);
-                }
-                _ => {}
+            self.canonicalize_content(&mut tip.content);
+        }
+    }
+
+    /// What a write says, with references to merged records under their canonical ids.
+    pub(crate) fn canonical_content(&self, mut content: Content) -> Content {
+        self.canonicalize_content(&mut content);
+        content
+    }
+
+    fn canonicalize_content(&self, content: &mut Content) {
+        match content {
+            Content::Value(value) => self.canonicalize_value(value),
+            Content::Edge(ends) => {
+                ends.source = self.canonical(ends.source);
+                ends.target = self.canonical(ends.target);
             }
+            _ => {}
         }
     }
 

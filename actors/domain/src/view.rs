@@ -62,6 +62,21 @@ impl<V: View + ?Sized> View for &V {
     }
 }
 
+impl<V: View + ?Sized> View for Box<V> {
+    fn tips(&self, cell: &Cell) -> Read<Vec<Tip>> {
+        (**self).tips(cell)
+    }
+    fn cells(&self, range: &KeyRange) -> Reading<'_, (Cell, Vec<Tip>)> {
+        (**self).cells(range)
+    }
+    fn entries(&self, range: &KeyRange) -> Option<Reading<'_, Vec<u8>>> {
+        (**self).entries(range)
+    }
+    fn unions(&self) -> Read<Arc<Unions>> {
+        (**self).unions()
+    }
+}
+
 /// Writes folded in memory, to be read on top of a [`View`].
 #[derive(Debug, Clone, Default)]
 pub struct Layer {

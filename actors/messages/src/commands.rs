@@ -7,13 +7,14 @@ use openprod_domain::inverse::Turn;
 use openprod_domain::inverse::take::{Named, Skipped};
 use openprod_model::codec::{self, DecodeError};
 use openprod_model::identity::Keys;
-use openprod_model::ids::{ActorId, BundleId, CommandId, Digest, Position};
+use openprod_model::ids::{ActorId, BundleId, CommandId, Digest, OverlayId, Position};
 use openprod_model::refusal::Refusal;
 use openprod_model::value::Text;
 use ractor::RpcReplyPort;
 use serde::{Deserialize, Serialize};
 
 use crate::oplog::AppendError;
+use crate::overlays::Done;
 
 /// A conflict that a command opened, or made wider.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +92,17 @@ pub trait Keyring: Send + Sync {
 /// The node's keys, shared by its workspaces.
 pub type SharedKeyring = Arc<dyn Keyring>;
 
+/// What came of staging a request: durable in the overlay (I-1), and nothing else has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StagedOutcome {
+    /// The revision of the canonical state that it was planned on.
+    pub revision: Position,
+    /// The answer.
+    pub done: Done,
+    /// Whether this is the first answer again, to a retry.
+    pub replayed: bool,
+}
+
 /// Messages to the commands room.
 pub enum CommandsMsg {
     /// Carry out a request as one bundle.
@@ -101,6 +113,17 @@ pub enum CommandsMsg {
         actor: Option<ActorId>,
         /// What came of it.
         reply: RpcReplyPort<Result<Outcome, CommandError>>,
+    },
+    /// Plan a request as ever, on what an overlay shows, and stage it there.
+    Stage {
+        /// Where.
+        overlay: OverlayId,
+        /// What to do.
+        request: Box<Request>,
+        /// As whom; the node's default actor if none.
+        actor: Option<ActorId>,
+        /// What came of it.
+        reply: RpcReplyPort<Result<StagedOutcome, CommandError>>,
     },
     /// Make the first bundle of a workspace. The same command id acts once, as with any other command.
     Found {

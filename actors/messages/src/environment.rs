@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use openprod_model::ids::{BundleId, EdgeId, EntityId, OpId};
+use openprod_model::ids::{BundleId, EdgeId, EntityId, OpId, OverlayId};
 
 /// Tells the time.
 pub trait Clock: Send + Sync {
@@ -62,6 +62,11 @@ impl Environment {
     /// A fresh first op id.
     pub fn op_base(&self) -> OpId {
         OpId::new(self.clock.wall_ms(), self.ten())
+    }
+
+    /// A fresh overlay id.
+    pub fn overlay(&self) -> OverlayId {
+        OverlayId::new(self.clock.wall_ms(), self.ten())
     }
 
     /// Runs `job` off the actor and gives its result, or none if it panicked.

@@ -5,13 +5,14 @@
 //! cycle of waiting exists and no mailbox holds data. An event is a hint: the log position is the truth.
 //!
 //! Reading order: [`environment`] (clock, randomness, threads), [`address`] (who is reached, across restarts), [`log`]
-//! and [`snapshot`] (what may be read without asking anybody), then [`commands`], [`oplog`], [`state`].
+//! and [`snapshot`] (what may be read without asking anybody), then [`commands`], [`oplog`], [`state`], [`overlays`].
 
 pub mod address;
 pub mod commands;
 pub mod environment;
 pub mod log;
 pub mod oplog;
+pub mod overlays;
 pub mod snapshot;
 pub mod state;
 #[cfg(feature = "testing")]

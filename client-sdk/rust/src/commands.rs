@@ -20,6 +20,16 @@ pub struct Change {
     label: Option<String>,
     source: Option<v1::Source>,
     commands: Vec<v1::Command>,
+    stage: Stage,
+}
+
+/// Where a change is staged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Where the workspace's handle says; if it says nothing, where the session does.
+    Anywhere,
+    /// Nowhere.
+    Nowhere,
 }
 
 impl Change {
@@ -33,6 +43,7 @@ impl Change {
             label: None,
             source: None,
             commands: commands.into_iter().map(Into::into).collect(),
+            stage: Stage::Anywhere,
         }
     }
 
@@ -73,6 +84,11 @@ impl Change {
         Self { kind: v1::ExecuteKind::Import, source: Some(source), ..self }
     }
 
+    /// Not staged, whatever overlay is active in this client's session.
+    pub fn canonical(self) -> Self {
+        Self { stage: Stage::Nowhere, ..self }
+    }
+
     /// Its id.
     pub fn command_id(&self) -> CommandId {
         self.command_id
@@ -90,6 +106,10 @@ impl Change {
             label: self.label.clone(),
             source: self.source.clone(),
             commands: self.commands.clone(),
+            overlay: match self.stage {
+                Stage::Nowhere => Some(String::new()),
+                Stage::Anywhere => workspace.overlay().map(|overlay| overlay.to_string()),
+            },
         }
     }
 }

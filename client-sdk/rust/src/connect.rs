@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use openprod_api::v1;
-use openprod_model::ids::{ActorId, SessionId, WorkspaceId};
+use openprod_model::ids::{ActorId, OverlayId, SessionId, WorkspaceId};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -141,7 +141,7 @@ impl Client {
 
     /// A workspace on this node, in which the node's default identity acts.
     pub fn workspace(&self, id: WorkspaceId) -> Workspace {
-        Workspace { client: self.clone(), id, actor: None }
+        Workspace { client: self.clone(), id, actor: None, overlay: None }
     }
 
     pub(crate) fn patience(&self) -> &Patience {
@@ -159,12 +159,28 @@ pub struct Workspace {
     pub(crate) client: Client,
     id: WorkspaceId,
     actor: Option<ActorId>,
+    overlay: Option<OverlayId>,
 }
 
 impl Workspace {
     /// The same workspace, in which that identity of the node acts.
     pub fn acting_as(self, actor: ActorId) -> Self {
         Self { actor: Some(actor), ..self }
+    }
+
+    /// The same workspace, seen through an overlay: reads show what is staged there, changes are staged there.
+    pub fn through(self, overlay: OverlayId) -> Self {
+        Self { overlay: Some(overlay), ..self }
+    }
+
+    /// The same workspace, without an overlay.
+    pub fn canonical(self) -> Self {
+        Self { overlay: None, ..self }
+    }
+
+    /// The overlay through which it is seen.
+    pub fn overlay(&self) -> Option<OverlayId> {
+        self.overlay
     }
 
     /// Its id.
@@ -227,6 +243,8 @@ generated! {
     edges: edge_service_client::EdgeServiceClient;
     /// The log.
     history: history_service_client::HistoryServiceClient;
+    /// Overlays.
+    overlays: overlay_service_client::OverlayServiceClient;
     /// What happens.
     events: event_service_client::EventServiceClient;
     /// Care of a workspace's data.

@@ -14,11 +14,12 @@
 //!
 //! It holds no data and decides nothing: what a command means is said by the node.
 //!
-//! Reading order: [`connect`], [`commands`], [`reads`], [`watch`], [`streams`], [`error`].
+//! Reading order: [`connect`], [`commands`], [`reads`], [`overlays`], [`watch`], [`streams`], [`error`].
 
 pub mod commands;
 pub mod connect;
 pub mod error;
+pub mod overlays;
 pub mod reads;
 pub mod streams;
 pub mod watch;

@@ -2,7 +2,6 @@
 
 use futures::stream::{self, Stream};
 use openprod_api::v1;
-use openprod_model::ids::WorkspaceId;
 use tonic::{Request, Response, Status};
 
 use crate::connect::{Client, Workspace};
@@ -23,7 +22,7 @@ pub trait Question: Clone + Send + Sync + 'static {
 /// A question about one workspace.
 pub trait OfWorkspace: Question {
     #[doc(hidden)]
-    fn place(&mut self, workspace: WorkspaceId, min_revision: u64);
+    fn place(&mut self, workspace: &Workspace);
 
     /// The revision that an answer shows; 0 if it does not say.
     #[doc(hidden)]
@@ -70,7 +69,7 @@ impl Client {
 impl Workspace {
     /// Asks about this workspace, at or after everything that this client has written or been shown.
     pub async fn read<Q: OfWorkspace>(&self, mut question: Q) -> Result<Q::Answer, Error> {
-        question.place(self.id(), self.seen());
+        question.place(self);
         let answer = self.client().ask(question).await?;
         self.note(Q::revision(&answer));
         Ok(answer)
@@ -219,6 +218,22 @@ questions! {
     edges.get_edge: GetEdgeRequest => GetEdgeResponse;
     history.list_bundles: ListBundlesRequest => ListBundlesResponse;
     history.get_bundle: GetBundleRequest => GetBundleResponse;
+    overlays.create_overlay: CreateOverlayRequest => CreateOverlayResponse;
+    overlays.list_overlays: ListOverlaysRequest => ListOverlaysResponse;
+    overlays.get_overlay: GetOverlayRequest => GetOverlayResponse;
+    overlays.rename_overlay: RenameOverlayRequest => RenameOverlayResponse;
+    overlays.activate_overlay: ActivateOverlayRequest => ActivateOverlayResponse;
+    overlays.deactivate_overlay: DeactivateOverlayRequest => DeactivateOverlayResponse;
+    overlays.stash_overlay: StashOverlayRequest => StashOverlayResponse;
+    overlays.recall_overlay: RecallOverlayRequest => RecallOverlayResponse;
+    overlays.discard_overlay: DiscardOverlayRequest => DiscardOverlayResponse;
+    overlays.preview_overlay: PreviewOverlayRequest => PreviewOverlayResponse;
+    overlays.list_drift: ListDriftRequest => ListDriftResponse;
+    overlays.keep_mine: KeepMineRequest => KeepMineResponse;
+    overlays.use_canonical: UseCanonicalRequest => UseCanonicalResponse;
+    overlays.knock_out: KnockOutRequest => KnockOutResponse;
+    overlays.undo_staged: UndoStagedRequest => UndoStagedResponse;
+    overlays.redo_staged: RedoStagedRequest => RedoStagedResponse;
     admin.list_quarantine: ListQuarantineRequest => ListQuarantineResponse;
     admin.get_quarantined: GetQuarantinedRequest => GetQuarantinedResponse;
     admin.retry_quarantined: RetryQuarantinedRequest => RetryQuarantinedResponse;
@@ -228,19 +243,35 @@ questions! {
 }
 
 macro_rules! of_workspace {
-    (revised: $($revised:ident),*; plain: $($plain:ident),*;) => {
+    (
+        staged: $($staged:ident),*;
+        revised: $($revised:ident),*;
+        plain: $($plain:ident),*;
+    ) => {
+        $(impl OfWorkspace for v1::$staged {
+            fn place(&mut self, workspace: &Workspace) {
+                self.workspace = workspace.id().to_string();
+                self.min_revision = self.min_revision.max(workspace.seen());
+                if let Some(overlay) = workspace.overlay().filter(|_| self.overlay.is_empty()) {
+                    self.overlay = overlay.to_string();
+                }
+            }
+            fn revision(answer: &Self::Answer) -> u64 {
+                answer.revision
+            }
+        })*
         $(impl OfWorkspace for v1::$revised {
-            fn place(&mut self, workspace: WorkspaceId, min_revision: u64) {
-                self.workspace = workspace.to_string();
-                self.min_revision = self.min_revision.max(min_revision);
+            fn place(&mut self, workspace: &Workspace) {
+                self.workspace = workspace.id().to_string();
+                self.min_revision = self.min_revision.max(workspace.seen());
             }
             fn revision(answer: &Self::Answer) -> u64 {
                 answer.revision
             }
         })*
         $(impl OfWorkspace for v1::$plain {
-            fn place(&mut self, workspace: WorkspaceId, _: u64) {
-                self.workspace = workspace.to_string();
+            fn place(&mut self, workspace: &Workspace) {
+                self.workspace = workspace.id().to_string();
             }
             fn revision(_: &Self::Answer) -> u64 {
                 0
@@ -250,10 +281,14 @@ macro_rules! of_workspace {
 }
 
 of_workspace! {
-    revised: GetWorkspaceRequest, ListTablesRequest, GetTableRequest, GetRecordRequest, ListRecordsRequest, QueryRequest,
-        ExplainCellRequest, ListMappingsRequest, ListMergesRequest, ListMergeExceptionsRequest, ListEdgesRequest, GetEdgeRequest, ListBundlesRequest, ListUndoRequest;
+    staged: GetWorkspaceRequest, ListTablesRequest, GetTableRequest, GetRecordRequest, ListRecordsRequest, QueryRequest,
+        ExplainCellRequest, ListEdgesRequest, GetEdgeRequest, PreviewOverlayRequest, ListDriftRequest;
+    revised: ListMappingsRequest, ListMergesRequest, ListMergeExceptionsRequest, ListBundlesRequest, ListUndoRequest;
     plain: GetBundleRequest, ListQuarantineRequest, GetQuarantinedRequest, RetryQuarantinedRequest,
-        SkipQuarantinedRequest, ExportQuarantinedRequest;
+        SkipQuarantinedRequest, ExportQuarantinedRequest, CreateOverlayRequest, ListOverlaysRequest, GetOverlayRequest,
+        RenameOverlayRequest, ActivateOverlayRequest, DeactivateOverlayRequest, StashOverlayRequest,
+        RecallOverlayRequest, DiscardOverlayRequest, KeepMineRequest, UseCanonicalRequest, KnockOutRequest,
+        UndoStagedRequest, RedoStagedRequest;
 }
 
 macro_rules! paged {
@@ -285,4 +320,6 @@ paged! {
     ListUndoRequest: items of UndoItem;
     GetBundleRequest: ops of OpInfo;
     ListQuarantineRequest: items of Quarantined;
+    PreviewOverlayRequest: differences of Difference;
+    ListDriftRequest: drift of DriftedCell;
 }

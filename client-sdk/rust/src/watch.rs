@@ -34,6 +34,8 @@ pub enum Event {
     Batch(Box<v1::ChangeBatch>),
     /// Nothing more happened up to this revision.
     Bookmark(u64),
+    /// Something happened to an overlay of the node. A hint: read it anew.
+    Overlay(v1::OverlayEvent),
     /// The watch could not go on where it was: forget what it told; a fresh snapshot follows.
     Resynced,
 }
@@ -113,6 +115,7 @@ impl Watch {
                 self.reach(bookmark.revision, bookmark.resume_token);
                 Event::Bookmark(bookmark.revision)
             }
+            Told::Overlay(event) => Event::Overlay(event),
             Told::Batch(batch) => {
                 let revision = batch.bundle.as_ref().map(|bundle| bundle.revision).unwrap_or_default();
                 self.reach(revision, batch.resume_token.clone());

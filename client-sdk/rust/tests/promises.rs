@@ -89,6 +89,24 @@ impl TableService for Fake {
     ) -> Result<Response<v1::ExplainCellResponse>, Status> {
         Err(Status::unimplemented(""))
     }
+
+    async fn list_mappings(
+        &self,
+        _: Request<v1::ListMappingsRequest>,
+    ) -> Result<Response<v1::ListMappingsResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn list_merges(&self, _: Request<v1::ListMergesRequest>) -> Result<Response<v1::ListMergesResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn list_merge_exceptions(
+        &self,
+        _: Request<v1::ListMergeExceptionsRequest>,
+    ) -> Result<Response<v1::ListMergeExceptionsResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
 }
 
 #[tonic::async_trait]

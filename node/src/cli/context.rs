@@ -39,6 +39,9 @@ pub struct Globals {
     /// Identity of the node that acts, by its name, its id or the beginning of it
     #[arg(long, global = true, value_name = "NAME|ID", env = "OPENPROD_ACTOR")]
     pub actor: Option<String>,
+    /// Overlay to read through and to stage in, by its name, its id or the beginning of it
+    #[arg(long, global = true, value_name = "NAME|ID", env = "OPENPROD_OVERLAY", hide_env_values = true)]
+    pub overlay: Option<String>,
     /// Shows results as JSON, one object per line
     #[arg(long, global = true)]
     pub json: bool,
@@ -109,8 +112,21 @@ impl Context {
         Ok(folder.and_then(|folder| Token::read(&own_token(&folder)?).ok()))
     }
 
-    /// The workspace that was named; the only one if none was. The identity that was named acts there.
+    /// The workspace that was named; the only one if none was. The identity that was named acts there, in the overlay
+    /// that was named.
     pub async fn workspace(&self) -> Result<Workspace, CliError> {
+        let workspace = self.canonical().await?;
+        match self.globals.overlay.as_deref().filter(|wanted| !wanted.is_empty()) {
+            Some(wanted) => {
+                let id = parsed(&overlay(&workspace, wanted).await?.overlay)?;
+                Ok(workspace.through(id))
+            }
+            None => Ok(workspace),
+        }
+    }
+
+    /// The same without the overlay that was named.
+    pub async fn canonical(&self) -> Result<Workspace, CliError> {
         let client = self.client().await?;
         let known = client.list_workspaces().await?;
         let workspace = client.workspace(chosen(self.globals.workspace.as_deref(), &known)?);
@@ -127,6 +143,22 @@ impl Context {
         let known: Vec<_> = known.iter().map(|one| (one.actor.as_str(), one.display_name.as_str())).collect();
         actor(wanted, &known, "identity").map(Some)
     }
+}
+
+/// The overlay that people mean.
+pub async fn overlay(workspace: &Workspace, wanted: &str) -> Result<v1::Overlay, CliError> {
+    let mut all = workspace.list_overlays().await?;
+    let known: Vec<_> = all.iter().map(|one| (one.overlay.as_str(), one.name.as_str())).collect();
+    let meant = match matching(wanted, &known)[..] {
+        [only] => only.to_owned(),
+        [] => {
+            let next = suggestion(wanted, known.iter().map(|(_, name)| *name), "overlay");
+            return Err(CliError::failed(format!("There is no overlay \"{wanted}\".")).next(next));
+        }
+        _ => return Err(CliError::usage(format!("\"{wanted}\" may mean several.")).next("Name it by its whole id.")),
+    };
+    let place = all.iter().position(|one| one.overlay == meant);
+    Ok(place.map(|place| all.swap_remove(place)).unwrap_or_default())
 }
 
 /// The token of the identity that was made the default, else the only one that there is.

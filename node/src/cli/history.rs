@@ -232,7 +232,9 @@ pub async fn explain(args: ExplainArgs, context: &Context) -> Result<(), CliErro
         ..Default::default()
     });
     let Some(first) = pages.next().await? else { return Ok(()) };
-    let (sentence, in_conflict, mut writes) = (first.sentence, first.in_conflict, first.history);
+    let (sentence, in_conflict) = (first.sentence, first.in_conflict);
+    let mut writes: Vec<v1::CellWrite> = first.tips.into_iter().filter(|write| write.staged).collect();
+    writes.extend(first.history);
     while let Some(page) = pages.next().await? {
         writes.extend(page.history);
     }
@@ -257,10 +259,12 @@ fn write_row(write: &v1::CellWrite) -> Vec<String> {
         (false, true) => "stands",
         (false, false) => "",
     };
-    let bundle = write.bundle.clone().unwrap_or_default();
+    let value = told::content(write.content.as_ref());
+    let Some(bundle) = write.bundle.clone() else {
+        return [stands, &value, "", "", "(staged)", ""].map(str::to_owned).to_vec();
+    };
     let decision = if write.decision { " (decided a conflict)" } else { "" };
     let label = format!("{}{decision}", bundle.label);
-    let value = told::content(write.content.as_ref());
     vec![stands.to_owned(), value, told::who(&bundle), time::of_bundle(&bundle), label, bundle.revision.to_string()]
 }
 
@@ -268,6 +272,6 @@ fn write_json(write: &v1::CellWrite) -> Json {
     json!({
         "op": write.op, "content": told::content(write.content.as_ref()), "standing": write.standing,
         "shown": write.shown, "decision": write.decision, "replaced": write.replaced, "restores": write.restores,
-        "bundle": write.bundle.as_ref().map(told::bundle),
+        "staged": write.staged, "bundle": write.bundle.as_ref().map(told::bundle),
     })
 }

@@ -186,6 +186,7 @@ pub fn done(done: &v1::ExecuteResponse) -> Json {
         "created": created.collect::<Vec<_>>(), "opened_conflicts": opened, "replayed": done.replayed,
         "undone": done.undone.as_ref().map(named), "redone": done.redone.as_ref().map(named),
         "skipped": skipped.collect::<Vec<_>>(),
+        "staged": done.staged.as_ref().map(|staged| json!({"overlay": staged.overlay, "generation": staged.generation})),
     })
 }
 

@@ -32,6 +32,7 @@ pub mod json;
 pub mod known;
 pub mod members;
 pub mod output;
+pub mod overlays;
 pub mod quarantine;
 pub mod records;
 pub mod same;
@@ -87,6 +88,7 @@ enum Commands {
     Merges(same::MergesArgs),
     Mappings(same::MappingsArgs),
     Settings(settings::SettingsArgs),
+    Overlay(overlays::OverlayArgs),
     History(history::HistoryArgs),
     Explain(history::ExplainArgs),
     Watch(watch::WatchArgs),
@@ -147,6 +149,7 @@ async fn run(command: Commands, context: &Context) -> Result<(), CliError> {
         Commands::Merges(args) => same::merges(&args, context).await,
         Commands::Mappings(args) => same::mappings(args, context).await,
         Commands::Settings(args) => settings::run(args, context).await,
+        Commands::Overlay(args) => overlays::run(args, context).await,
         Commands::History(args) => history::history(args, context).await,
         Commands::Explain(args) => history::explain(args, context).await,
         Commands::Watch(args) => watch::run(args, context).await,

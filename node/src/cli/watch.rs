@@ -31,6 +31,7 @@ pub async fn run(args: WatchArgs, context: &Context) -> Result<(), CliError> {
             (_, Event::Batch(batch)) => tell(batch)?,
             (_, Event::Resynced) => remark("The watch could not go on where it was; some changes were not told."),
             (_, Event::SnapshotEnd(revision)) => remark(&format!("It goes on behind revision {revision}.")),
+            (_, Event::Overlay(event)) => tell_of_overlay(event)?,
             (_, Event::Snapshot(_) | Event::Bookmark(_)) => {}
         }
     }
@@ -58,6 +59,10 @@ fn tell(batch: &v1::ChangeBatch) -> Result<(), CliError> {
     Ok(())
 }
 
+fn tell_of_overlay(event: &v1::OverlayEvent) -> Result<(), CliError> {
+    line(&escaped(&format!("overlay  {}  {}", event_word(event), overlay_name(event))))
+}
+
 fn kind_word(kind: v1::ChangeKind) -> &'static str {
     match kind {
         v1::ChangeKind::Created => "+",
@@ -76,7 +81,24 @@ fn as_json(event: &Event) -> Json {
         Event::Bookmark(revision) => json!({"event": "bookmark", "revision": revision}),
         Event::Resynced => json!({"event": "resynced"}),
         Event::Batch(batch) => batch_json(batch),
+        Event::Overlay(event) => json!({"event": "overlay", "what": event_word(event), "overlay": event.overlay,
+            "name": event.name, "generation": event.generation, "revision": event.revision}),
     }
+}
+
+fn event_word(event: &v1::OverlayEvent) -> &'static str {
+    match event.kind() {
+        v1::OverlayEventKind::Changed => "changed",
+        v1::OverlayEventKind::Drifted => "drifted",
+        v1::OverlayEventKind::Committed => "committed",
+        v1::OverlayEventKind::Discarded => "discarded",
+        v1::OverlayEventKind::Unspecified => "unknown",
+    }
+}
+
+/// One that is no more is known by its id only.
+fn overlay_name(event: &v1::OverlayEvent) -> &str {
+    if event.name.is_empty() { &event.overlay } else { &event.name }
 }
 
 fn batch_json(batch: &v1::ChangeBatch) -> Json {

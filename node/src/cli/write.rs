@@ -115,6 +115,9 @@ pub fn tell(context: &Context, done: &v1::ExecuteResponse, verb: &str) -> Result
     for conflict in &done.opened_conflicts {
         remark(&format!("Conflict: {}", conflict.sentence));
     }
-    remark(&format!("{verb}. Revision {}.", done.revision));
+    match &done.staged {
+        Some(_) => remark(&format!("{verb}, in the overlay only.")),
+        None => remark(&format!("{verb}. Revision {}.", done.revision)),
+    }
     Ok(())
 }

@@ -82,7 +82,8 @@ fn slot_facts(node: &Node, id: WorkspaceId, slot: &Slot) -> WorkspaceFacts {
                 Condition::Closed => Some("It was closed.".to_owned()),
             };
             let name = Some(services::name_of(workspace)).filter(|name| !name.is_empty());
-            let log = log_facts(&*workspace.log, &*workspace.snapshots);
+            let overlays = workspace.shelf.all().map(|all| all.len()).map_err(|error| error.to_string());
+            let log = log_facts(&*workspace.log, &*workspace.snapshots, overlays);
             named(name.unwrap_or_else(|| id.to_string()), manifest, closed, log)
         }
     }
@@ -118,7 +119,8 @@ fn stored_facts(folder: &Folder, id: WorkspaceId, config: &Config) -> WorkspaceF
     match storage::open(&files, id, config) {
         Err(why) => closed(why),
         Ok(stores) => {
-            let mut log = log_facts(&*stores.log, &*stores.state);
+            let overlays = stores.overlays.load().map(|kept| kept.overlays.len()).map_err(|fault| fault.to_string());
+            let mut log = log_facts(&*stores.log, &*stores.state, overlays);
             if let Ok(LogFacts { revision: 1.., state, .. }) = &mut log
                 && stores.state.position() == Position::ZERO
             {
@@ -130,7 +132,7 @@ fn stored_facts(folder: &Folder, id: WorkspaceId, config: &Config) -> WorkspaceF
     }
 }
 
-fn log_facts(log: &dyn LogReader, snapshots: &dyn Snapshots) -> Read<LogFacts> {
+fn log_facts(log: &dyn LogReader, snapshots: &dyn Snapshots, overlays: Result<usize, String>) -> Read<LogFacts> {
     let tail = log.tail()?;
     let unreadable = match log.bundle(tail.position) {
         Ok(Some(Stored::Whole(_))) => None,
@@ -146,6 +148,7 @@ fn log_facts(log: &dyn LogReader, snapshots: &dyn Snapshots) -> Read<LogFacts> {
         latest_ms: tail.hlc.ms,
         unreadable,
         state: state_facts(log, snapshots, tail.position),
+        overlays,
         alarms: log.quarantine_alarms()?,
     })
 }

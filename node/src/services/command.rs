@@ -2,22 +2,25 @@
 
 use std::sync::Arc;
 
-use openprod_api::convert::command::{Execution, created};
+use openprod_api::convert::command::{Execution, Stage, created};
 use openprod_api::convert::ids::optional_id;
 use openprod_api::convert::undo::{bundle_ref, skipped};
 use openprod_api::status::refused;
 use openprod_api::v1;
 use openprod_api::v1::command_service_server::CommandService as Service;
 use openprod_domain::cell::Cell;
+use openprod_domain::command::Command;
 use openprod_domain::conflict;
 use openprod_domain::inverse::Turn;
 use openprod_domain::inverse::take::Named;
-use openprod_messages::commands::{CommandsMsg, OpenedConflict, Outcome};
+use openprod_messages::commands::{CommandsMsg, OpenedConflict, Outcome, StagedOutcome};
+use openprod_model::ids::{ActorId, OverlayId};
 use tonic::{Request, Response, Status};
 
 use super::reading::{Asked, read};
 use crate::node::Node;
 use crate::telemetry;
+use crate::workspace::Workspace;
 
 mod undo;
 
@@ -43,6 +46,9 @@ impl Service for CommandService {
         message.workspace = workspace.id.to_string();
         let execution = Execution::try_from(message).map_err(|refusal| refused(&refusal))?;
         let actor = super::acting(caller, execution.actor, "actor")?;
+        if let Some(overlay) = staged_in(&workspace, &execution) {
+            return stage(&workspace, overlay, execution.request, actor).await;
+        }
         let request = Box::new(execution.request);
         let outcome = workspace.commands.call(|reply| CommandsMsg::Execute { request, actor, reply }).await;
         let outcome = outcome.map_err(super::no_answer)?.map_err(super::failed)?;
@@ -60,6 +66,39 @@ impl Service for CommandService {
         let asked = Asked { workspace: &workspace, min_revision: request.min_revision, ..Asked::default() };
         read(&self.node, asked, move |scene| undo::list(scene, actor, &request)).await.map(Response::new)
     }
+}
+
+/// The overlay that is meant: the one named, or the one that is active in the session. A commit is never staged.
+fn staged_in(workspace: &Workspace, execution: &Execution) -> Option<OverlayId> {
+    if execution.request.commands.iter().any(|command| matches!(command, Command::CommitOverlay { .. })) {
+        return None;
+    }
+    match execution.stage {
+        Stage::In(overlay) => Some(overlay),
+        Stage::Nowhere => None,
+        // Steps within an overlay have an undo of their own.
+        Stage::Active if execution.request.turn().is_some() => None,
+        Stage::Active => workspace.shelf.active(execution.request.session?),
+    }
+}
+
+async fn stage(
+    workspace: &Workspace,
+    overlay: OverlayId,
+    request: openprod_domain::command::Request,
+    actor: Option<ActorId>,
+) -> Result<Response<v1::ExecuteResponse>, Status> {
+    let request = Box::new(request);
+    let outcome = workspace.commands.call(|reply| CommandsMsg::Stage { overlay, request, actor, reply }).await;
+    let StagedOutcome { revision, done, replayed } = outcome.map_err(super::no_answer)?.map_err(super::failed)?;
+    Ok(Response::new(v1::ExecuteResponse {
+        revision: revision.0,
+        created: done.created.into_iter().map(|(index, thing)| created(index, thing)).collect(),
+        opened_conflicts: done.opened.into_iter().map(opened).collect(),
+        replayed,
+        staged: Some(v1::StagedIn { overlay: done.overlay.to_string(), generation: done.generation }),
+        ..v1::ExecuteResponse::default()
+    }))
 }
 
 fn count(outcome: &Outcome) {
@@ -82,6 +121,7 @@ fn answer(outcome: Outcome) -> v1::ExecuteResponse {
         undone: turned(answer.turned.as_ref(), Turn::Undo),
         redone: turned(answer.turned.as_ref(), Turn::Redo),
         skipped: answer.skipped.iter().map(skipped).collect(),
+        staged: None,
     }
 }
 

@@ -37,14 +37,15 @@ impl Service for EdgeService {
         request: Request<v1::ListEdgesRequest>,
     ) -> Result<Response<v1::ListEdgesResponse>, Status> {
         let request = request.into_inner();
-        let (workspace, as_of) = (request.workspace.clone(), request.as_of.clone());
-        let asked = Asked { workspace: &workspace, min_revision: request.min_revision, as_of, pinned: None };
+        let (workspace, as_of, overlay) = (request.workspace.clone(), request.as_of.clone(), request.overlay.clone());
+        let min_revision = request.min_revision;
+        let asked = Asked { workspace: &workspace, min_revision, as_of, pinned: None, overlay: &overlay };
         read(&self.node, asked, move |scene| list(scene, &request)).await.map(Response::new)
     }
 
     async fn get_edge(&self, request: Request<v1::GetEdgeRequest>) -> Result<Response<v1::GetEdgeResponse>, Status> {
-        let v1::GetEdgeRequest { workspace, edge, min_revision, as_of } = request.into_inner();
-        let asked = Asked { workspace: &workspace, min_revision, as_of, pinned: None };
+        let v1::GetEdgeRequest { workspace, edge, min_revision, as_of, overlay } = request.into_inner();
+        let asked = Asked { workspace: &workspace, min_revision, as_of, pinned: None, overlay: &overlay };
         read(&self.node, asked, move |scene| one(scene, &edge)).await.map(Response::new)
     }
 }

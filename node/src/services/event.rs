@@ -29,6 +29,7 @@ use crate::workspace::Workspace;
 
 mod pace;
 mod picture;
+mod staged;
 #[cfg(test)]
 mod tests;
 mod watcher;

@@ -19,6 +19,7 @@ use openprod_api::v1::edge_service_server::{self, EdgeServiceServer};
 use openprod_api::v1::event_service_server::{self, EventServiceServer};
 use openprod_api::v1::history_service_server::{self, HistoryServiceServer};
 use openprod_api::v1::node_service_server::{self, NodeServiceServer};
+use openprod_api::v1::overlay_service_server::{self, OverlayServiceServer};
 use openprod_api::v1::table_service_server::{self, TableServiceServer};
 use openprod_api::v1::workspace_service_server::{self, WorkspaceServiceServer};
 use openprod_domain::fold::workspace_name_setting;
@@ -45,6 +46,7 @@ pub mod edge;
 pub mod event;
 pub mod history;
 pub mod node;
+pub mod overlay;
 pub mod table;
 pub mod workspace;
 
@@ -61,13 +63,14 @@ pub const STREAM_AHEAD: usize = 16;
 pub const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// The full names of the services, as health checks name them.
-pub const NAMES: [&str; 8] = [
+pub const NAMES: [&str; 9] = [
     admin_service_server::SERVICE_NAME,
     command_service_server::SERVICE_NAME,
     edge_service_server::SERVICE_NAME,
     event_service_server::SERVICE_NAME,
     history_service_server::SERVICE_NAME,
     node_service_server::SERVICE_NAME,
+    overlay_service_server::SERVICE_NAME,
     table_service_server::SERVICE_NAME,
     workspace_service_server::SERVICE_NAME,
 ];
@@ -95,6 +98,7 @@ pub fn routes(node: &Arc<Node>) -> Routes {
         .add_service(bounded!(EventServiceServer(event::EventService)))
         .add_service(bounded!(HistoryServiceServer(history::HistoryService)))
         .add_service(bounded!(NodeServiceServer(node::NodeService)))
+        .add_service(bounded!(OverlayServiceServer(overlay::OverlayService)))
         .add_service(bounded!(TableServiceServer(table::TableService)))
         .add_service(bounded!(WorkspaceServiceServer(workspace::WorkspaceService)))
         .add_service(reflection().build_v1().expect(DESCRIBED))
@@ -287,6 +291,22 @@ pub async fn snapshot_from(workspace: &Workspace, min_revision: Position) -> Res
         Ok(Err(_)) => Err(unavailable("This workspace is being closed.")),
         Err(_) => Err(unavailable("The state of this workspace does not catch up with its log.")),
     }
+}
+
+/// Waits until the overlays know of every commit that was acknowledged by now, so that none is shown that is no more.
+/// Only so long: should they not be able to follow the log, they are shown as far as they have.
+pub async fn overlays_follow(workspace: &Workspace) -> Result<(), Status> {
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+    if workspace.shelf.all().is_err() {
+        // Whoever asks for one is told why there is none.
+        return Ok(());
+    }
+    let end = workspace.log.tail().map_err(|failure| unreadable(&failure))?.position;
+    let mut followed = workspace.shelf.followed();
+    if tokio::time::timeout(PATIENCE, followed.wait_for(|followed| *followed >= end)).await.is_err() {
+        tracing::warn!(workspace = %workspace.id, "the overlays do not keep up with the log");
+    }
+    Ok(())
 }
 
 /// What a command's failure is to its caller.

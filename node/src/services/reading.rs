@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use openprod_api::convert;
+use openprod_api::convert::ids::optional_id;
 use openprod_api::convert::path::{name, optional_part};
 use openprod_api::status::ApiError;
 use openprod_api::v1;
@@ -16,6 +17,7 @@ use openprod_domain::read::{self, FieldReading, Origin, Table};
 use openprod_domain::view::{AsOf, Moment, Read, ReadFailure, View};
 use openprod_domain::{describe, register};
 use openprod_messages::log::LogReader;
+use openprod_messages::overlays::Overlay;
 use openprod_messages::snapshot::Snapshot;
 use openprod_model::ids::{EntityId, Position};
 use openprod_model::refusal::{Reason, Refusal};
@@ -128,6 +130,8 @@ pub(super) struct Asked<'a> {
     pub(super) as_of: Option<v1::AsOf>,
     /// The revision at which earlier pages were read, if this one must be read there too.
     pub(super) pinned: Option<Position>,
+    /// The overlay through which to read; empty for none.
+    pub(super) overlay: &'a str,
 }
 
 /// Opens the workspace at the time asked for, and runs `job` there.
@@ -145,9 +149,14 @@ async fn read_in<T: Send + 'static>(
     asked: Asked<'_>,
     job: impl FnOnce(&Scene) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
-    let as_of = optional_part::<_, convert::history::AsOf>(asked.as_of, "as_of")?;
+    let as_of = optional_part::<_, convert::history::AsOf>(asked.as_of.clone(), "as_of")?;
     let (id, log) = (workspace.id, Arc::clone(&workspace.log));
     let mut min_revision = Position(asked.min_revision).max(asked.pinned.unwrap_or_default());
+    let overlay = overlay(workspace, &asked).await?;
+    if overlay.is_some() {
+        // What was staged was planned on everything that was acknowledged by then.
+        min_revision = min_revision.max(workspace.log.tail()?.position);
+    }
     if let Some(as_of) = as_of {
         let log = Arc::clone(&log);
         let needed = blocking(move |stop| Past { workspace: id, log: &*log, stop }.needed(as_of)).await?;
@@ -162,9 +171,20 @@ async fn read_in<T: Send + 'static>(
             None => pinned.map(Moment::Revision),
         };
         let moment = moment.filter(|moment| !is_now(moment, &*snapshot));
-        job(&Scene { snapshot, log, moment, stop: stop.clone() })
+        job(&Scene { snapshot, log, moment, overlay, stop: stop.clone() })
     })
     .await
+}
+
+/// The overlay that was asked for. Before the snapshot is taken: should it be committed in between, both say the same.
+async fn overlay(workspace: &Workspace, asked: &Asked<'_>) -> Result<Option<Overlay>, Problem> {
+    let Some(id) = optional_id(asked.overlay, "overlay")? else { return Ok(None) };
+    if asked.as_of.is_some() {
+        let message = "An overlay lies on the present; it cannot be read in the past.";
+        return Err(Refusal::new(Reason::InvalidRequest, message).at("overlay").into());
+    }
+    super::overlays_follow(workspace).await?;
+    Ok(Some(workspace.shelf.overlay(id).map_err(super::failed)?))
 }
 
 fn is_now(moment: &Moment, snapshot: &dyn Snapshot) -> bool {
@@ -179,6 +199,8 @@ pub(super) struct Scene {
     pub(super) log: Arc<dyn LogReader>,
     /// The moment in the past; none for the snapshot's own.
     pub(super) moment: Option<Moment>,
+    /// The overlay through which it is seen.
+    pub(super) overlay: Option<Overlay>,
     /// Says when nobody waits any more.
     pub(super) stop: Stop,
 }
@@ -186,6 +208,14 @@ pub(super) struct Scene {
 impl Scene {
     /// What is seen.
     pub(super) fn view(&self) -> Box<dyn View + '_> {
+        match &self.overlay {
+            None => self.canonical(),
+            Some(overlay) => Box::new(overlay.staging.over(self.canonical())),
+        }
+    }
+
+    /// What is seen without an overlay.
+    pub(super) fn canonical(&self) -> Box<dyn View + '_> {
         match &self.moment {
             None => Box::new(self.snapshot.view()),
             Some(moment) => Box::new(AsOf::new(&*self.snapshot, moment.clone())),

@@ -41,14 +41,14 @@ impl Service for TableService {
         &self,
         request: Request<v1::ListTablesRequest>,
     ) -> Result<Response<v1::ListTablesResponse>, Status> {
-        let v1::ListTablesRequest { workspace, min_revision, as_of } = request.into_inner();
-        let asked = Asked { workspace: &workspace, min_revision, as_of, pinned: None };
+        let v1::ListTablesRequest { workspace, min_revision, as_of, overlay } = request.into_inner();
+        let asked = Asked { workspace: &workspace, min_revision, as_of, pinned: None, overlay: &overlay };
         read(&self.node, asked, tables).await.map(Response::new)
     }
 
     async fn get_table(&self, request: Request<v1::GetTableRequest>) -> Result<Response<v1::GetTableResponse>, Status> {
-        let v1::GetTableRequest { workspace, table, min_revision, as_of } = request.into_inner();
-        let asked = Asked { workspace: &workspace, min_revision, as_of, pinned: None };
+        let v1::GetTableRequest { workspace, table, min_revision, as_of, overlay } = request.into_inner();
+        let asked = Asked { workspace: &workspace, min_revision, as_of, pinned: None, overlay: &overlay };
         let job = move |scene: &Scene| {
             let table = Some((&reading::table(&*scene.view(), &table)?).into());
             Ok(v1::GetTableResponse { table, revision: scene.revision().0 })
@@ -60,8 +60,8 @@ impl Service for TableService {
         &self,
         request: Request<v1::GetRecordRequest>,
     ) -> Result<Response<v1::GetRecordResponse>, Status> {
-        let v1::GetRecordRequest { workspace, record, table, min_revision, as_of } = request.into_inner();
-        let asked = Asked { workspace: &workspace, min_revision, as_of, pinned: None };
+        let v1::GetRecordRequest { workspace, record, table, min_revision, as_of, overlay } = request.into_inner();
+        let asked = Asked { workspace: &workspace, min_revision, as_of, pinned: None, overlay: &overlay };
         read(&self.node, asked, move |scene| one(scene, &record, &table)).await.map(Response::new)
     }
 
@@ -70,8 +70,9 @@ impl Service for TableService {
         request: Request<v1::ListRecordsRequest>,
     ) -> Result<Response<v1::ListRecordsResponse>, Status> {
         let request = request.into_inner();
-        let (workspace, as_of) = (request.workspace.clone(), request.as_of.clone());
-        let asked = Asked { workspace: &workspace, min_revision: request.min_revision, as_of, pinned: None };
+        let (workspace, as_of, overlay) = (request.workspace.clone(), request.as_of.clone(), request.overlay.clone());
+        let min_revision = request.min_revision;
+        let asked = Asked { workspace: &workspace, min_revision, as_of, pinned: None, overlay: &overlay };
         read(&self.node, asked, move |scene| list(scene, &request)).await.map(Response::new)
     }
 
@@ -79,8 +80,9 @@ impl Service for TableService {
         let request = request.into_inner();
         let question = Question::of(request, now(&self.node)).map_err(Problem::from)?;
         let (workspace, as_of) = (question.request.workspace.clone(), question.request.as_of.clone());
-        let min_revision = question.request.min_revision;
-        let asked = Asked { workspace: &workspace, min_revision, as_of, pinned: question.pinned };
+        let (min_revision, overlay) = (question.request.min_revision, question.request.overlay.clone());
+        let pinned = question.pinned;
+        let asked = Asked { workspace: &workspace, min_revision, as_of, pinned, overlay: &overlay };
         read(&self.node, asked, move |scene| question.answer(scene)).await.map(Response::new)
     }
 
@@ -89,8 +91,9 @@ impl Service for TableService {
         request: Request<v1::ExplainCellRequest>,
     ) -> Result<Response<v1::ExplainCellResponse>, Status> {
         let request = request.into_inner();
-        let (workspace, as_of) = (request.workspace.clone(), request.as_of.clone());
-        let asked = Asked { workspace: &workspace, min_revision: request.min_revision, as_of, pinned: None };
+        let (workspace, as_of, overlay) = (request.workspace.clone(), request.as_of.clone(), request.overlay.clone());
+        let min_revision = request.min_revision;
+        let asked = Asked { workspace: &workspace, min_revision, as_of, pinned: None, overlay: &overlay };
         read(&self.node, asked, move |scene| explain::explain(scene, &request)).await.map(Response::new)
     }
 
@@ -100,7 +103,7 @@ impl Service for TableService {
     ) -> Result<Response<v1::ListMappingsResponse>, Status> {
         let request = request.into_inner();
         let (workspace, as_of) = (request.workspace.clone(), request.as_of.clone());
-        let asked = Asked { workspace: &workspace, min_revision: request.min_revision, as_of, pinned: None };
+        let asked = Asked { workspace: &workspace, min_revision: request.min_revision, as_of, ..Asked::default() };
         read(&self.node, asked, move |scene| same::mappings(scene, &request)).await.map(Response::new)
     }
 
@@ -110,7 +113,7 @@ impl Service for TableService {
     ) -> Result<Response<v1::ListMergesResponse>, Status> {
         let request = request.into_inner();
         let (workspace, as_of) = (request.workspace.clone(), request.as_of.clone());
-        let asked = Asked { workspace: &workspace, min_revision: request.min_revision, as_of, pinned: None };
+        let asked = Asked { workspace: &workspace, min_revision: request.min_revision, as_of, ..Asked::default() };
         read(&self.node, asked, move |scene| same::merges(scene, &request)).await.map(Response::new)
     }
 
@@ -120,7 +123,7 @@ impl Service for TableService {
     ) -> Result<Response<v1::ListMergeExceptionsResponse>, Status> {
         let request = request.into_inner();
         let (workspace, as_of) = (request.workspace.clone(), request.as_of.clone());
-        let asked = Asked { workspace: &workspace, min_revision: request.min_revision, as_of, pinned: None };
+        let asked = Asked { workspace: &workspace, min_revision: request.min_revision, as_of, ..Asked::default() };
         read(&self.node, asked, move |scene| same::exceptions(scene, &request)).await.map(Response::new)
     }
 }

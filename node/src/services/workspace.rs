@@ -72,8 +72,8 @@ impl Service for WorkspaceService {
         &self,
         request: Request<v1::GetWorkspaceRequest>,
     ) -> Result<Response<v1::GetWorkspaceResponse>, Status> {
-        let v1::GetWorkspaceRequest { workspace, min_revision, as_of } = request.into_inner();
-        let asked = Asked { workspace: &workspace, min_revision, as_of, pinned: None };
+        let v1::GetWorkspaceRequest { workspace, min_revision, as_of, overlay } = request.into_inner();
+        let asked = Asked { workspace: &workspace, min_revision, as_of, pinned: None, overlay: &overlay };
         let id = super::workspace(&self.node, &workspace)?.id;
         let job = move |scene: &Scene| Ok(describe(&*scene.view(), id, scene.revision())?);
         reading::read(&self.node, asked, job).await.map(Response::new)

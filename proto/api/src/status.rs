@@ -153,7 +153,8 @@ pub fn code(reason: Reason) -> Code {
         | Reason::UnknownRecord
         | Reason::UnknownEdge
         | Reason::UnknownActor
-        | Reason::UnknownHistory => Code::NotFound,
+        | Reason::UnknownHistory
+        | Reason::UnknownOverlay => Code::NotFound,
         Reason::WrongType
         | Reason::UnknownEnumValue
         | Reason::RequiredMissing
@@ -172,7 +173,7 @@ pub fn code(reason: Reason) -> Code {
         Reason::DeadlineExceeded => Code::DeadlineExceeded,
         Reason::Unauthenticated => Code::Unauthenticated,
         Reason::Internal => Code::Internal,
-        Reason::CannotUndo | Reason::NotInConflict => Code::FailedPrecondition,
+        Reason::CannotUndo | Reason::NotInConflict | Reason::Drifted | Reason::NotInOverlay => Code::FailedPrecondition,
     }
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Hlc;
 use crate::codec::{self, DecodeError};
 use crate::identity::{self, Keys, Signature};
-use crate::ids::{ActorId, BundleId, Digest, OpId, OpRef, WorkspaceId};
+use crate::ids::{ActorId, BundleId, Digest, OpId, OpRef, OverlayId, WorkspaceId};
 use crate::operation::{self, Operation, RawOp};
 use crate::value::Text;
 
@@ -94,7 +94,7 @@ impl BundleKind {
 /// Where a bundle's changes come from. `kind` 0 is the person who signed it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Source {
-    /// 0 person, 1 import file; other numbers belong to newer versions and are kept.
+    /// 0 person, 1 import file, 2 overlay; other numbers belong to newer versions and are kept.
     pub kind: u16,
     /// What people call the source, such as the file's name; may be empty.
     pub name: Text,
@@ -107,6 +107,41 @@ impl Source {
     pub const PERSON: u16 = 0;
     /// An imported file: `name` is its name, `detail` the hash of its bytes.
     pub const FILE: u16 = 1;
+    /// A committed overlay: see [`OverlaySource`].
+    pub const OVERLAY: u16 = 2;
+}
+
+/// Which overlay a bundle commits: the `detail` of a source of kind [`Source::OVERLAY`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OverlaySource {
+    /// The overlay, which was never known outside its node.
+    pub overlay: OverlayId,
+    /// The generation of it that was committed: 8 bytes, big-endian, behind the id.
+    pub generation: u64,
+    /// BLAKE3 of the file that was imported into it, 32 bytes behind those; none if there was none.
+    pub file: Option<[u8; 32]>,
+}
+
+impl OverlaySource {
+    /// How much of a detail is the overlay's id and generation.
+    pub const OWN_BYTES: usize = 24;
+
+    /// As the detail of a source.
+    pub fn to_detail(&self) -> Vec<u8> {
+        let own = [&self.overlay.as_bytes()[..], &self.generation.to_be_bytes()].concat();
+        [own, self.file.map(Vec::from).unwrap_or_default()].concat()
+    }
+
+    /// What a bundle of that kind and source commits; none if it commits no overlay.
+    pub fn of(kind: BundleKind, source: &Source) -> Option<Self> {
+        if kind != BundleKind::OVERLAY || source.kind != Source::OVERLAY {
+            return None;
+        }
+        let (overlay, rest) = source.detail.split_first_chunk::<16>()?;
+        let (generation, file) = rest.split_first_chunk::<8>()?;
+        let file = <[u8; 32]>::try_from(file).ok();
+        Some(Self { overlay: OverlayId::from_bytes(*overlay), generation: u64::from_be_bytes(*generation), file })
+    }
 }
 
 impl Default for Source {

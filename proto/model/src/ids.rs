@@ -91,6 +91,8 @@ uuid_ids! {
     BundleId "a bundle id (a UUID)";
     /// A command, made by the client; a retry carries the same one.
     CommandId "a command id (a UUID)";
+    /// An overlay of one node.
+    OverlayId "an overlay id (a UUID)";
     /// A client's session, one per tab or program run.
     SessionId "a session id (a UUID)";
 }

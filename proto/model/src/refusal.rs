@@ -56,6 +56,12 @@ pub enum Reason {
     NotInConflict,
     /// Nothing is there to be undone or redone, or something stands in its way.
     CannotUndo,
+    /// No such overlay on this node: it was committed or discarded, or never was.
+    UnknownOverlay,
+    /// Others changed what an overlay also changed, and nobody has decided which is to stand.
+    Drifted,
+    /// It cannot be done in an overlay.
+    NotInOverlay,
 }
 
 impl Reason {
@@ -87,6 +93,9 @@ impl Reason {
             Self::WorkspaceDown => "WORKSPACE_DOWN",
             Self::NotInConflict => "NOT_IN_CONFLICT",
             Self::CannotUndo => "CANNOT_UNDO",
+            Self::UnknownOverlay => "UNKNOWN_OVERLAY",
+            Self::Drifted => "DRIFTED",
+            Self::NotInOverlay => "NOT_IN_OVERLAY",
         }
     }
 }

@@ -10,7 +10,7 @@ async fn a_stage_manager_comes_from_an_empty_folder_to_a_queried_cue_list() {
     world.file("cues.csv", CUES);
     world.types("openprod init Hamlet").await.ok().says("Made the workspace Hamlet");
     world.types("openprod workspaces").await.ok().says("Hamlet");
-    world.types("openprod import cues.csv --table cues --key cue --yes").await.ok();
+    world.types("openprod import cues.csv --table cues --key cue --commit").await.ok();
     world.types("openprod tables").await.ok().says("cues");
     world.types("openprod tables show cues").await.ok().says("page").says("integer");
     let found = world.types("openprod query 'page < 10 ORDER BY page DESC' --table cues").await.ok();
@@ -30,11 +30,11 @@ async fn the_second_import_of_a_file_changes_nothing_and_the_next_version_only_w
     world.file("cues.csv", CUES);
     world.file("cues-2.csv", CUES.replace("Dawn", "Sunrise"));
     world.types("openprod init Hamlet").await.ok();
-    world.types("openprod import cues.csv --table cues --key cue --yes").await.ok();
+    world.types("openprod import cues.csv --table cues --key cue --commit").await.ok();
     let before = world.types("openprod history --json").await.ok().json().len();
-    world.types("openprod import cues.csv --table cues --key cue --yes").await.ok();
+    world.types("openprod import cues.csv --table cues --key cue --commit").await.ok();
     assert_eq!(world.types("openprod history --json").await.ok().json().len(), before);
-    world.types("openprod import cues-2.csv --table cues --key cue --yes").await.ok();
+    world.types("openprod import cues-2.csv --table cues --key cue --commit").await.ok();
     assert_eq!(world.types("openprod history --json").await.ok().json().len(), before + 1);
     world.types("openprod explain cues 2 label").await.ok().says("Sunrise").says("Dawn").says("cues-2.csv");
 }
@@ -111,7 +111,7 @@ async fn a_spreadsheet_comes_out_as_it_went_in() {
     let world = World::new().await;
     world.file("cues.csv", CUES);
     world.types("openprod init Hamlet").await.ok();
-    world.types("openprod import cues.csv --table cues --yes").await.ok();
+    world.types("openprod import cues.csv --table cues --commit").await.ok();
     world.types("openprod export cues --output out.csv").await.ok();
     let out = std::fs::read_to_string(world.desk().join("out.csv")).unwrap();
     assert_eq!(out.lines().next(), Some("cue,label,page,called"));

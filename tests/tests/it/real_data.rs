@@ -143,13 +143,17 @@ async fn a_musical_comes_in_with_its_people_scenes_and_cues_joined() {
     let world = World::new().await;
     world.types("openprod init Musical").await.ok();
     let file = |name: &str| data.join("03_stage_management").join(name).display().to_string();
-    world.types(&format!("openprod import '{}' --table personnel --key Name", file("slih_personnel.csv"))).await.ok();
+    world
+        .types(&format!("openprod import '{}' --table personnel --key Name --commit", file("slih_personnel.csv")))
+        .await
+        .ok();
     // A scene's number is the beginning of its name, "101 Scene One".
     let scenes = file("slih_breakdown.csv");
-    world.types(&format!("openprod import '{scenes}' --table scenes --key 'Scene Name'")).await.ok();
+    world.types(&format!("openprod import '{scenes}' --table scenes --key 'Scene Name' --commit")).await.ok();
     let links = "--link Assignee=personnel --link Content=scenes:prefix";
-    let cues =
-        world.types(&format!("openprod import '{}' --table cues {links}", file("slih_video_cue_list.csv"))).await;
+    let cues = world
+        .types(&format!("openprod import '{}' --table cues {links} --commit", file("slih_video_cue_list.csv")))
+        .await;
     let cues = cues.fails(4).says("Line 8, Assignee: There is no record \"Casey Brennan\" in personnel");
     assert!(!cues.out.contains("Line 8, Content"), "{cues}");
     let mut reader = csv::Reader::from_path(scenes).unwrap();
@@ -167,7 +171,7 @@ async fn the_revisions_of_a_cue_list_become_its_history() {
     sheets(&folder, &mut files);
     let mut revisions = Vec::new();
     for file in &files {
-        let line = format!("openprod import '{}' --table cues --fill-down cue --key cue,op,#", file.display());
+        let line = format!("openprod import '{}' --table cues --fill-down cue --key cue,op,# --commit", file.display());
         let typed = mara.types(&line).await;
         assert!([0, 4].contains(&typed.code), "{typed}");
         revisions.push(mara.describes().await.revision);

@@ -113,7 +113,7 @@ async fn an_import_of_a_thousand_rows_goes_and_comes_back_at_once() {
     }
     world.file("cues.csv", rows);
     world.types("openprod init Hamlet").await.ok();
-    world.types("openprod import cues.csv --table cues --key cue --yes").await.ok();
+    world.types("openprod import cues.csv --table cues --key cue --commit").await.ok();
     let count = async || world.types("openprod records cues --json").await.ok().json().len();
     assert_eq!(count().await, 1_000);
     world.types("openprod undo --list").await.ok().says("cues.csv");

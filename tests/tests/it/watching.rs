@@ -123,7 +123,7 @@ async fn an_import_is_told_whole_or_named_as_too_large() {
     mara.makes_table("cues", &["label text"]).await;
     let mut watch = mara.watches(From::Snapshot, &[]);
     watch.hears_the_snapshot().await;
-    mara.types("openprod import many.csv --table cues --yes").await.ok();
+    mara.types("openprod import many.csv --table cues --commit").await.ok();
     let batch = watch.hears_of_a_bundle().await;
     match &batch.too_large {
         Some(too_large) => assert_eq!(too_large.tables, ["cues"]),

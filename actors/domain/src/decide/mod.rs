@@ -15,7 +15,7 @@ mod unions;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use openprod_model::bundle::{BundleKind, MAX_OPS, Stamp};
+use openprod_model::bundle::{BundleKind, MAX_OPS, Op, Stamp};
 use openprod_model::ids::{ActorId, EdgeId, EntityId, OpRef};
 use openprod_model::operation::{Operation, RawOp};
 use openprod_model::refusal::{Reason, Refusal};
@@ -25,6 +25,9 @@ use crate::cell::{Cell, Content};
 use crate::command::{Command, Created, MAX_COMMANDS, Request, Stance};
 use crate::compose::{self, Putting};
 use crate::conflict::{self, Conflict};
+use crate::overlay::Staging;
+use crate::overlay::commit::Commit;
+use crate::overlay::drift::Drift;
 use crate::read::{self, Membership, Table};
 use crate::view::{Layer, Layered, Read, ReadFailure, View};
 use crate::{describe, fold};
@@ -96,6 +99,14 @@ pub struct Plan {
     pub label: Text,
 }
 
+impl Plan {
+    /// The ops again, as the stamp that they were planned with gives them their references.
+    pub fn made(&self, stamp: Stamp) -> Vec<Op> {
+        let operation = |raw| Operation::from_raw(raw).ok().flatten().expect("what was planned reads back");
+        self.ops.iter().enumerate().map(|(index, raw)| stamp.op(index, operation(raw))).collect()
+    }
+}
+
 /// Plans `request` on `view` for the author and clock of `stamp`.
 pub fn plan(
     view: &dyn View,
@@ -122,6 +133,35 @@ pub fn plan(
         tables: Vec::new(),
     };
     planner.all(request)
+}
+
+/// Plans the commit of an overlay, for a request that holds nothing else. Refused while drift is undecided.
+pub fn commit(view: &dyn View, stamp: Stamp, request: &Request, staging: &Staging, name: &str) -> Decision<Plan> {
+    check(view, stamp.actor, request)?;
+    if let Some(refusal) = undecided(view, &staging.drift(view)?)? {
+        return Err(refusal.into());
+    }
+    let Commit { ops, layer, touched } = staging.commit(view, stamp)?;
+    if ops.is_empty() {
+        let message = format!("Nothing is changed in the overlay \"{name}\".");
+        return Err(Refusal::new(Reason::InvalidRequest, message).next("Discard it, if it is of no use.").into());
+    }
+    let label = match &request.label {
+        Some(label) => label.clone(),
+        None => describe::plain(&format!("Commit {name}")),
+    };
+    let opened = opened(&layer.over(view), &touched)?;
+    Ok(Plan { ops, layer, created: Vec::new(), opened, kind: BundleKind::OVERLAY, label })
+}
+
+fn undecided(view: &dyn View, drifts: &[Drift]) -> Read<Option<Refusal>> {
+    const NAMED: usize = 3;
+    let Some(_) = drifts.first() else { return Ok(None) };
+    let named = drifts.iter().take(NAMED).map(|drift| describe::cell_on(view, &drift.cell));
+    let named = named.collect::<Read<Vec<_>>>()?.join("; ");
+    let more = if drifts.len() > NAMED { format!("; and {} more", drifts.len() - NAMED) } else { String::new() };
+    let message = format!("Others have changed what this overlay changes too: {named}{more}.");
+    Ok(Some(Refusal::new(Reason::Drifted, message).next("Decide each: keep mine, or use canonical.")))
 }
 
 fn check(view: &dyn View, actor: ActorId, request: &Request) -> Decision<()> {
@@ -244,6 +284,10 @@ impl Planner<'_> {
             Command::ConfirmMapping { one, other } => self.confirm_mapping(one, other),
             Command::RejectMapping { one, other } => self.reject_mapping(one, other),
             Command::RevokeMapping { one, other } => self.revoke_mapping(one, other),
+            Command::CommitOverlay { .. } => {
+                let message = "An overlay is committed by a request of its own, outside of overlays.";
+                Err(Refusal::new(Reason::InvalidRequest, message).next("Leave the other commands out.").into())
+            }
         }
     }
 

@@ -133,7 +133,7 @@ async fn one(workspace: &Workspace, args: ExportArgs, as_of: Option<v1::AsOf>) -
     }
 }
 
-/// All tables as they were at one revision.
+/// All tables as they were at one revision; through an overlay, as they are.
 async fn all(
     context: &Context,
     workspace: &Workspace,
@@ -143,10 +143,11 @@ async fn all(
 ) -> Result<(), CliError> {
     let told = workspace.read(v1::ListTablesRequest { as_of: as_of.clone(), ..Default::default() }).await?;
     let now = v1::AsOf { point: Some(v1::as_of::Point::Revision(told.revision)) };
-    let as_of = as_of.unwrap_or(now);
+    // An overlay lies on the present, whatever that is when each table is read.
+    let as_of = as_of.or(workspace.overlay().is_none().then_some(now));
     let mut tables = Vec::new();
     for table in &told.tables {
-        let exported = data::table(workspace, table, &[], Some(as_of.clone())).await?;
+        let exported = data::table(workspace, table, &[], as_of.clone()).await?;
         tell_of_conflicts(&exported);
         tables.push(exported);
     }

@@ -2,9 +2,10 @@
 
 use openprod_client::{Change, Workspace, v1};
 use openprod_model::bundle::{MAX_LABEL_BYTES, MAX_OPS};
+use openprod_model::ids::OverlayId;
 
 use super::error::ImportError;
-use super::outcome::{ImportOutcome, ImportSummary, Written};
+use super::outcome::{ImportOutcome, ImportSummary, StagedImport, Written};
 use super::pack::{self, Weight};
 use super::prepare::{Prepared, prepare};
 use super::spec::{Bundles, ImportSpec};
@@ -71,8 +72,60 @@ impl Prepared {
             done += commands.len();
             told(Progress { done, of });
         }
-        Ok(ImportOutcome { summary, written, conflicts })
+        Ok(ImportOutcome { summary, written, overlay: None, conflicts })
     }
+
+    /// Nothing is done.
+    pub fn left(self) -> ImportOutcome {
+        ImportOutcome { summary: self.summary, written: Vec::new(), overlay: None, conflicts: Vec::new() }
+    }
+
+    /// Stages it as one step: in the overlay through which the workspace is seen, else in one made for the file.
+    pub async fn stage(self, workspace: &Workspace) -> Result<ImportOutcome, ImportError> {
+        self.check(Bundles::One)?;
+        let overlay = match workspace.overlay() {
+            Some(overlay) => told(workspace, overlay).await?,
+            None => make(workspace, &self.summary).await?,
+        };
+        let id = overlay.overlay.parse().map_err(|_| ImportError::unknown("The node gave an overlay no id.", ""))?;
+        let Self { summary, commands, base, .. } = self;
+        let change = Change::new(&commands).label(label(&summary, 0, 1)).import_from(source(&summary));
+        let change = base.into_iter().fold(change, Change::base);
+        match workspace.clone().through(id).execute(&change).await {
+            Ok(answer) => {
+                let conflicts = answer.opened_conflicts.into_iter().map(|conflict| conflict.sentence).collect();
+                let at = StagedImport { overlay: overlay.overlay, name: overlay.name };
+                Ok(ImportOutcome { summary, written: Vec::new(), overlay: Some(at), conflicts })
+            }
+            Err(error) => {
+                if workspace.overlay().is_none() {
+                    // It holds nothing; should this fail too, an empty overlay stays, and the list shows it.
+                    let _ = workspace.discard_overlay(id).await;
+                }
+                Err(error.into())
+            }
+        }
+    }
+}
+
+async fn told(workspace: &Workspace, overlay: OverlayId) -> Result<v1::Overlay, ImportError> {
+    let question = v1::GetOverlayRequest { overlay: overlay.to_string(), ..Default::default() };
+    Ok(workspace.read(question).await?.overlay.unwrap_or_default())
+}
+
+/// An overlay that is called like the file, with a number if there is one already.
+async fn make(workspace: &Workspace, summary: &ImportSummary) -> Result<v1::Overlay, ImportError> {
+    const NAME_BYTES: usize = 150;
+    let taken: Vec<String> = workspace.list_overlays().await?.into_iter().map(|overlay| overlay.name).collect();
+    let base = plain(&start(&summary.file_name, NAME_BYTES));
+    let numbered = (1_u32..).map(|n| if n == 1 { base.clone() } else { format!("{base} {n}") });
+    let name = numbered.into_iter().find(|name| !taken.contains(name)).expect("numbers do not end");
+    Ok(workspace.create_overlay(&name, &plain(&label(summary, 0, 1)), Some(source(summary))).await?)
+}
+
+/// Names and labels hold no control characters.
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
 }
 
 fn source(summary: &ImportSummary) -> v1::Source {

@@ -12,7 +12,7 @@ use super::error::ImportError;
 use super::ids::Ids;
 use super::links::{self, Targets, WantedEdge};
 use super::outcome::{BadCell, ImportSummary, Loss};
-use super::spec::{ImportSpec, LinkSpec};
+use super::spec::{Gone, ImportSpec, LinkSpec};
 use super::survey::{self, Surveyed, SurveyedColumn};
 use crate::sheet::{BadRow, ImportPlan, LinkWish, RowRef, Sheet};
 
@@ -253,8 +253,8 @@ impl Draft {
         }
     }
 
-    /// The table first, then the rows, then the edges, which may join any of them.
-    pub(super) fn commands(self, plan: &ImportPlan) -> Vec<Command> {
+    /// The table first, then the rows, then the edges, which may join any of them; what is gone last.
+    pub(super) fn commands(self, plan: &ImportPlan, gone: Gone) -> Vec<Command> {
         let table = &self.table;
         let schema = schema(table, self.makes_table.then_some(()), &plan.new_columns);
         let rows = self.rows.into_iter().map(|Row { record, values, .. }| match values {
@@ -269,7 +269,9 @@ impl Draft {
             properties: Vec::new(),
             place: None,
         });
-        schema.into_iter().chain(rows).chain(edges).collect()
+        let gone = plan.gone.iter().filter(|_| gone == Gone::Go);
+        let removals = gone.map(|record| Command::RemoveFromTable { record: *record, table: table.clone() });
+        schema.into_iter().chain(rows).chain(edges).chain(removals).collect()
     }
 }
 

@@ -1,6 +1,11 @@
-//! `openprod import`: a spreadsheet into a table, with a preview, as one bundle.
+//! `openprod import`: a spreadsheet into a table, staged in an overlay, where people look at it before it is so.
 //!
-//! The doing ([`prepare`], [`Prepared::apply`], [`import_bytes`]) prints nothing; the command around it does.
+//! With `--commit` it is written at once, as one bundle of the kind `import`. From the overlay it is committed as one
+//! bundle of the kind `overlay`. Both name the file as their source. With `--batch`, for files that are too large for
+//! one bundle, it is written at once in several, each all or nothing.
+//!
+//! The doing ([`prepare`], [`Prepared::stage`], [`Prepared::apply`], [`import_bytes`]) prints nothing; the command
+//! around it does.
 
 mod apply;
 mod draft;
@@ -17,13 +22,14 @@ mod survey;
 use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 
+use openprod_client::Workspace;
 use openprod_model::value::FieldType;
 
 pub use apply::{Progress, import_bytes};
 pub use error::ImportError;
-pub use outcome::{BadCell, ColumnSummary, ImportOutcome, ImportSummary, Loss, Written};
+pub use outcome::{BadCell, ColumnSummary, ImportOutcome, ImportSummary, Loss, StagedImport, Written};
 pub use prepare::{Prepared, prepare};
-pub use spec::{Bundles, ImportSpec, LinkBy, LinkSpec, TypeSpec};
+pub use spec::{Bundles, Gone, ImportSpec, LinkBy, LinkSpec, TypeSpec};
 
 use super::context::Context;
 use super::error::CliError;
@@ -70,39 +76,87 @@ pub struct ImportArgs {
     /// The first line is data already
     #[arg(long)]
     no_header: bool,
-    /// Writes several bundles, each all or nothing, for files that are too large for one
+    /// Takes records out of the table whose keys are not in the file
+    #[arg(long, requires = "key")]
+    remove_gone: bool,
+    #[command(flatten)]
+    when: When,
+}
+
+/// When it is written; into an overlay, unless that is said.
+#[derive(Debug, Clone, Copy, clap::Args)]
+struct When {
+    /// Writes it at once, as one bundle, and not into an overlay
     #[arg(long)]
+    commit: bool,
+    /// Writes it at once, in several bundles, each all or nothing, for files that are too large for one
+    #[arg(long, conflicts_with = "commit")]
     batch: bool,
     /// Shows what would happen, and changes nothing
     #[arg(long)]
     dry_run: bool,
 }
 
+/// What is done with an import that is prepared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Nothing,
+    Stage,
+    Write,
+}
+
 /// Runs `import`.
 pub async fn run(args: ImportArgs, context: &Context) -> Result<(), CliError> {
     let (name, bytes) = file(&args.file)?;
-    let dry_run = args.dry_run;
+    let then = match (args.when.dry_run, args.when.commit || args.when.batch) {
+        (true, _) => Then::Nothing,
+        (false, true) => Then::Write,
+        (false, false) => Then::Stage,
+    };
     let spec = spec_of(args);
     if spec.bundles == Bundles::Several && spec.keys.is_empty() {
         remark("Without --key this import cannot be taken up again: a second run would make every record once more.");
     }
     let workspace = context.workspace().await?;
+    if then == Then::Write && workspace.overlay().is_some() {
+        return Err(CliError::usage("What is written at once is not staged in an overlay.")
+            .next("Leave out --commit and --batch, or --overlay."));
+    }
     let prepared = prepare(&workspace, &name, &bytes, &spec).await?;
     if context.style != Style::Json {
         show::summary(context.style, &prepared.summary)?;
     }
-    prepared.check(spec.bundles)?;
-    if dry_run || prepared.is_empty() {
-        let outcome = ImportOutcome { summary: prepared.summary, written: Vec::new(), conflicts: Vec::new() };
-        return finish(context, &outcome, if dry_run { "Nothing was changed." } else { "There is nothing to change." });
+    if then != Then::Stage {
+        prepared.check(spec.bundles)?;
     }
+    match then {
+        Then::Nothing => finish(context, &prepared.left(), "Nothing was changed."),
+        _ if prepared.is_empty() => finish(context, &prepared.left(), "There is nothing to change."),
+        Then::Stage => stage(context, &workspace, prepared).await,
+        Then::Write => write(context, &workspace, prepared, spec.bundles).await,
+    }
+}
+
+async fn stage(context: &Context, workspace: &Workspace, prepared: Prepared) -> Result<(), CliError> {
+    let outcome = prepared.stage(workspace).await?;
+    let name = outcome.overlay.as_ref().map(|at| at.name.clone()).unwrap_or_default();
+    let words = format!(
+        "Staged in the overlay \"{name}\"; nobody else sees it yet.\n\
+         Look at it:  openprod overlay preview \"{name}\"\n\
+         Commit it:   openprod overlay commit \"{name}\"\n\
+         Drop it:     openprod overlay discard \"{name}\""
+    );
+    finish(context, &outcome, &words)
+}
+
+async fn write(context: &Context, workspace: &Workspace, prepared: Prepared, bundles: Bundles) -> Result<(), CliError> {
     // A preview is for whoever sits there; a program has said what it wants.
     if std::io::stdin().is_terminal() && context.style != Style::Json {
         ask::sure(context, &format!("Import into {}?", prepared.summary.table))?;
     }
     let bar = Bar::new();
     let told = |Progress { done, of }| bar.at("Importing", done as u64, of as u64);
-    let outcome = prepared.apply(&workspace, spec.bundles, told).await?;
+    let outcome = prepared.apply(workspace, bundles, told).await?;
     drop(bar);
     let last = outcome.written.last().map(|written| written.revision).unwrap_or_default();
     finish(context, &outcome, &format!("Imported. Revision {last}."))
@@ -122,7 +176,8 @@ fn spec_of(args: ImportArgs) -> ImportSpec {
             header_line: args.header_line,
             no_header: args.no_header,
         },
-        bundles: if args.batch { Bundles::Several } else { Bundles::One },
+        bundles: if args.when.batch { Bundles::Several } else { Bundles::One },
+        gone: if args.remove_gone { Gone::Go } else { Gone::Stay },
     }
 }
 
@@ -151,9 +206,10 @@ fn finish(context: &Context, outcome: &ImportOutcome, words: &str) -> Result<(),
         for conflict in &outcome.conflicts {
             remark(&format!("Conflict: {conflict}"));
         }
-        remark(words);
+        words.lines().for_each(remark);
     }
-    let rest = if outcome.written.is_empty() { "Nothing was changed." } else { "Everything else was imported." };
+    let nothing = outcome.written.is_empty() && outcome.overlay.is_none();
+    let rest = if nothing { "Nothing was changed." } else { "Everything else was imported." };
     let aside = outcome.summary.set_aside();
     if aside.is_empty() {
         return Ok(());

@@ -21,7 +21,7 @@ pub struct ImportSummary {
     pub changed: usize,
     /// How many rows are as their records are.
     pub unchanged: usize,
-    /// How many records are no longer in the file; they are left alone.
+    /// How many records are no longer in the file; they are left alone unless that was asked for.
     pub gone: usize,
     /// How many edges are made.
     pub new_edges: usize,
@@ -77,8 +77,19 @@ pub struct ImportOutcome {
     pub summary: ImportSummary,
     /// The bundles, in order; none if nothing had to be done.
     pub written: Vec<Written>,
+    /// The overlay in which it is staged; none if it was written at once, or nothing had to be done.
+    pub overlay: Option<StagedImport>,
     /// The conflicts that it opened: a sentence each.
     pub conflicts: Vec<String>,
+}
+
+/// Where an import is staged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StagedImport {
+    /// The overlay's id.
+    pub overlay: String,
+    /// What people call it.
+    pub name: String,
 }
 
 /// A bundle that was written.
@@ -104,13 +115,13 @@ impl ImportSummary {
         self.bad.iter().filter(|bad| bad.loss == Loss::Edge).count()
     }
 
-    /// In one line: "47 new, 3 changed, 12 unchanged, 0 no longer in the file; 2 bad rows".
+    /// In one line: "47 new, 3 changed, 0 gone; 12 unchanged; 2 bad rows".
     pub fn sentence(&self) -> String {
-        let Self { new, changed, unchanged, gone, .. } = self;
+        let Self { new, changed, gone, .. } = self;
+        let unchanged = counted(self.unchanged, "unchanged", "unchanged");
         let links = counted(self.new_edges, "new link", "new links");
-        let mut parts =
-            vec![format!("{new} new, {changed} changed, {unchanged} unchanged, {gone} no longer in the file")];
-        parts.extend(links.into_iter().chain(self.set_aside()));
+        let mut parts = vec![format!("{new} new, {changed} changed, {gone} gone")];
+        parts.extend(unchanged.into_iter().chain(links).chain(self.set_aside()));
         parts.join("; ")
     }
 
@@ -148,6 +159,7 @@ impl ImportOutcome {
         let written = |written: &Written| json!({"revision": written.revision, "bundle_id": written.bundle_id});
         let mut json = self.summary.to_json();
         json["bundles"] = self.written.iter().map(written).collect();
+        json["overlay"] = self.overlay.as_ref().map(|at| json!({"overlay": at.overlay, "name": at.name})).into();
         json["opened_conflicts"] = self.conflicts.clone().into();
         json
     }
@@ -187,7 +199,7 @@ pub(super) mod tests {
         assert_eq!((summary.bad_rows(), summary.bad_links()), (2, 1));
         assert_eq!(
             summary.sentence(),
-            "47 new, 3 changed, 12 unchanged, 0 no longer in the file; 1 new link; 2 bad rows; 1 link without its record"
+            "47 new, 3 changed, 0 gone; 12 unchanged; 1 new link; 2 bad rows; 1 link without its record"
         );
         assert_eq!(summary.to_json()["bad"].as_array().map(Vec::len), Some(4));
     }

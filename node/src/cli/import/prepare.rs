@@ -11,7 +11,7 @@ use super::draft::Draft;
 use super::error::ImportError;
 use super::outcome::{ColumnSummary, ImportSummary};
 use super::pack::Weight;
-use super::spec::ImportSpec;
+use super::spec::{Gone, ImportSpec};
 use super::survey::{self, Surveyed, SurveyedColumn};
 use crate::cli::columns;
 use crate::sheet::plan::ORDINAL;
@@ -63,9 +63,27 @@ pub async fn prepare(
         summary.notes.push("No key was named, so every row becomes a new record.".to_owned());
     }
     let defaults = table.iter().flat_map(|table| &table.columns).filter(|column| column.has_default).count();
-    let commands = draft.commands(&plan);
+    note_gone(&mut summary, spec.gone)?;
+    let commands = draft.commands(&plan, spec.gone);
     Weight { ops: summary.ops, bytes: summary.bytes } = Weight::of_all(&commands, defaults);
     Ok(Prepared { base: base.filter(|_| summary.changed > 0), summary, commands, defaults })
+}
+
+/// Says what becomes of what is gone. Of a row that cannot be read nobody knows which record it is.
+fn note_gone(summary: &mut ImportSummary, gone: Gone) -> Result<(), ImportError> {
+    if gone == Gone::Go && summary.bad_rows() > 0 {
+        let message = format!("{} rows cannot be read, so it cannot be told what is gone.", summary.bad_rows());
+        return Err(ImportError::unknown(message, "Mend those lines, or leave out --remove-gone."));
+    }
+    match (summary.gone, gone) {
+        (0, _) => {}
+        (_, Gone::Stay) => {
+            let note = "Records that are not in the file stay as they are; --remove-gone takes them out of the table.";
+            summary.notes.push(note.to_owned());
+        }
+        (_, Gone::Go) => summary.notes.push("Records that are not in the file are taken out of the table.".to_owned()),
+    }
+    Ok(())
 }
 
 /// The columns whose fields are records of a certain table, with that table's key.

@@ -25,6 +25,18 @@ pub struct ImportSpec {
     pub read: ReadOptions,
     /// In how many bundles it is written.
     pub bundles: Bundles,
+    /// What becomes of records that are no longer in the file.
+    pub gone: Gone,
+}
+
+/// What becomes of records of the table that are not in the file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Gone {
+    /// They are counted and left alone.
+    #[default]
+    Stay,
+    /// They are taken out of the table.
+    Go,
 }
 
 /// In how many bundles an import is written.

@@ -21,6 +21,7 @@ use super::super::paging::{MAX_BYTES, Mark};
 use super::super::reading::{Problem, Stop, blocking, view_at};
 use super::pace::{Pace, Verdict};
 use super::picture::{self, Cursor};
+use super::staged::Staged;
 use super::{Beginning, Open, Snapshot};
 use crate::workspace::{Condition, Workspace};
 
@@ -46,6 +47,8 @@ pub(super) struct Watcher {
     pace: Pace,
     folded: watch::Receiver<Folded>,
     condition: watch::Receiver<Condition>,
+    /// The overlays, as far as they were told.
+    staged: Staged,
     _open: Open,
 }
 
@@ -71,6 +74,7 @@ impl Watcher {
             pace: Pace::new(),
             folded: workspace.snapshots.folded(),
             condition: workspace.condition.clone(),
+            staged: Staged::new(&*workspace.shelf),
             workspace,
             _open: open,
         }
@@ -150,12 +154,22 @@ impl Watcher {
         self.ready.extend(chunk.messages);
         match chunk.reached {
             Some(reached) => self.at = reached,
-            None => self.wait().await?,
+            None => self.hear_or_wait().await?,
         }
         if self.ready.is_empty() && Instant::now() >= self.next_bookmark {
             let bookmark = v1::Bookmark { revision: self.at.revision.0, resume_token: self.at.token() };
             self.ready.push_back(message(Event::Bookmark(bookmark)));
         }
+        Ok(())
+    }
+
+    /// What became of overlays comes behind everything that the log holds.
+    async fn hear_or_wait(&mut self) -> Result<(), Problem> {
+        let events = self.staged.events(&*self.workspace.shelf, self.at.revision);
+        if events.is_empty() {
+            return self.wait().await;
+        }
+        self.ready.extend(events.into_iter().map(|event| message(Event::Overlay(event))));
         Ok(())
     }
 
@@ -168,6 +182,7 @@ impl Watcher {
             biased;
             changed = self.condition.changed() => changed.map_err(|_| closed())?,
             changed = self.folded.changed() => changed.map_err(|_| closed())?,
+            changed = self.staged.changed() => changed.map_err(|_| closed())?,
             () = tokio::time::sleep_until(self.next_bookmark) => {}
         }
         Ok(())
@@ -249,7 +264,7 @@ fn message(event: Event) -> v1::WatchResponse {
 
 fn token_of(message: &v1::WatchResponse) -> Option<&str> {
     match message.event.as_ref()? {
-        Event::SnapshotPart(_) => None,
+        Event::SnapshotPart(_) | Event::Overlay(_) => None,
         Event::SnapshotEnd(end) => Some(&end.resume_token),
         Event::Batch(batch) => Some(&batch.resume_token),
         Event::Bookmark(bookmark) => Some(&bookmark.resume_token),

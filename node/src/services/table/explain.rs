@@ -10,6 +10,7 @@ use openprod_domain::read::{self, CellReading};
 use openprod_domain::view::{Read, ReadFailure, View};
 use openprod_domain::{conflict, describe, fold};
 use openprod_messages::log::{Entry, LogReader, Stored};
+use openprod_messages::overlays::Overlay;
 use openprod_messages::snapshot::Written;
 use openprod_model::ids::{OpRef, Position};
 use openprod_model::operation::Basis;
@@ -35,7 +36,8 @@ pub(super) fn explain(scene: &Scene, request: &v1::ExplainCellRequest) -> Result
     let cells = view.unions()?.cells(&reading.cell);
     let mut writes = written(scene, &cells)?;
     writes.sort_unstable_by_key(|row| std::cmp::Reverse((row.position, row.index)));
-    if writes.is_empty() {
+    let staged = scene.overlay.as_ref().filter(|overlay| overlay.staging.cell(&reading.cell).is_some());
+    if writes.is_empty() && staged.is_none() {
         let message = format!("{} was never written.", describe::cell(&reading.cell));
         return Err(Refusal::new(Reason::UnknownHistory, message).at("cell").into());
     }
@@ -43,7 +45,10 @@ pub(super) fn explain(scene: &Scene, request: &v1::ExplainCellRequest) -> Result
         Telling { log: &*scene.log, reading: &reading, cells, names: Names::of(view), bundles: BTreeMap::new() };
     let mut tips = writes.iter().filter(|row| telling.stands(row)).copied().collect::<Vec<Written>>();
     tips.sort_by_key(|row| std::cmp::Reverse(telling.is_shown(row)));
-    let tips = tips.iter().map(|row| telling.write(row)).collect::<Read<Vec<_>>>()?;
+    let mut tips = tips.iter().map(|row| telling.write(row)).collect::<Read<Vec<_>>>()?;
+    if staged.is_some() {
+        tips.splice(0..0, telling.staged());
+    }
     let behind = |row: &&Written| before.is_none_or(|before| (row.position, row.index) < before);
     let mut rest = writes.iter().filter(behind).peekable();
     let page: Vec<&Written> = rest.by_ref().take(paging::items(request.page_size)).collect();
@@ -51,7 +56,10 @@ pub(super) fn explain(scene: &Scene, request: &v1::ExplainCellRequest) -> Result
     let next = last.map(|row| pages.token(scene.revision(), &(row.position, row.index)));
     Ok(v1::ExplainCellResponse {
         cell: Some((&reading.cell).into()),
-        sentence: telling.sentence(view)?,
+        sentence: match staged {
+            Some(overlay) => telling.staged_sentence(view, overlay)?,
+            None => telling.sentence(view)?,
+        },
         in_conflict: reading.in_conflict(),
         tips,
         history: page.into_iter().map(|row| telling.write(row)).collect::<Read<_>>()?,
@@ -173,7 +181,28 @@ impl Telling<'_> {
             decision: basis.decision,
             replaced: basis.preds.iter().map(OpRef::to_string).collect(),
             restores: basis.restores.as_ref().map_or_else(String::new, OpRef::to_string),
+            staged: false,
         })
+    }
+
+    /// The write that is only staged, as if it stood already.
+    fn staged(&self) -> Option<v1::CellWrite> {
+        let tip = self.reading.tips.iter().rev().find(|tip| tip.position.is_none())?;
+        Some(v1::CellWrite {
+            content: Some(cell_content(&self.reading.cell, &tip.content)),
+            standing: true,
+            shown: self.reading.shown().is_some_and(|shown| shown.op == tip.op),
+            decision: tip.decision,
+            staged: true,
+            ..v1::CellWrite::default()
+        })
+    }
+
+    fn staged_sentence(&self, view: &dyn View, overlay: &Overlay) -> Read<String> {
+        let subject = describe::cell_on(view, &self.reading.cell)?;
+        let content = self.reading.content().map_or_else(|| "nothing".to_owned(), describe::content);
+        let drifted = if self.reading.in_conflict() { " Others have changed it too." } else { "" };
+        Ok(format!("{subject} is {content}, staged in the overlay \"{}\".{drifted}", overlay.info.name))
     }
 
     /// What the cell holds, for people.

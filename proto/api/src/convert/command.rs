@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use openprod_domain::command::{Command, Created, NamedColumn, Place, Request, Stance};
 use openprod_model::bundle::BundleKind;
-use openprod_model::ids::{ActorId, InvalidId, Position, WorkspaceId};
+use openprod_model::ids::{ActorId, InvalidId, OverlayId, Position, WorkspaceId};
 use openprod_model::refusal::{Reason, Refusal};
 use openprod_model::value::{Name, Value};
 
@@ -22,6 +22,36 @@ pub struct Execution {
     pub actor: Option<ActorId>,
     /// What to do.
     pub request: Request,
+    /// Where it is staged instead.
+    pub stage: Stage,
+}
+
+/// Where commands are staged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// In the overlay that is active in the session, if one is.
+    Active,
+    /// Nowhere: they are done.
+    Nowhere,
+    /// In this overlay.
+    In(OverlayId),
+}
+
+impl Stage {
+    fn from_message(overlay: Option<&str>) -> Result<Self, Refusal> {
+        Ok(match overlay {
+            None => Self::Active,
+            Some(overlay) => optional_id(overlay, "overlay")?.map_or(Self::Nowhere, Self::In),
+        })
+    }
+
+    fn to_message(self) -> Option<String> {
+        match self {
+            Self::Active => None,
+            Self::Nowhere => Some(String::new()),
+            Self::In(overlay) => Some(overlay.to_string()),
+        }
+    }
 }
 
 impl From<&Execution> for v1::ExecuteRequest {
@@ -38,6 +68,7 @@ impl From<&Execution> for v1::ExecuteRequest {
             label: request.label.as_ref().map(ToString::to_string),
             source: Some((&request.source).into()),
             commands: request.commands.iter().map(v1::Command::from).collect(),
+            overlay: execution.stage.to_message(),
         }
     }
 }
@@ -45,6 +76,7 @@ impl From<&Execution> for v1::ExecuteRequest {
 impl TryFrom<v1::ExecuteRequest> for Execution {
     type Error = Refusal;
     fn try_from(message: v1::ExecuteRequest) -> Result<Self, Refusal> {
+        let stage = Stage::from_message(message.overlay.as_deref())?;
         let request = Request {
             command_id: id(&message.command_id, "command_id")?,
             session: optional_id(&message.session, "session")?,
@@ -56,7 +88,7 @@ impl TryFrom<v1::ExecuteRequest> for Execution {
             commands: each(message.commands, "commands", Command::try_from)?,
         };
         let workspace = id(&message.workspace, "workspace")?;
-        Ok(Self { workspace, actor: optional_id(&message.actor, "actor")?, request })
+        Ok(Self { workspace, actor: optional_id(&message.actor, "actor")?, request, stage })
     }
 }
 
@@ -205,6 +237,7 @@ fn kind_of(command: &Command) -> v1::command::Kind {
         Command::Redo { scope, bundle } => {
             Kind::Redo(v1::Redo { scope: scope_to(*scope).into(), bundle: which_to(*bundle) })
         }
+        Command::CommitOverlay { overlay } => Kind::CommitOverlay(v1::CommitOverlay { overlay: overlay.to_string() }),
     }
 }
 
@@ -263,6 +296,7 @@ impl TryFrom<v1::Command> for Command {
             Kind::Undo(command) => part(command, "undo"),
             Kind::Redo(command) => part(command, "redo"),
             Kind::Resolve(command) => part(command, "resolve"),
+            Kind::CommitOverlay(command) => part(command, "commit_overlay"),
         }
     }
 }
@@ -377,6 +411,9 @@ commands! {
     Resolve(command) => Self::Resolve {
         cell: required_part(command.cell, "cell")?,
         choice: required_part(command.choice, "choice")?,
+    };
+    CommitOverlay(command) => Self::CommitOverlay {
+        overlay: id(&command.overlay, "overlay")?,
     };
 }
 

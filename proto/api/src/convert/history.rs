@@ -1,7 +1,7 @@
 //! Bundles, cells, contents and points in the past, from and to messages.
 
 use openprod_domain::cell::{Cell, Content};
-use openprod_model::bundle::{BundleKind, Header, Source};
+use openprod_model::bundle::{BundleKind, Header, OverlaySource, Source};
 use openprod_model::ids::{BundleId, Digest, Position};
 use openprod_model::operation::ColumnRef;
 use openprod_model::refusal::{Reason, Refusal};
@@ -26,7 +26,10 @@ pub fn bundle_kind_of(number: i32) -> Option<BundleKind> {
 
 impl From<&Source> for v1::Source {
     fn from(source: &Source) -> Self {
-        Self { kind: source.kind.into(), name: source.name.to_string(), hash: hex(&source.detail) }
+        // Of an overlay the id and the generation come first, and mean nothing to anybody else.
+        let own = if source.kind == Source::OVERLAY { OverlaySource::OWN_BYTES } else { 0 };
+        let hash = source.detail.get(own..).unwrap_or_default();
+        Self { kind: source.kind.into(), name: source.name.to_string(), hash: hex(hash) }
     }
 }
 
@@ -36,6 +39,10 @@ impl TryFrom<v1::Source> for Source {
         let kind = match known(source.kind, "kind")? {
             v1::SourceKind::Unspecified => Self::PERSON,
             v1::SourceKind::File => Self::FILE,
+            v1::SourceKind::Overlay => {
+                let message = "That a change comes from an overlay, the node says by itself.";
+                return Err(Refusal::new(Reason::InvalidValue, message).at("kind"));
+            }
         };
         let detail = bytes(&source.hash, "hash")?;
         if !detail.is_empty() && detail.len() != FILE_HASH_BYTES {

@@ -5,7 +5,8 @@ use openprod_domain::command::{Choice, Command, NamedColumn, NewColumn, Place, R
 use openprod_domain::inverse::stack::{Scope, Which};
 use openprod_model::bundle::{BundleKind, Source};
 use openprod_model::ids::{
-    ActorId, BlobHash, BundleId, CommandId, Digest, EdgeId, EntityId, OpRef, Position, SessionId, WorkspaceId,
+    ActorId, BlobHash, BundleId, CommandId, Digest, EdgeId, EntityId, OpRef, OverlayId, Position, SessionId,
+    WorkspaceId,
 };
 use openprod_model::operation::ColumnRef;
 use openprod_model::value::{
@@ -15,7 +16,7 @@ use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
 
-use super::command::Execution;
+use super::command::{Execution, Stage};
 
 /// An id that is well formed.
 pub(super) const UUID: &str = "0192a5c3-5b7e-7abc-8def-0123456789ab";
@@ -237,6 +238,7 @@ fn workspace_command() -> impl Strategy<Value = Command> {
         (scope(), of(which())).prop_map(|(scope, bundle)| Command::Undo { scope, bundle }),
         (scope(), of(which())).prop_map(|(scope, bundle)| Command::Redo { scope, bundle }),
         (cell(), choice()).prop_map(|(cell, choice)| Command::Resolve { cell, choice }),
+        overlay().prop_map(|overlay| Command::CommitOverlay { overlay }),
     ]
 }
 
@@ -296,7 +298,17 @@ fn request() -> impl Strategy<Value = Request> {
 /// Any request to execute commands.
 pub(super) fn execution() -> impl Strategy<Value = Execution> {
     let workspace = any::<[u8; 16]>().prop_map(WorkspaceId::from_bytes);
-    (workspace, of(actor()), request()).prop_map(|(workspace, actor, request)| Execution { workspace, actor, request })
+    let stage = prop_oneof![Just(Stage::Active), Just(Stage::Nowhere), overlay().prop_map(Stage::In)];
+    (workspace, of(actor()), request(), stage).prop_map(|(workspace, actor, request, stage)| Execution {
+        workspace,
+        actor,
+        request,
+        stage,
+    })
+}
+
+fn overlay() -> impl Strategy<Value = OverlayId> {
+    any::<[u8; 16]>().prop_map(OverlayId::from_bytes)
 }
 
 fn column_ref() -> impl Strategy<Value = ColumnRef> {

@@ -5,6 +5,7 @@ mod node;
 mod person;
 mod reading;
 mod speak;
+mod staging;
 mod steward;
 mod typing;
 mod watcher;

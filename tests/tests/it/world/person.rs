@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use openprod_api::status::ApiError;
 use openprod_client::{Change, Client, Endpoint, Patience, Workspace, v1};
-use openprod_model::ids::{ActorId, WorkspaceId};
+use openprod_model::ids::{ActorId, OverlayId, WorkspaceId};
 
 use super::speak::*;
 use super::{Names, Node};
@@ -27,6 +27,8 @@ pub(crate) struct Person {
     pub(super) at: PathBuf,
     pub(super) names: Names,
     workspace: Option<WorkspaceId>,
+    /// The overlay that this person looks through and works in, if any.
+    overlay: Option<OverlayId>,
     /// The last revision that this person was shown, if any.
     base: Arc<Mutex<Option<u64>>>,
 }
@@ -47,12 +49,17 @@ impl Person {
     pub(crate) async fn sits_down(client: Client, node: &Path, name: &str, names: Names) -> Self {
         let actor = client.create_identity(name).await.unwrap().identity.unwrap().actor.parse().unwrap();
         let at = node.to_owned();
-        Self { name: name.to_owned(), actor, client, at, names, workspace: None, base: Arc::default() }
+        Self { name: name.to_owned(), actor, client, at, names, workspace: None, overlay: None, base: Arc::default() }
     }
 
     /// The same person, at work in that workspace.
     pub(crate) fn in_workspace(self, id: WorkspaceId) -> Self {
         Self { workspace: Some(id), ..self }
+    }
+
+    /// The same person, looking through an overlay and working in it.
+    pub(crate) fn in_overlay(&self, overlay: OverlayId) -> Self {
+        Self { overlay: Some(overlay), ..self.clone() }
     }
 
     /// The same person in a second browser: another session, which has seen nothing yet.
@@ -68,7 +75,11 @@ impl Person {
 
     /// The workspace, as this person acts in it.
     pub(crate) fn workspace(&self) -> Workspace {
-        self.client.workspace(self.workspace_id()).acting_as(self.actor)
+        let workspace = self.client.workspace(self.workspace_id()).acting_as(self.actor);
+        match self.overlay {
+            Some(overlay) => workspace.through(overlay),
+            None => workspace,
+        }
     }
 
     /// Its id.
@@ -132,6 +143,7 @@ impl Person {
             actor: self.actor.to_string(),
             session: self.client.session().to_string(),
             base: self.has_seen(),
+            overlay: self.overlay.map(|overlay| overlay.to_string()),
             commands,
             ..Default::default()
         }

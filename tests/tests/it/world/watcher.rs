@@ -28,7 +28,7 @@ impl Watcher {
         match &event {
             Event::SnapshotEnd(revision) | Event::Bookmark(revision) => self.person.was_shown(*revision),
             Event::Batch(batch) => self.person.was_shown(batch.bundle.as_ref().unwrap().revision),
-            Event::Snapshot(_) | Event::Resynced => {}
+            Event::Snapshot(_) | Event::Resynced | Event::Overlay(_) => {}
         }
         event
     }
@@ -40,6 +40,15 @@ impl Watcher {
                 Event::Batch(batch) => return *batch,
                 Event::Bookmark(_) => {}
                 other => panic!("not a bundle: {other:?}"),
+            }
+        }
+    }
+
+    /// The next word of an overlay; everything else is passed over.
+    pub(crate) async fn hears_of_an_overlay(&mut self) -> v1::OverlayEvent {
+        loop {
+            if let Event::Overlay(event) = self.hears().await {
+                return event;
             }
         }
     }

@@ -1,0 +1,68 @@
+//! A view seen through an overlay.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use super::{Staged, Staging};
+use crate::cell::{Cell, KeyRange, Tip};
+use crate::unions::Unions;
+use crate::view::{self, Read, Reading, View};
+
+/// A view with staged cells on top: of a staged cell there stand the canonical writes that it does not supersede, and
+/// the staged one.
+pub struct Over<'a, V> {
+    base: V,
+    staging: &'a Staging,
+    unions: OnceCell<Arc<Unions>>,
+}
+
+impl Staging {
+    /// `base`, seen through this overlay. Costs nothing: cells are put together as they are read.
+    pub fn over<V: View>(&self, base: V) -> Over<'_, V> {
+        Over { base, staging: self, unions: OnceCell::new() }
+    }
+}
+
+impl Staged {
+    fn over(&self, mut standing: Vec<Tip>) -> Vec<Tip> {
+        standing.retain(|tip| !self.supersedes(&tip.op));
+        standing.push(self.tip());
+        standing
+    }
+}
+
+impl<V: View> View for Over<'_, V> {
+    fn tips(&self, cell: &Cell) -> Read<Vec<Tip>> {
+        let standing = self.base.tips(cell)?;
+        Ok(match self.staging.cell(cell) {
+            Some(staged) => staged.over(standing),
+            None => standing,
+        })
+    }
+
+    fn cells(&self, range: &KeyRange) -> Reading<'_, (Cell, Vec<Tip>)> {
+        let staged = self.staging.cells.range(range.from.clone()..range.to.clone());
+        let staged = staged.filter_map(|(key, _)| Some((Cell::from_key(key)?, None)));
+        let base = self.base.cells(range).filter_map(|item| match item {
+            Ok((cell, tips)) => self.staging.cell(&cell).is_none().then_some(Ok((cell, Some(tips)))),
+            Err(failure) => Some(Err(failure)),
+        });
+        Box::new(view::merged(base, staged, |(cell, _)| cell.key()).map(|item| match item? {
+            (cell, Some(tips)) => Ok((cell, tips)),
+            (cell, None) => self.tips(&cell).map(|tips| (cell, tips)),
+        }))
+    }
+
+    fn entries(&self, range: &KeyRange) -> Option<Reading<'_, Vec<u8>>> {
+        let staged = self.staging.entries.range(range.from.clone()..range.to.clone()).cloned();
+        let base = self.base.entries(range)?.filter(|item| match item {
+            Ok(entry) => !self.staging.entries.contains(entry),
+            Err(_) => true,
+        });
+        Some(view::merged(base, staged, Vec::clone))
+    }
+
+    fn unions(&self) -> Read<Arc<Unions>> {
+        if self.staging.uniting > 0 { view::kept(&self.unions, self) } else { self.base.unions() }
+    }
+}
