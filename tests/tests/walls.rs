@@ -17,12 +17,13 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("api", &["domain", "model"], &[]),
     ("domain", &["model"], &[]),
     ("messages", &["domain", "model"], &[]),
+    ("disk", &[], &[]),
     ("commands", &["domain", "messages", "model"], &[]),
-    ("oplog", &["domain", "messages", "model"], &[]),
-    ("state", &["domain", "messages", "model"], &[]),
+    ("oplog", &["disk", "domain", "messages", "model"], &[]),
+    ("state", &["disk", "domain", "messages", "model"], &[]),
     ("client", &["api", "model"], &[]),
     ("node", &["api", "client", "commands", "domain", "messages", "model", "oplog", "state"], &[]),
-    ("tests", &["node"], &["api", "client", "model"]),
+    ("tests", &["node"], &["api", "client", "disk", "domain", "messages", "model", "oplog", "state"]),
 ];
 
 /// Which crates of ours may hold an outside tool, in their tests too.
@@ -34,8 +35,8 @@ const HOLDERS: &[(&str, &[&str])] = &[
     ("mdns-sd", &[]),
     ("mlua", &[]),
     ("quinn", &[]),
-    ("ractor", &["commands", "messages", "node", "oplog", "state"]),
-    ("redb", &["oplog", "state"]),
+    ("ractor", &["commands", "messages", "node", "oplog", "state", "tests"]),
+    ("redb", &["disk", "oplog", "state"]),
     ("tonic", &["api", "client", "node"]),
     ("winnow", &["domain"]),
     ("yrs", &["domain"]),

@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use openprod_disk::MemoryDisk;
 use openprod_domain::view::{Read, ReadFailure};
 use openprod_messages::log::{Entry, LogReader, Stored, Tail};
 use openprod_messages::snapshot::{Folded, Snapshot, Snapshots, StateHash};
@@ -34,7 +35,7 @@ mod tests;
 mod trouble;
 mod unions;
 
-pub use place::{Backends, InMemory, OnDisk};
+pub use place::{Backends, OnDisk};
 use rows::{begin, empty, fold_on, read_buckets, read_cursor, write};
 use snapshot::Snap;
 use spill::{Gauge, Spill};
@@ -504,7 +505,8 @@ pub fn replay_hash(
     progress: &mut dyn FnMut(Position, Position),
 ) -> Read<StateHash> {
     let failed = |error: &dyn std::fmt::Display| ReadFailure(error.to_string());
-    let store = StateStore::open(InMemory, workspace, log, Options::default()).map_err(|error| failed(&error))?;
+    let store =
+        StateStore::open(MemoryDisk::default(), workspace, log, Options::default()).map_err(|error| failed(&error))?;
     store.fold_all(progress).map_err(|error| failed(&error))?;
     store.snapshot()?.hash()
 }
