@@ -57,11 +57,14 @@ const BATCH_BYTES: usize = 16 * 1024 * 1024;
 pub struct Options {
     /// Most memory for redb's cache.
     pub cache_bytes: usize,
+    /// Kinds of ops that are passed over though this version knows them, as an older one would pass over them: for
+    /// tests of what becomes of such a state once it is opened by a version that knows them. Otherwise empty.
+    pub unknown: &'static [u16],
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: 64 * 1024 * 1024 }
+        Self { cache_bytes: 64 * 1024 * 1024, unknown: &[] }
     }
 }
 
@@ -305,7 +308,7 @@ impl StateStore {
             if unsettled < MAX_UNSETTLED_OPS { (Durability::None, unsettled) } else { (Durability::Immediate, 0) };
         let cursor = self.on_living(|living| {
             let transaction = begin(living, durability)?;
-            let mut piece = fold_on(&transaction, cursor, bundles)?;
+            let mut piece = fold_on(&transaction, cursor, self.options.unknown, bundles)?;
             if let Some(tail) = tail.filter(|tail| tail.position == piece.cursor.position) {
                 // A damaged bundle does not tell its parents, but the log knew them when it came.
                 piece.cursor.heads.clone_from(&tail.heads);
@@ -413,7 +416,7 @@ impl StateStore {
             if !reason.is_empty() {
                 tracing::warn!(workspace = %self.workspace, reason, "the state is emptied and folded again");
             }
-            empty(&transaction, self.workspace)?;
+            empty(&transaction, self.workspace, self.options.unknown)?;
         }
         let known = (read_cursor(&transaction)?, read_buckets(&transaction)?);
         if useless.is_some() {
@@ -438,7 +441,7 @@ impl StateStore {
             return Ok(Ok(Some("it is of another version or workspace")));
         }
         let cursor = read_cursor(transaction)?;
-        if cursor.counts.unknown_ops > 0 && kinds != Some(tables::kinds_bytes()) {
+        if cursor.counts.unknown_ops > 0 && kinds != Some(tables::kinds_bytes(self.options.unknown)) {
             return Ok(Ok(Some("this version may know operations that it passed over")));
         }
         Ok(self.agrees(&cursor).map(|agrees| (!agrees).then_some("the log is not the one it was folded from")))

@@ -277,7 +277,7 @@ fn every_revision_knows_what_was_merged_then_and_nothing_else() {
     let split = mara.writes(vec![edited.digest()], 40, &[Operation::SplitEntity { at }]);
     let expected = [false, true, true, false];
     let log = MemoryLog::of(&[]);
-    let store = StateStore::open(InMemory, WORKSPACE, log.clone(), Options::default()).unwrap();
+    let store = StateStore::open(MemoryDisk::default(), WORKSPACE, log.clone(), Options::default()).unwrap();
     let mut snapshots = Vec::new();
     for (bundle, is_merged) in [made, merged, edited, split].iter().zip(expected) {
         log.append(bundle);
@@ -298,4 +298,19 @@ fn every_revision_knows_what_was_merged_then_and_nothing_else() {
         let is_merged = expected[usize::try_from(snapshot.position().0 - 1).unwrap()];
         assert_eq!(snapshot.unions().unwrap().is_merged(entity(1)), is_merged);
     }
+}
+
+#[test]
+fn what_an_older_version_passed_over_is_folded_by_one_that_knows_it() {
+    const FIELDS: &[u16] = &[5];
+    let (log, disk) = (two_authors(), MemoryDisk::default());
+    let older = Options { unknown: FIELDS, ..Options::default() };
+    let store = StateStore::open(disk.clone(), WORKSPACE, log.clone(), older).unwrap();
+    store.fold_all(&mut |_, _| {}).unwrap();
+    assert_eq!(shown(&*store.snapshot().unwrap(), 1), [""; 0]);
+    assert_eq!(hash(&store).unknown_ops, 3);
+    store.close();
+    let store = folded(&log, disk);
+    assert_eq!(shown(&*store.snapshot().unwrap(), 1), ["Blackout", "Sunrise"]);
+    assert_eq!(hash(&store), hash(&folded(&log, MemoryDisk::default())));
 }
