@@ -31,7 +31,8 @@ pub fn open(folder: &WorkspaceFolder, id: WorkspaceId, config: &Config) -> Resul
     let log =
         LogStore::open_file(folder.log(), id, log).map_err(|error| format!("{}: {error}", folder.log().display()))?;
     let reader: Arc<dyn LogReader> = log.clone();
-    let state = openprod_state::Options { cache_bytes: config.state_cache_mb.saturating_mul(MIB) };
+    let state =
+        openprod_state::Options { cache_bytes: config.state_cache_mb.saturating_mul(MIB), ..Default::default() };
     let state = StateStore::open(OnDisk(folder.state()), id, reader, state)
         .map_err(|error| format!("{}: {error}", folder.state().display()))?;
     let overlays = Box::new(FileStore::at(folder.overlays(), id, OVERLAYS_CACHE_BYTES));

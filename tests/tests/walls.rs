@@ -17,13 +17,14 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("api", &["domain", "model"], &[]),
     ("domain", &["model"], &[]),
     ("messages", &["domain", "model"], &[]),
+    ("disk", &[], &[]),
     ("commands", &["domain", "messages", "model"], &[]),
-    ("oplog", &["domain", "messages", "model"], &[]),
+    ("oplog", &["disk", "domain", "messages", "model"], &[]),
     ("overlays", &["domain", "messages", "model"], &[]),
-    ("state", &["domain", "messages", "model"], &[]),
+    ("state", &["disk", "domain", "messages", "model"], &[]),
     ("client", &["api", "model"], &[]),
     ("node", &["api", "client", "commands", "domain", "messages", "model", "oplog", "overlays", "state"], &[]),
-    ("tests", &["node"], &["api", "client", "model"]),
+    ("tests", &["node"], &["api", "client", "disk", "domain", "messages", "model", "oplog", "overlays", "state"]),
 ];
 
 /// Which crates of ours may hold an outside tool, in their tests too.
@@ -35,8 +36,8 @@ const HOLDERS: &[(&str, &[&str])] = &[
     ("mdns-sd", &[]),
     ("mlua", &[]),
     ("quinn", &[]),
-    ("ractor", &["commands", "messages", "node", "oplog", "overlays", "state"]),
-    ("redb", &["oplog", "overlays", "state"]),
+    ("ractor", &["commands", "messages", "node", "oplog", "overlays", "state", "tests"]),
+    ("redb", &["disk", "oplog", "overlays", "state"]),
     ("tonic", &["api", "client", "node"]),
     ("winnow", &["domain"]),
     ("yrs", &["domain"]),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use openprod_disk::MemoryDisk;
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 
@@ -38,6 +39,12 @@ impl Disk for LogFile {
         }
         let backend = FileBackend::new(file).map_err(io::Error::other)?;
         Ok(Box::new(backend))
+    }
+}
+
+impl Disk for MemoryDisk {
+    fn open(&self) -> io::Result<Box<dyn StorageBackend>> {
+        Ok(Self::open(self))
     }
 }
 

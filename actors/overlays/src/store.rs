@@ -81,7 +81,6 @@ pub trait OverlayStore: Send + Sync {
 #[derive(Debug)]
 enum Medium {
     File(PathBuf),
-    #[cfg(test)]
     Memory,
 }
 
@@ -99,9 +98,10 @@ impl FileStore {
         Self { medium: Medium::File(path), workspace, cache_bytes, open: Mutex::new(None) }
     }
 
-    #[cfg(test)]
-    pub(crate) fn in_memory(workspace: WorkspaceId) -> Self {
-        Self { medium: Medium::Memory, workspace, cache_bytes: 1024 * 1024, open: Mutex::new(None) }
+    /// Overlays that are gone with the process: where no file is wanted.
+    pub fn in_memory(workspace: WorkspaceId) -> Self {
+        const CACHE_BYTES: usize = 1024 * 1024;
+        Self { medium: Medium::Memory, workspace, cache_bytes: CACHE_BYTES, open: Mutex::new(None) }
     }
 
     /// Does `job` on the open file; whatever goes wrong, the file is opened anew the next time.
@@ -136,7 +136,6 @@ impl FileStore {
                 }
                 builder.open(path)
             }
-            #[cfg(test)]
             Medium::Memory => builder.create_with_backend(redb::backends::InMemoryBackend::new()),
         };
         let database = database.map_err(redb::Error::from)?;

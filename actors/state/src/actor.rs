@@ -268,6 +268,7 @@ impl Folding {
 mod tests {
     use std::sync::Mutex;
 
+    use openprod_disk::MemoryDisk;
     use openprod_messages::environment::{Clock, Randomness, Spawner};
     use openprod_messages::snapshot::{Folded, Snapshots};
     use openprod_messages::testing::MemoryLog;
@@ -275,7 +276,7 @@ mod tests {
 
     use super::*;
     use crate::store::{Options, replay_hash};
-    use crate::testing::{Author, Disk, WORKSPACE, set};
+    use crate::testing::{Author, WORKSPACE, set};
 
     struct Inline;
 
@@ -330,14 +331,14 @@ mod tests {
 
     struct Room {
         log: Arc<MemoryLog>,
-        disk: Disk,
+        disk: MemoryDisk,
         store: Arc<StateStore>,
         actor: ActorRef<StateMsg>,
         heard: Arc<Mutex<Vec<Position>>>,
     }
 
     impl Room {
-        async fn with(log: Arc<MemoryLog>, disk: Disk) -> Self {
+        async fn with(log: Arc<MemoryLog>, disk: MemoryDisk) -> Self {
             let store = StateStore::open(disk.clone(), WORKSPACE, log.clone(), Options::default()).unwrap();
             let heard: Arc<Mutex<Vec<Position>>> = Arc::default();
             let oplog = Address::of("oplog");
@@ -372,7 +373,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_catches_up_by_itself_and_follows_the_log() {
-        let room = Room::with(MemoryLog::of(&[bundle(1), bundle(2)]), Disk::default()).await;
+        let room = Room::with(MemoryLog::of(&[bundle(1), bundle(2)]), MemoryDisk::default()).await;
         room.reaches(2).await;
         room.append(&bundle(3));
         room.reaches(3).await;
@@ -380,7 +381,7 @@ mod tests {
 
     #[tokio::test]
     async fn closing_folds_the_rest_and_makes_it_durable() {
-        let room = Room::with(MemoryLog::of(&[bundle(1)]), Disk::default()).await;
+        let room = Room::with(MemoryLog::of(&[bundle(1)]), MemoryDisk::default()).await;
         room.log.append(&bundle(2));
         room.closes().await;
         let again = Room::with(room.log.clone(), room.disk.after_power_cut()).await;
@@ -390,7 +391,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_folded_is_durable_once_it_settles() {
-        let room = Room::with(MemoryLog::of(&[bundle(1)]), Disk::default()).await;
+        let room = Room::with(MemoryLog::of(&[bundle(1)]), MemoryDisk::default()).await;
         room.reaches(1).await;
         room.actor.cast(StateMsg::Settle).unwrap();
         tokio::time::timeout(Duration::from_secs(20), async {
@@ -406,7 +407,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_new_incarnation_goes_on_where_the_old_one_was_killed() {
-        let room = Room::with(MemoryLog::of(&[bundle(1)]), Disk::default()).await;
+        let room = Room::with(MemoryLog::of(&[bundle(1)]), MemoryDisk::default()).await;
         room.reaches(1).await;
         let before = room.store.snapshot().unwrap();
         room.actor.kill();
@@ -425,7 +426,7 @@ mod tests {
     async fn the_oplog_hears_of_damage() {
         let log = MemoryLog::of(&[bundle(1), bundle(2)]);
         log.damage(Position(1));
-        let room = Room::with(log, Disk::default()).await;
+        let room = Room::with(log, MemoryDisk::default()).await;
         room.reaches(2).await;
         room.closes().await;
         assert_eq!(*room.heard.lock().unwrap(), [Position(1)]);
@@ -433,7 +434,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_disk_that_fails_for_a_while_is_tried_again() {
-        let room = Room::with(MemoryLog::of(&[bundle(1)]), Disk::default()).await;
+        let room = Room::with(MemoryLog::of(&[bundle(1)]), MemoryDisk::default()).await;
         let incarnation = room.reaches(1).await.incarnation;
         room.disk.fails(2);
         room.actor.cast(StateMsg::Settle).unwrap();
@@ -444,7 +445,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_disk_that_fails_for_good_is_told_to_the_supervisor() {
-        let room = Room::with(MemoryLog::of(&[bundle(1)]), Disk::default()).await;
+        let room = Room::with(MemoryLog::of(&[bundle(1)]), MemoryDisk::default()).await;
         room.reaches(1).await;
         room.disk.fails(usize::MAX);
         room.actor.cast(StateMsg::Settle).unwrap();

@@ -99,12 +99,14 @@ pub(crate) struct Piece {
     pub(crate) cells: BTreeMap<Vec<u8>, Touched>,
     /// How far the log is folded with it.
     pub(crate) cursor: Cursor,
+    /// Kinds of ops that are passed over.
+    unknown: &'static [u16],
 }
 
 impl Piece {
     /// Nothing yet, behind `cursor`.
-    pub(crate) fn behind(cursor: Cursor) -> Self {
-        Self { cells: BTreeMap::new(), cursor }
+    pub(crate) fn behind(cursor: Cursor, unknown: &'static [u16]) -> Self {
+        Self { cells: BTreeMap::new(), cursor, unknown }
     }
 
     /// Folds the next bundle, whole (I-2). A damaged one is counted and passed over.
@@ -132,7 +134,8 @@ impl Piece {
     }
 
     fn fold_op<G: Ground>(&mut self, ground: &G, op: &Op, place: Place) -> Result<(), G::Failure> {
-        let Some(operation) = &op.operation else {
+        let known = op.operation.as_ref().filter(|_| !self.unknown.contains(&op.kind));
+        let Some(operation) = known else {
             self.cursor.counts.unknown_ops += 1;
             return Ok(());
         };

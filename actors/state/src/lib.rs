@@ -32,6 +32,6 @@ mod testing;
 
 pub use actor::{State, StateArgs};
 pub use store::{
-    Backends, FoldError, InMemory, MAX_PIECE_OPS, MAX_UNSETTLED_OPS, OnDisk, OpenError, Options, Round, Settled,
-    StateStore, replay_hash,
+    Backends, FoldError, MAX_PIECE_OPS, MAX_UNSETTLED_OPS, OnDisk, OpenError, Options, Round, Settled, StateStore,
+    replay_hash,
 };

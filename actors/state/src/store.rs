@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use openprod_disk::MemoryDisk;
 use openprod_domain::view::{Read, ReadFailure};
 use openprod_messages::log::{Entry, LogReader, Stored, Tail};
 use openprod_messages::snapshot::{Folded, Snapshot, Snapshots, StateHash};
@@ -34,7 +35,7 @@ mod tests;
 mod trouble;
 mod unions;
 
-pub use place::{Backends, InMemory, OnDisk};
+pub use place::{Backends, OnDisk};
 use rows::{begin, empty, fold_on, read_buckets, read_cursor, write};
 use snapshot::Snap;
 use spill::{Gauge, Spill};
@@ -56,11 +57,14 @@ const BATCH_BYTES: usize = 16 * 1024 * 1024;
 pub struct Options {
     /// Most memory for redb's cache.
     pub cache_bytes: usize,
+    /// Kinds of ops that are passed over though this version knows them, as an older one would pass over them: for
+    /// tests of what becomes of such a state once it is opened by a version that knows them. Otherwise empty.
+    pub unknown: &'static [u16],
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: 64 * 1024 * 1024 }
+        Self { cache_bytes: 64 * 1024 * 1024, unknown: &[] }
     }
 }
 
@@ -304,7 +308,7 @@ impl StateStore {
             if unsettled < MAX_UNSETTLED_OPS { (Durability::None, unsettled) } else { (Durability::Immediate, 0) };
         let cursor = self.on_living(|living| {
             let transaction = begin(living, durability)?;
-            let mut piece = fold_on(&transaction, cursor, bundles)?;
+            let mut piece = fold_on(&transaction, cursor, self.options.unknown, bundles)?;
             if let Some(tail) = tail.filter(|tail| tail.position == piece.cursor.position) {
                 // A damaged bundle does not tell its parents, but the log knew them when it came.
                 piece.cursor.heads.clone_from(&tail.heads);
@@ -412,7 +416,7 @@ impl StateStore {
             if !reason.is_empty() {
                 tracing::warn!(workspace = %self.workspace, reason, "the state is emptied and folded again");
             }
-            empty(&transaction, self.workspace)?;
+            empty(&transaction, self.workspace, self.options.unknown)?;
         }
         let known = (read_cursor(&transaction)?, read_buckets(&transaction)?);
         if useless.is_some() {
@@ -437,7 +441,7 @@ impl StateStore {
             return Ok(Ok(Some("it is of another version or workspace")));
         }
         let cursor = read_cursor(transaction)?;
-        if cursor.counts.unknown_ops > 0 && kinds != Some(tables::kinds_bytes()) {
+        if cursor.counts.unknown_ops > 0 && kinds != Some(tables::kinds_bytes(self.options.unknown)) {
             return Ok(Ok(Some("this version may know operations that it passed over")));
         }
         Ok(self.agrees(&cursor).map(|agrees| (!agrees).then_some("the log is not the one it was folded from")))
@@ -504,7 +508,8 @@ pub fn replay_hash(
     progress: &mut dyn FnMut(Position, Position),
 ) -> Read<StateHash> {
     let failed = |error: &dyn std::fmt::Display| ReadFailure(error.to_string());
-    let store = StateStore::open(InMemory, workspace, log, Options::default()).map_err(|error| failed(&error))?;
+    let store =
+        StateStore::open(MemoryDisk::default(), workspace, log, Options::default()).map_err(|error| failed(&error))?;
     store.fold_all(progress).map_err(|error| failed(&error))?;
     store.snapshot()?.hash()
 }

@@ -53,9 +53,10 @@ pub(crate) fn format_bytes(workspace: WorkspaceId) -> Vec<u8> {
     [&versions, &workspace.as_bytes()[..]].concat()
 }
 
-/// The kinds of op that this version knows: once it knows more, ops that were passed over must be folded (I-10).
-pub(crate) fn kinds_bytes() -> Vec<u8> {
-    Operation::KINDS.iter().flat_map(|(kind, _)| kind.to_le_bytes()).collect()
+/// The kinds of op that are folded: once there are more, ops that were passed over must be folded (I-10).
+pub(crate) fn kinds_bytes(unknown: &[u16]) -> Vec<u8> {
+    let known = Operation::KINDS.iter().filter(|(kind, _)| !unknown.contains(kind));
+    known.flat_map(|(kind, _)| kind.to_le_bytes()).collect()
 }
 
 /// The key in [`DEAD`] of one write of a cell.

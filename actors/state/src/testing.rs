@@ -1,7 +1,6 @@
-//! What the tests need of the world: authors who write bundles, a disk with limits.
+//! What the tests need of the world: authors who write bundles.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use openprod_model::bundle::{Bundle, BundleKind, Draft, Source, Stamp};
 use openprod_model::clock::Hlc;
@@ -9,9 +8,6 @@ use openprod_model::identity::Keys;
 use openprod_model::ids::{ActorId, BundleId, Digest, EntityId, OpId, OpRef, WorkspaceId};
 use openprod_model::operation::{Basis, FacetAt, FieldAt, Operation, RawOp};
 use openprod_model::value::{Name, Text, Value};
-use redb::StorageBackend;
-
-use crate::Backends;
 
 pub(crate) const WORKSPACE: WorkspaceId = WorkspaceId::from_bytes([9; 16]);
 
@@ -90,121 +86,4 @@ pub(crate) fn set(number: u64, field: &str, value: &str, preds: Vec<OpRef>) -> O
 pub(crate) fn attach(number: u64) -> Operation {
     let at = FacetAt { entity: entity(number), table: name("cues"), basis: Basis::default() };
     Operation::AttachFacet { at: vec![at] }
-}
-
-/// A disk in memory, that survives its users, can be full, can fail, and forgets what was not synced.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Disk(Arc<DiskInner>);
-
-#[derive(Debug, Default)]
-struct DiskInner {
-    bytes: Mutex<Vec<u8>>,
-    synced: Mutex<Vec<u8>>,
-    /// Zero for no limit.
-    limit: AtomicUsize,
-    fails: AtomicUsize,
-    removed: AtomicUsize,
-}
-
-impl Disk {
-    /// Writes that would need more bytes than these fail.
-    pub(crate) fn holds_at_most(&self, bytes: usize) {
-        self.0.limit.store(bytes, Ordering::SeqCst);
-    }
-
-    /// So many of the next accesses fail.
-    pub(crate) fn fails(&self, times: usize) {
-        self.0.fails.store(times, Ordering::SeqCst);
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.0.bytes.lock().unwrap().len()
-    }
-
-    pub(crate) fn times_removed(&self) -> usize {
-        self.0.removed.load(Ordering::SeqCst)
-    }
-
-    /// A disk with what was synced, as after a power cut.
-    pub(crate) fn after_power_cut(&self) -> Self {
-        let synced = self.0.synced.lock().unwrap().clone();
-        Self(Arc::new(DiskInner {
-            bytes: Mutex::new(synced.clone()),
-            synced: Mutex::new(synced),
-            ..Default::default()
-        }))
-    }
-
-    pub(crate) fn flips(&self, at: usize) {
-        let mut bytes = self.0.bytes.lock().unwrap();
-        let at = at % bytes.len();
-        bytes[at] ^= 0x55;
-    }
-
-    fn may(&self) -> std::io::Result<()> {
-        let fails = self.0.fails.load(Ordering::SeqCst);
-        if fails == 0 {
-            return Ok(());
-        }
-        self.0.fails.store(fails - 1, Ordering::SeqCst);
-        Err(std::io::Error::other("the disk gave up"))
-    }
-
-    fn room(&self, end: usize) -> std::io::Result<()> {
-        let limit = self.0.limit.load(Ordering::SeqCst);
-        if limit > 0 && end > limit { Err(std::io::ErrorKind::StorageFull.into()) } else { Ok(()) }
-    }
-}
-
-impl Backends for Disk {
-    fn open(&self) -> std::io::Result<Box<dyn StorageBackend>> {
-        Ok(Box::new(self.clone()))
-    }
-
-    fn remove(&self) -> std::io::Result<()> {
-        self.0.removed.fetch_add(1, Ordering::SeqCst);
-        self.0.bytes.lock().unwrap().clear();
-        Ok(())
-    }
-}
-
-impl StorageBackend for Disk {
-    fn len(&self) -> std::io::Result<u64> {
-        self.may()?;
-        Ok(self.0.bytes.lock().unwrap().len() as u64)
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
-        self.may()?;
-        let bytes = self.0.bytes.lock().unwrap();
-        let from = offset as usize;
-        let there = bytes.get(from..from + out.len()).ok_or(std::io::ErrorKind::UnexpectedEof)?;
-        out.copy_from_slice(there);
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> std::io::Result<()> {
-        self.may()?;
-        // Like a sparse file: only writing needs room.
-        self.0.bytes.lock().unwrap().resize(len as usize, 0);
-        Ok(())
-    }
-
-    fn sync_data(&self) -> std::io::Result<()> {
-        self.may()?;
-        let bytes = self.0.bytes.lock().unwrap();
-        self.0.synced.lock().unwrap().clone_from(&bytes);
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
-        self.may()?;
-        let (from, end) = (offset as usize, offset as usize + data.len());
-        self.room(end)?;
-        let mut bytes = self.0.bytes.lock().unwrap();
-        let length = bytes.len().max(end);
-        bytes.resize(length, 0);
-        bytes[from..end].copy_from_slice(data);
-        Ok(())
-    }
 }

@@ -5,6 +5,7 @@
 
 mod apart;
 mod conflicts;
+mod convergence;
 mod coverage;
 mod crash;
 mod disk;

@@ -6,13 +6,13 @@
 
 use std::sync::{Arc, Mutex};
 
+use openprod_disk::Unsynced;
 use openprod_messages::log::LogReader;
 use openprod_model::bundle::Bundle;
 use openprod_model::ids::{CommandId, Digest};
 
 use super::kit::{
-    Dice, Knowledge, MemoryDisk, OPTIONS, Observer, Op, WORKSPACE, Working, bytes, check_log, command, person,
-    running_on,
+    Dice, Knowledge, MemoryDisk, OPTIONS, WORKSPACE, Working, bytes, check_log, command, person, running_on,
 };
 use crate::store::LogStore;
 
@@ -23,13 +23,13 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 /// The disk as it might be found.
-fn torn(synced: &[u8], unsynced: &[Op], dice: &mut Dice) -> Vec<u8> {
+fn torn(synced: &[u8], unsynced: &[Unsynced], dice: &mut Dice) -> Vec<u8> {
     let mut image = synced.to_vec();
     for op in unsynced {
         match op {
-            Op::Resize(len) if dice.one_in(2) => image.resize(*len as usize, 0),
-            Op::Resize(_) => {}
-            Op::Write(offset, data) => match dice.below(4) {
+            Unsynced::Resize(len) if dice.one_in(2) => image.resize(*len as usize, 0),
+            Unsynced::Resize(_) => {}
+            Unsynced::Write(offset, data) => match dice.below(4) {
                 0 => {}
                 1 => {
                     for (n, sector) in data.chunks(SECTOR).enumerate().collect::<Vec<_>>() {
@@ -92,16 +92,13 @@ async fn one_life(dice: &mut Dice, checked: &Arc<Mutex<u64>>, wanted: u64) {
     let runs: Arc<Mutex<Vec<Vec<Digest>>>> = Arc::default();
     let (mut tearing, seen, counted, together) =
         (Dice(dice.roll()), Arc::clone(&acknowledged), Arc::clone(checked), Arc::clone(&runs));
-    {
-        let mut platter = disk.0.lock().unwrap();
-        platter.observer = Some(Observer(Box::new(move |synced, unsynced| {
-            if !tearing.one_in(12) || *counted.lock().unwrap() >= wanted {
-                return;
-            }
-            check(torn(synced, unsynced, &mut tearing), &seen.lock().unwrap(), &together.lock().unwrap());
-            *counted.lock().unwrap() += 1;
-        })));
-    }
+    disk.is_watched_by(Box::new(move |synced, unsynced| {
+        if !tearing.one_in(12) || *counted.lock().unwrap() >= wanted {
+            return;
+        }
+        check(torn(synced, unsynced, &mut tearing), &seen.lock().unwrap(), &together.lock().unwrap());
+        *counted.lock().unwrap() += 1;
+    }));
     let oplog = running_on(disk, &Working::Threads).await;
     let (mara, mut known) = (person("Mara"), Knowledge::default());
     let first = known.bootstrap(&mara);

@@ -196,7 +196,6 @@ async fn a_reader_opens_the_engine_again_by_itself_once() {
 #[tokio::test]
 async fn a_copy_of_the_disk_opens_as_it_was() {
     let (oplog, ..) = with_history(10).await;
-    let image = oplog.disk.0.lock().unwrap().bytes.clone();
-    let copy = running_on(MemoryDisk::holding(image), &Working::Threads).await;
+    let copy = running_on(oplog.disk.copied(), &Working::Threads).await;
     assert_eq!(copy.tail().await.unwrap(), oplog.tail().await.unwrap());
 }

@@ -1,10 +1,10 @@
 //! What the tests need: people who write bundles, an environment, a disk that fails on demand, a running oplog.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+pub(crate) use openprod_disk::{MemoryDisk, Trouble};
 use openprod_messages::address::Address;
 use openprod_messages::environment::{Clock, Environment, Randomness, Spawner};
 use openprod_messages::log::{LogReader, Receipt, Tail};
@@ -17,12 +17,10 @@ use openprod_model::ids::{ActorId, BundleId, CommandId, Digest, OpId, OpRef, Pos
 use openprod_model::operation::{Basis, Operation};
 use openprod_model::value::{Name, Text, Value};
 use ractor::{Actor, ActorRef, RpcReplyPort};
-use redb::StorageBackend;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::actor::{Oplog, OplogArgs};
-use crate::disk::Disk;
 use crate::store::{LogStore, Options};
 
 pub(crate) const WORKSPACE: WorkspaceId = WorkspaceId::from_bytes([7; 16]);
@@ -255,145 +253,6 @@ pub(crate) fn environment(working: &Working) -> (Environment, Arc<HandClock>) {
         Working::Behind(gate) => Arc::new(gate.clone()),
     };
     (Environment { clock: clock.clone(), random: Arc::new(Zeros), spawner }, clock)
-}
-
-/// A fault that a disk is told to have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Trouble {
-    /// Writes fail: no space. Reading goes on.
-    Full,
-    /// Growing fails: no space. Writing in place goes on.
-    CannotGrow,
-    /// Writes and syncs fail.
-    WriteError,
-    /// The sync fails, after which what was written may be lost.
-    SyncError,
-    /// Everything fails.
-    Dead,
-}
-
-#[derive(Debug)]
-pub(crate) enum Op {
-    Write(u64, Vec<u8>),
-    Resize(u64),
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Platter {
-    pub(crate) bytes: Vec<u8>,
-    /// As it was at the last sync.
-    pub(crate) synced: Vec<u8>,
-    /// What was done since.
-    pub(crate) unsynced: Vec<Op>,
-    pub(crate) trouble: Option<Trouble>,
-    /// Operations that still succeed before the trouble begins.
-    pub(crate) countdown: u64,
-    pub(crate) openings: u64,
-    /// Called before each write, resize and sync with the state of the disk.
-    pub(crate) observer: Option<Observer>,
-}
-
-type Observe = dyn FnMut(&[u8], &[Op]) + Send;
-
-pub(crate) struct Observer(pub(crate) Box<Observe>);
-
-impl std::fmt::Debug for Observer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Observer")
-    }
-}
-
-impl Platter {
-    fn troubled(&mut self, by: &[Trouble]) -> io::Result<()> {
-        let Some(trouble) = self.trouble.filter(|trouble| by.contains(trouble)) else { return Ok(()) };
-        if self.countdown > 0 {
-            self.countdown -= 1;
-            return Ok(());
-        }
-        let full = matches!(trouble, Trouble::Full | Trouble::CannotGrow);
-        Err(if full { io::ErrorKind::StorageFull.into() } else { io::Error::from_raw_os_error(5) })
-    }
-
-    fn observe(&mut self) {
-        if let Some(mut observer) = self.observer.take() {
-            observer.0(&self.synced, &self.unsynced);
-            self.observer = Some(observer);
-        }
-    }
-}
-
-/// A disk in memory.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct MemoryDisk(pub(crate) Arc<Mutex<Platter>>);
-
-impl MemoryDisk {
-    pub(crate) fn holding(bytes: Vec<u8>) -> Self {
-        Self(Arc::new(Mutex::new(Platter { synced: bytes.clone(), bytes, ..Platter::default() })))
-    }
-    pub(crate) fn has(&self, trouble: Trouble, after: u64) {
-        let mut platter = self.0.lock().unwrap();
-        platter.trouble = Some(trouble);
-        platter.countdown = after;
-    }
-    pub(crate) fn heals(&self) {
-        self.0.lock().unwrap().trouble = None;
-    }
-    pub(crate) fn openings(&self) -> u64 {
-        self.0.lock().unwrap().openings
-    }
-}
-
-impl Disk for MemoryDisk {
-    fn open(&self) -> io::Result<Box<dyn StorageBackend>> {
-        self.0.lock().unwrap().openings += 1;
-        Ok(Box::new(self.clone()))
-    }
-}
-
-impl StorageBackend for MemoryDisk {
-    fn len(&self) -> io::Result<u64> {
-        let mut platter = self.0.lock().unwrap();
-        platter.troubled(&[Trouble::Dead])?;
-        Ok(platter.bytes.len() as u64)
-    }
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let mut platter = self.0.lock().unwrap();
-        platter.troubled(&[Trouble::Dead])?;
-        let offset = offset as usize;
-        let bytes = platter.bytes.get(offset..offset + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-        out.copy_from_slice(bytes);
-        Ok(())
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut platter = self.0.lock().unwrap();
-        platter.observe();
-        platter.troubled(&[Trouble::Dead, Trouble::Full, Trouble::CannotGrow, Trouble::WriteError])?;
-        platter.bytes.resize(len as usize, 0);
-        platter.unsynced.push(Op::Resize(len));
-        Ok(())
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        let mut platter = self.0.lock().unwrap();
-        platter.observe();
-        platter.troubled(&[Trouble::Dead, Trouble::WriteError, Trouble::SyncError])?;
-        if platter.observer.is_some() {
-            platter.synced = platter.bytes.clone();
-        }
-        platter.unsynced.clear();
-        Ok(())
-    }
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut platter = self.0.lock().unwrap();
-        platter.observe();
-        platter.troubled(&[Trouble::Dead, Trouble::Full, Trouble::WriteError])?;
-        let offset = offset as usize;
-        if platter.bytes.len() < offset + data.len() {
-            platter.bytes.resize(offset + data.len(), 0);
-        }
-        platter.bytes[offset..offset + data.len()].copy_from_slice(data);
-        platter.unsynced.push(Op::Write(offset as u64, data.to_vec()));
-        Ok(())
-    }
 }
 
 /// A state room that writes down what it is told.

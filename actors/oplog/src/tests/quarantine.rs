@@ -6,7 +6,6 @@ use openprod_model::bundle::Bundle;
 use openprod_model::ids::Position;
 
 use super::kit::{Knowledge, MemoryDisk, Running, Working, bytes, check_log, person, running, running_on, unsigned};
-use crate::disk::Disk;
 use crate::tables::BUNDLES;
 
 #[tokio::test]
@@ -75,7 +74,7 @@ fn damage(disk: &MemoryDisk, at: Position, bytes: &[u8]) {
             self.0.write(offset, data)
         }
     }
-    let database = redb::Builder::new().create_with_backend(Wrapped(disk.open().unwrap())).unwrap();
+    let database = redb::Builder::new().create_with_backend(Wrapped(disk.open())).unwrap();
     let txn = database.begin_write().unwrap();
     txn.open_table(BUNDLES).unwrap().insert(at.0, bytes).unwrap();
     txn.commit().unwrap();

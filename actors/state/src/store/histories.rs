@@ -16,7 +16,7 @@ use openprod_model::value::Value;
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{Author, Disk, WORKSPACE, entity, knowing, name};
+use crate::testing::{Author, WORKSPACE, entity, knowing, name};
 use openprod_model::ids::OpRef;
 
 /// One op: which kind, which of few cells, which earlier writes its author names, and a value.
@@ -201,13 +201,13 @@ fn check_writes(snapshot: &dyn Snapshot, bundles: &[Bundle]) -> Result<(), TestC
 
 struct Run {
     log: Arc<MemoryLog>,
-    disk: Disk,
+    disk: MemoryDisk,
     store: Arc<StateStore>,
 }
 
 impl Run {
     fn new() -> Self {
-        let (log, disk) = (MemoryLog::of(&[]), Disk::default());
+        let (log, disk) = (MemoryLog::of(&[]), MemoryDisk::default());
         let store = StateStore::open(disk.clone(), WORKSPACE, log.clone(), Options::default()).unwrap();
         Self { log, disk, store }
     }
@@ -234,8 +234,8 @@ impl Run {
                 drop((self.store.settle(), self.store.fold_some()));
                 self.disk.fails(0);
             }
-            Event::DiskFills => self.disk.holds_at_most(self.disk.len() / 2),
-            Event::DiskEmpties => self.disk.holds_at_most(0),
+            Event::DiskFills => self.disk.holds_at_most(self.disk.bytes().len() / 2),
+            Event::DiskEmpties => self.disk.has_room(),
         }
     }
 }
@@ -264,7 +264,7 @@ proptest! {
                 check(&run.store, &bundles)?;
             }
         }
-        run.disk.holds_at_most(0);
+        run.disk.has_room();
         run.store.fold_all(&mut |_, _| {}).unwrap();
         prop_assert_eq!(run.store.position().0, run.log.end().0);
         check(&run.store, &bundles)?;

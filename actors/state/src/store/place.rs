@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use openprod_disk::MemoryDisk;
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 
@@ -28,16 +29,14 @@ impl Backends for OnDisk {
     }
 }
 
-/// Memory only, gone with the store.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct InMemory;
-
-impl Backends for InMemory {
+/// Memory: it outlives the store, and is gone with the last clone.
+impl Backends for MemoryDisk {
     fn open(&self) -> std::io::Result<Box<dyn StorageBackend>> {
-        Ok(Box::new(redb::backends::InMemoryBackend::new()))
+        Ok(Self::open(self))
     }
 
     fn remove(&self) -> std::io::Result<()> {
+        Self::remove(self);
         Ok(())
     }
 }

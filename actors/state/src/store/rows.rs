@@ -15,7 +15,7 @@ pub(super) fn begin(living: &Living, durability: Durability) -> Result<WriteTran
     Ok(transaction)
 }
 
-pub(super) fn empty(transaction: &WriteTransaction, workspace: WorkspaceId) -> Result<(), StoreError> {
+pub(super) fn empty(transaction: &WriteTransaction, workspace: WorkspaceId, unknown: &[u16]) -> Result<(), StoreError> {
     transaction.delete_table(TIPS)?;
     transaction.delete_table(DEAD)?;
     transaction.delete_table(ENTRIES)?;
@@ -27,7 +27,7 @@ pub(super) fn empty(transaction: &WriteTransaction, workspace: WorkspaceId) -> R
     transaction.open_table(BUCKETS)?;
     let mut meta = transaction.open_table(META)?;
     meta.insert(META_FORMAT, &*tables::format_bytes(workspace))?;
-    meta.insert(META_KINDS, &*tables::kinds_bytes())?;
+    meta.insert(META_KINDS, &*tables::kinds_bytes(unknown))?;
     meta.insert(META_CURSOR, &*tables::cursor_bytes(&Cursor::default()))?;
     Ok(())
 }
@@ -70,10 +70,11 @@ impl Ground for Below<'_> {
 pub(super) fn fold_on(
     transaction: &WriteTransaction,
     cursor: Cursor,
+    unknown: &'static [u16],
     bundles: &[(Position, Entry, Stored)],
 ) -> Result<Piece, StoreError> {
     let ground = Below { tips: transaction.open_table(TIPS)?, dead: transaction.open_table(DEAD)? };
-    let mut piece = Piece::behind(cursor);
+    let mut piece = Piece::behind(cursor, unknown);
     bundles.iter().try_for_each(|bundle| piece.fold(&ground, bundle))?;
     Ok(piece)
 }

@@ -6,7 +6,7 @@ use openprod_messages::testing::MemoryLog;
 use openprod_model::value::Value;
 
 use super::*;
-use crate::testing::{Author, Disk, WORKSPACE, attach, entity, name, set};
+use crate::testing::{Author, WORKSPACE, attach, entity, name, set};
 
 fn field(number: u64, field: &str) -> Cell {
     Cell::Field { table: name("cues"), entity: entity(number), field: name(field) }
@@ -45,7 +45,7 @@ fn two_authors() -> Arc<MemoryLog> {
 #[test]
 fn what_was_written_is_read() {
     let log = two_authors();
-    let store = folded(&log, InMemory);
+    let store = folded(&log, MemoryDisk::default());
     let snapshot = store.snapshot().unwrap();
     assert_eq!(shown(&*snapshot, 1), ["Blackout", "Sunrise"]);
     assert_eq!(snapshot.position(), Position(3));
@@ -57,7 +57,7 @@ fn what_was_written_is_read() {
 
 #[test]
 fn the_past_is_remembered() {
-    let store = folded(&two_authors(), InMemory);
+    let store = folded(&two_authors(), MemoryDisk::default());
     let snapshot = store.snapshot().unwrap();
     let at = |moment: Moment| snapshot.tips_at(&field(1, "label"), &moment).unwrap().len();
     assert_eq!(at(Moment::Revision(Position(0))), 0);
@@ -73,12 +73,12 @@ fn a_write_that_was_superseded_before_it_came_does_not_stand() {
     let (mara, leo) = (Author::new(1), Author::new(2));
     let old = mara.writes(vec![], 10, &[set(1, "label", "Preset", vec![])]);
     let new = leo.writes(vec![], 20, &[set(1, "label", "Blackout", vec![old.ops()[0].reference])]);
-    let store = folded(&MemoryLog::of(&[new, old]), InMemory);
+    let store = folded(&MemoryLog::of(&[new, old]), MemoryDisk::default());
     let snapshot = store.snapshot().unwrap();
     assert_eq!(shown(&*snapshot, 1), ["Blackout"]);
     let written = snapshot.written(&field(1, "label")).unwrap();
     assert_eq!(written[1].superseded_at, Some(Position(1)));
-    assert_eq!(hash(&store).total, hash(&folded(&two_writes_in_order(), InMemory)).total);
+    assert_eq!(hash(&store).total, hash(&folded(&two_writes_in_order(), MemoryDisk::default())).total);
 }
 
 fn two_writes_in_order() -> Arc<MemoryLog> {
@@ -91,7 +91,7 @@ fn two_writes_in_order() -> Arc<MemoryLog> {
 #[test]
 fn a_snapshot_sees_one_revision_while_folding_goes_on() {
     let log = two_authors();
-    let store = folded(&log, InMemory);
+    let store = folded(&log, MemoryDisk::default());
     let before = store.snapshot().unwrap();
     log.append(&Author::new(3).writes(vec![], 99, &[set(1, "label", "Later", vec![]), set(2, "label", "New", vec![])]));
     store.fold_all(&mut |_, _| {}).unwrap();
@@ -104,7 +104,7 @@ fn a_snapshot_sees_one_revision_while_folding_goes_on() {
 fn a_damaged_bundle_is_passed_over_and_reported() {
     let log = two_authors();
     log.damage(Position(2));
-    let store = StateStore::open(InMemory, WORKSPACE, log.clone(), Options::default()).unwrap();
+    let store = StateStore::open(MemoryDisk::default(), WORKSPACE, log.clone(), Options::default()).unwrap();
     let round = store.fold_some().unwrap();
     assert_eq!(round.damaged, [(Position(2), "a bit flipped".to_owned())]);
     let snapshot = store.snapshot().unwrap();
@@ -116,23 +116,23 @@ fn a_damaged_bundle_is_passed_over_and_reported() {
 #[test]
 fn an_op_of_an_unknown_kind_is_counted_and_passed_over() {
     let raw = openprod_model::operation::RawOp { kind: 60_000, body: vec![1, 2, 3] };
-    let store = folded(&MemoryLog::of(&[Author::new(1).writes_raw(vec![], 1, vec![raw])]), InMemory);
+    let store = folded(&MemoryLog::of(&[Author::new(1).writes_raw(vec![], 1, vec![raw])]), MemoryDisk::default());
     assert_eq!(store.snapshot().unwrap().counts().unwrap().unknown_ops, 1);
     assert_eq!(hash(&store).unknown_ops, 1);
 }
 
 #[test]
 fn what_was_made_durable_is_not_folded_again() {
-    let (log, disk) = (two_authors(), Disk::default());
+    let (log, disk) = (two_authors(), MemoryDisk::default());
     folded(&log, disk.clone()).close();
     let again = StateStore::open(disk.after_power_cut(), WORKSPACE, log.clone(), Options::default()).unwrap();
     assert_eq!(again.position(), Position(3));
-    assert_eq!(hash(&again), hash(&folded(&log, InMemory)));
+    assert_eq!(hash(&again), hash(&folded(&log, MemoryDisk::default())));
 }
 
 #[test]
 fn a_power_cut_loses_only_what_can_be_folded_again() {
-    let (log, disk) = (two_authors(), Disk::default());
+    let (log, disk) = (two_authors(), MemoryDisk::default());
     let store = folded(&log, disk.clone());
     assert!(store.unsettled());
     let cut = disk.after_power_cut();
@@ -144,7 +144,7 @@ fn a_power_cut_loses_only_what_can_be_folded_again() {
 
 #[test]
 fn a_state_of_another_log_is_emptied() {
-    let disk = Disk::default();
+    let disk = MemoryDisk::default();
     folded(&two_authors(), disk.clone()).close();
     let other = MemoryLog::of(&[Author::new(5).writes(vec![], 1, &[set(7, "label", "Other", vec![])])]);
     let store = folded(&other, disk.clone());
@@ -158,7 +158,7 @@ fn a_state_of_another_log_is_emptied() {
 
 #[test]
 fn a_state_of_another_workspace_is_emptied() {
-    let (log, disk) = (two_authors(), Disk::default());
+    let (log, disk) = (two_authors(), MemoryDisk::default());
     folded(&log, disk.clone()).close();
     let store = StateStore::open(disk, WorkspaceId::from_bytes([1; 16]), log, Options::default()).unwrap();
     assert_eq!(store.position(), Position::ZERO);
@@ -168,11 +168,11 @@ fn a_state_of_another_workspace_is_emptied() {
 fn a_file_of_garbage_is_emptied_and_folded_again() {
     let log = two_authors();
     for at in 0..64 {
-        let disk = Disk::default();
+        let disk = MemoryDisk::default();
         folded(&log, disk.clone()).close();
         disk.flips(at);
         disk.flips(4096 + 13 * at);
-        assert_eq!(hash(&folded(&log, disk)), hash(&folded(&log, InMemory)));
+        assert_eq!(hash(&folded(&log, disk)), hash(&folded(&log, MemoryDisk::default())));
     }
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.redb");
@@ -192,7 +192,7 @@ fn a_file_that_somebody_else_has_open_is_left_alone() {
 
 #[test]
 fn after_an_error_of_the_disk_the_file_is_opened_anew_and_nobody_goes_back_in_time() {
-    let (log, disk) = (two_authors(), Disk::default());
+    let (log, disk) = (two_authors(), MemoryDisk::default());
     let store = folded(&log, disk.clone());
     let incarnation = store.folded().borrow().incarnation;
     log.append(&Author::new(3).writes(vec![], 99, &[set(2, "label", "New", vec![])]));
@@ -205,12 +205,12 @@ fn after_an_error_of_the_disk_the_file_is_opened_anew_and_nobody_goes_back_in_ti
     assert!(store.snapshot().is_err());
     store.fold_all(&mut |_, _| {}).unwrap();
     assert_eq!(store.snapshot().unwrap().position(), Position(4));
-    assert_eq!(hash(&store), hash(&folded(&log, InMemory)));
+    assert_eq!(hash(&store), hash(&folded(&log, MemoryDisk::default())));
 }
 
 #[test]
 fn a_full_disk_stops_neither_readers_nor_folding() {
-    let (log, disk) = (two_authors(), Disk::default());
+    let (log, disk) = (two_authors(), MemoryDisk::default());
     let store = folded(&log, disk.clone());
     store.settle().unwrap();
     disk.holds_at_most(4096);
@@ -225,18 +225,18 @@ fn a_full_disk_stops_neither_readers_nor_folding() {
     // A crash now loses the work, and nothing else.
     let crashed = folded(&log, disk.after_power_cut());
     assert_eq!(hash(&crashed), hash(&store));
-    disk.holds_at_most(0);
+    disk.has_room();
     assert_eq!(store.settle().unwrap(), Settled::Durable);
     assert!(!store.unsettled());
     let again = StateStore::open(disk.after_power_cut(), WORKSPACE, log.clone(), Options::default()).unwrap();
     assert_eq!(again.position(), store.position());
     assert_eq!(hash(&again), hash(&store));
-    assert_eq!(disk.times_removed(), 0);
+    assert_eq!(disk.removals(), 0);
 }
 
 #[test]
 fn a_closed_store_says_so() {
-    let store = folded(&two_authors(), InMemory);
+    let store = folded(&two_authors(), MemoryDisk::default());
     store.close();
     assert!(store.snapshot().is_err());
     assert!(matches!(store.fold_some(), Err(FoldError::Closed)));
@@ -246,14 +246,14 @@ fn a_closed_store_says_so() {
 fn a_replay_from_nothing_gives_the_same_hash() {
     let log = two_authors();
     let replayed = replay_hash(log.clone(), WORKSPACE, &mut |_, _| {}).unwrap();
-    assert_eq!(replayed, hash(&folded(&log, InMemory)));
+    assert_eq!(replayed, hash(&folded(&log, MemoryDisk::default())));
 }
 
 #[test]
 fn a_large_bundle_is_visible_whole_or_not_at_all() {
     let ops: Vec<_> = (0..MAX_PIECE_OPS + 10_000).map(|number| set(number, "label", "A", vec![])).collect();
     let log = MemoryLog::of(&[Author::new(1).writes(vec![], 1, &ops)]);
-    let store = StateStore::open(InMemory, WORKSPACE, log, Options::default()).unwrap();
+    let store = StateStore::open(MemoryDisk::default(), WORKSPACE, log, Options::default()).unwrap();
     let mut seen = Vec::new();
     store.fold_all(&mut |at, _| seen.push(at)).unwrap();
     assert_eq!(seen, [Position(1)]);
@@ -277,7 +277,7 @@ fn every_revision_knows_what_was_merged_then_and_nothing_else() {
     let split = mara.writes(vec![edited.digest()], 40, &[Operation::SplitEntity { at }]);
     let expected = [false, true, true, false];
     let log = MemoryLog::of(&[]);
-    let store = StateStore::open(InMemory, WORKSPACE, log.clone(), Options::default()).unwrap();
+    let store = StateStore::open(MemoryDisk::default(), WORKSPACE, log.clone(), Options::default()).unwrap();
     let mut snapshots = Vec::new();
     for (bundle, is_merged) in [made, merged, edited, split].iter().zip(expected) {
         log.append(bundle);
@@ -298,4 +298,19 @@ fn every_revision_knows_what_was_merged_then_and_nothing_else() {
         let is_merged = expected[usize::try_from(snapshot.position().0 - 1).unwrap()];
         assert_eq!(snapshot.unions().unwrap().is_merged(entity(1)), is_merged);
     }
+}
+
+#[test]
+fn what_an_older_version_passed_over_is_folded_by_one_that_knows_it() {
+    const FIELDS: &[u16] = &[5];
+    let (log, disk) = (two_authors(), MemoryDisk::default());
+    let older = Options { unknown: FIELDS, ..Options::default() };
+    let store = StateStore::open(disk.clone(), WORKSPACE, log.clone(), older).unwrap();
+    store.fold_all(&mut |_, _| {}).unwrap();
+    assert_eq!(shown(&*store.snapshot().unwrap(), 1), [""; 0]);
+    assert_eq!(hash(&store).unknown_ops, 3);
+    store.close();
+    let store = folded(&log, disk);
+    assert_eq!(shown(&*store.snapshot().unwrap(), 1), ["Blackout", "Sunrise"]);
+    assert_eq!(hash(&store), hash(&folded(&log, MemoryDisk::default())));
 }

@@ -1,0 +1,308 @@
+//! A replica: a workspace with its real rooms, on disks in memory, under a clock and chance of its own.
+
+use std::sync::{Arc, Weak};
+
+use openprod_disk::MemoryDisk;
+use openprod_domain::command::Request;
+use openprod_messages::commands::{CommandError, CommandsMsg, Keyring, Outcome};
+use openprod_messages::environment::Environment;
+use openprod_messages::log::{LogReader, Stored, Tail};
+use openprod_messages::oplog::{Admitted, OplogMsg};
+use openprod_messages::snapshot::Snapshot;
+use openprod_model::bundle::{Bundle, BundleKind, Draft, Source, Stamp};
+use openprod_model::clock::Hlc;
+use openprod_model::identity::Keys;
+use openprod_model::ids::{ActorId, CommandId, Digest, Position, SessionId, WorkspaceId};
+use openprod_model::operation::RawOp;
+use openprod_model::value::Text;
+use openprod_node::workspace::{self, Parts, Workspace};
+use openprod_oplog::store::LogStore;
+use openprod_overlays::store::FileStore;
+use openprod_state::StateStore;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use super::chance::{HandClock, environment};
+use super::witness::{Line, lines};
+
+pub(super) const WORKSPACE: WorkspaceId = WorkspaceId::from_bytes([7; 16]);
+/// When the story begins.
+const BEGIN_MS: u64 = 1_700_000_000_000;
+const CACHE_BYTES: usize = 4 * 1024 * 1024;
+/// How often the runtime is let go on before a closed store must have been let go of.
+const PATIENCE: usize = 100_000;
+
+/// Everybody who writes, on whatever replica: all keys are everywhere, so an actor's history forks easily.
+pub(super) struct Cast(pub(super) Vec<Keys>);
+
+impl Cast {
+    pub(super) fn of(people: usize) -> Arc<Self> {
+        let seed = |number| [u8::try_from(number).unwrap() + 1; 32];
+        Arc::new(Self((0..people).map(|number| Keys::from_seed(&seed(number))).collect()))
+    }
+
+    pub(super) fn actor(&self, number: usize) -> ActorId {
+        self.0[number % self.0.len()].actor()
+    }
+}
+
+impl Keyring for Cast {
+    fn keys(&self, actor: Option<ActorId>) -> Option<Keys> {
+        self.0.iter().find(|keys| actor.is_none_or(|actor| keys.actor() == actor)).cloned()
+    }
+}
+
+/// The disks of a replica.
+#[derive(Clone, Default)]
+pub(super) struct Disks {
+    log: MemoryDisk,
+    state: MemoryDisk,
+}
+
+impl Disks {
+    fn copied(&self) -> Self {
+        Self { log: self.log.copied(), state: self.state.copied() }
+    }
+}
+
+/// The rooms, while they live.
+struct Life {
+    workspace: Workspace,
+    house: ActorRef<()>,
+    stores: (Weak<LogStore>, Weak<StateStore>),
+}
+
+/// A whole replica.
+pub(super) struct Replica {
+    cast: Arc<Cast>,
+    seed: u64,
+    env: Environment,
+    pub(super) clock: Arc<HandClock>,
+    disks: Disks,
+    /// Kinds of operations that its version does not know.
+    pub(super) unknown: &'static [u16],
+    /// None only between two lives.
+    life: Option<Life>,
+    lines: Vec<Line>,
+}
+
+/// What keeps the rooms of one replica, and takes them along when it is killed.
+struct House;
+
+impl Actor for House {
+    type Msg = ();
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<()>, (): ()) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+}
+
+impl Replica {
+    /// An empty replica whose chance and clock follow from `seed`: wall clocks are up to an hour apart.
+    pub(super) async fn new(cast: &Arc<Cast>, seed: u64, unknown: &'static [u16]) -> Self {
+        Self::on(cast, seed, unknown, Disks::default()).await
+    }
+
+    async fn on(cast: &Arc<Cast>, seed: u64, unknown: &'static [u16], disks: Disks) -> Self {
+        let (env, clock) = environment(seed, BEGIN_MS + seed % 3_600_000);
+        let life = Some(begin(cast, &env, &disks, unknown).await);
+        let replica = Self { cast: Arc::clone(cast), seed, env, clock, disks, unknown, life, lines: Vec::new() };
+        replica.catches_up().await;
+        replica
+    }
+
+    fn workspace(&self) -> &Workspace {
+        &self.life.as_ref().expect("it lives").workspace
+    }
+
+    /// Makes the first bundle.
+    pub(super) async fn founds(&self, name: &str) -> Digest {
+        let founder = self.cast.actor(0);
+        let (name, founder_name) = (Text::new(name).unwrap(), Text::new("Mara").unwrap());
+        let command = CommandId::from_bytes([0; 16]);
+        let ask = |reply| CommandsMsg::Found { command, name, founder, founder_name, reply };
+        let found = self.workspace().commands.call(ask).await.unwrap().unwrap();
+        self.catches_up().await;
+        found.answer.digest
+    }
+
+    /// Sends all requests before it waits for any answer, so that later ones are planned on what is still pending.
+    pub(super) async fn executes(&self, requests: Vec<(Request, ActorId)>) -> Vec<Result<Outcome, CommandError>> {
+        let mut asked = Vec::new();
+        for (request, actor) in requests {
+            let commands = self.workspace().commands.clone();
+            asked.push(tokio::spawn(async move {
+                let (request, actor) = (Box::new(request), Some(actor));
+                commands.call(|reply| CommandsMsg::Execute { request, actor, reply }).await.unwrap()
+            }));
+        }
+        let mut answers = Vec::new();
+        for asked in asked {
+            answers.push(asked.await.unwrap());
+        }
+        self.catches_up().await;
+        answers
+    }
+
+    /// Takes bundles from elsewhere.
+    pub(super) async fn admits(&self, bundles: Vec<Vec<u8>>) -> Admitted {
+        let ask = |reply| OplogMsg::Admit { bundles, source: "another replica".to_owned(), reply };
+        let admitted = self.workspace().oplog.call(ask).await.unwrap().unwrap();
+        self.catches_up().await;
+        admitted
+    }
+
+    /// A bundle of these ops on top of everything that is here, signed, and written past the door for commands: as
+    /// another program writes it, or a version that plans otherwise. It enters as a bundle from elsewhere.
+    pub(super) async fn writes_by_hand(&self, actor: ActorId, ops: Vec<RawOp>) -> Digest {
+        let (tail, keys) = (self.tail(), self.cast.keys(Some(actor)).unwrap());
+        let hlc = Hlc::tick(self.env.clock.wall_ms(), tail.hlc, u32::try_from(ops.len()).unwrap());
+        let draft = Draft {
+            stamp: Stamp { workspace: WORKSPACE, actor, hlc, op_base: self.env.op_base() },
+            id: self.env.bundle(),
+            wall_ms: self.env.clock.wall_ms(),
+            parents: tail.heads,
+            prev: self.workspace().log.prev_of(actor).unwrap(),
+            kind: BundleKind::EDIT,
+            label: Text::new("Write by hand").unwrap(),
+            source: Source::default(),
+            undoes: Vec::new(),
+            ops,
+        };
+        let bundle = draft.seal(&keys).unwrap();
+        let admitted = self.admits(vec![bundle.bytes().to_vec()]).await;
+        assert_eq!(admitted.appended, 1, "a member's own bundle is admitted: {admitted:?}");
+        bundle.digest()
+    }
+
+    /// Waits until the state has folded what the log holds.
+    async fn catches_up(&self) {
+        let end = self.tail().position;
+        let mut folded = self.workspace().snapshots.folded();
+        folded.wait_for(|folded| folded.position >= end).await.unwrap();
+    }
+
+    pub(super) fn log(&self) -> &Arc<dyn LogReader> {
+        &self.workspace().log
+    }
+
+    pub(super) fn tail(&self) -> Tail {
+        self.log().tail().unwrap()
+    }
+
+    pub(super) fn snapshot(&self) -> Arc<dyn Snapshot> {
+        self.workspace().snapshots.snapshot().unwrap()
+    }
+
+    fn bundles_from(&self, from: Position) -> Vec<(Position, Option<SessionId>, Bundle)> {
+        let stored = self.log().bundles(from, usize::MAX, usize::MAX).unwrap();
+        let whole = |(position, entry, stored): (Position, openprod_messages::log::Entry, Stored)| match stored {
+            Stored::Whole(bundle) => (position, entry.session, *bundle),
+            Stored::Damaged { reason, .. } => panic!("{position}: {reason}"),
+        };
+        stored.into_iter().map(whole).collect()
+    }
+
+    pub(super) fn holds(&self, digest: Digest) -> bool {
+        self.log().position_of(digest).unwrap().is_some()
+    }
+
+    /// The digests of its log, in its order.
+    pub(super) fn digests(&self) -> Vec<Digest> {
+        let entries = self.log().entries(Position(1), usize::MAX).unwrap();
+        entries.into_iter().map(|(_, entry)| entry.digest).collect()
+    }
+
+    pub(super) fn bundle(&self, digest: Digest) -> Bundle {
+        let position = self.log().position_of(digest).unwrap().expect("it is in the log");
+        match self.log().bundle(position).unwrap() {
+            Some(Stored::Whole(bundle)) => *bundle,
+            other => panic!("{other:?} at {position}"),
+        }
+    }
+
+    /// Every write in its log, in order: kept, so that reading it again and again costs only what is new.
+    pub(super) fn lines(&mut self) -> &[Line] {
+        let from = self.lines.last().map_or(Position(1), |line| line.position.next());
+        for (position, session, bundle) in self.bundles_from(from) {
+            self.lines.extend(lines(position, session, &bundle));
+        }
+        &self.lines
+    }
+
+    /// Closes in good order and is opened again on the same disks.
+    pub(super) async fn restarts(&mut self) {
+        self.workspace().close().await;
+        let stores = self.life.take().expect("it lives").stores;
+        let gone = || stores.0.strong_count() + stores.1.strong_count() == 0;
+        for _ in 0..PATIENCE {
+            if gone() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        assert!(gone(), "a closed workspace still holds its stores");
+        self.begins().await;
+    }
+
+    /// Its process is killed: what was written is there, what was not is not.
+    pub(super) async fn is_killed(&mut self) {
+        self.dies(Disks::copied).await;
+    }
+
+    /// The power fails: what was not synced is gone.
+    pub(super) async fn loses_power(&mut self) {
+        self.dies(|disks| Disks { log: disks.log.after_power_cut(), state: disks.state.after_power_cut() }).await;
+    }
+
+    /// The file of its state is lost.
+    pub(super) async fn loses_its_state(&mut self) {
+        self.dies(|disks| Disks { log: disks.log.copied(), state: MemoryDisk::default() }).await;
+    }
+
+    /// Is opened by a version that knows every kind of operation.
+    pub(super) async fn learns(&mut self) {
+        self.unknown = &[];
+        self.restarts().await;
+    }
+
+    /// What a backup taken now would hold.
+    pub(super) fn copy_of_its_disks(&self) -> Disks {
+        self.disks.copied()
+    }
+
+    /// Another replica on a copy of this one's disks. Without a seed of its own its chance and its clock begin where
+    /// those of this one began, as on a machine that was cloned: so its fresh ids are not fresh.
+    pub(super) async fn again_on(&self, disks: &Disks, seed: Option<u64>) -> Self {
+        Self::on(&self.cast, seed.unwrap_or(self.seed), self.unknown, disks.copied()).await
+    }
+
+    async fn dies(&mut self, found: impl FnOnce(&Disks) -> Disks) {
+        // What the dying rooms still do, they do to disks that nobody opens again.
+        let disks = found(&self.disks);
+        let life = self.life.take().expect("it lives");
+        life.house.get_cell().kill_and_wait(None).await.unwrap();
+        self.disks = disks;
+        self.begins().await;
+    }
+
+    async fn begins(&mut self) {
+        self.life = Some(begin(&self.cast, &self.env, &self.disks, self.unknown).await);
+        self.lines.clear();
+        self.catches_up().await;
+    }
+}
+
+async fn begin(cast: &Arc<Cast>, env: &Environment, disks: &Disks, unknown: &'static [u16]) -> Life {
+    let log = openprod_oplog::store::Options { cache_bytes: CACHE_BYTES };
+    let log = LogStore::open(disks.log.clone(), WORKSPACE, log).unwrap();
+    let state = openprod_state::Options { cache_bytes: CACHE_BYTES, unknown };
+    let state = StateStore::open(disks.state.clone(), WORKSPACE, log.clone(), state).unwrap();
+    let stores = (Arc::downgrade(&log), Arc::downgrade(&state));
+    let (house, _) = Actor::spawn(None, House, ()).await.unwrap();
+    let overlays = Box::new(FileStore::in_memory(WORKSPACE));
+    let parts = Parts { id: WORKSPACE, log, state, overlays, env: env.clone(), keyring: cast.clone() };
+    let workspace = workspace::start(parts, house.get_cell()).await.unwrap();
+    Life { workspace, house, stores }
+}
