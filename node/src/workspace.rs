@@ -5,6 +5,7 @@
 //!  +- oplog      the only writer of history
 //!  +- state      folds what the log holds
 //!  +- commands   the one door for writes
+//!  +- conflicts  keeps at hand which cells are in conflict
 //! ```
 //!
 //! One for one: a room that dies is started again after a pause, and nobody else is disturbed, for each rebuilds itself
@@ -15,8 +16,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openprod_commands::actor::{Commands, CommandsArgs};
+use openprod_conflicts::Board;
+use openprod_conflicts::actor::{Conflicts, ConflictsArgs};
 use openprod_messages::address::Address;
 use openprod_messages::commands::{CommandsMsg, SharedKeyring};
+use openprod_messages::conflicts;
 use openprod_messages::environment::Environment;
 use openprod_messages::log::LogReader;
 use openprod_messages::oplog::OplogMsg;
@@ -63,6 +67,8 @@ pub struct Workspace {
     pub store: Arc<LogStore>,
     /// The state, for reading.
     pub snapshots: Arc<dyn Snapshots>,
+    /// The cells in conflict, for reading.
+    pub conflicts: Arc<dyn conflicts::Conflicts>,
     /// Tells when the log has grown.
     pub appended: watch::Receiver<Position>,
     /// How it is.
@@ -107,11 +113,13 @@ pub enum Room {
     State,
     /// The one door for writes.
     Commands,
+    /// Keeps at hand which cells are in conflict.
+    Conflicts,
 }
 
 impl Room {
     /// All rooms, in the order in which they are started.
-    pub const ALL: [Self; 3] = [Self::Oplog, Self::State, Self::Commands];
+    pub const ALL: [Self; 4] = [Self::Oplog, Self::State, Self::Commands, Self::Conflicts];
 
     /// Its word.
     pub fn word(self) -> &'static str {
@@ -119,6 +127,7 @@ impl Room {
             Self::Oplog => "oplog",
             Self::State => "state",
             Self::Commands => "commands",
+            Self::Conflicts => "conflicts",
         }
     }
 }
@@ -132,6 +141,7 @@ pub struct WorkspaceArgs {
     oplog: OplogArgs,
     state: StateArgs,
     commands: CommandsArgs,
+    conflicts: ConflictsArgs,
     condition: watch::Sender<Condition>,
     env: Environment,
 }
@@ -159,6 +169,7 @@ fn assemble(parts: Parts) -> (Workspace, WorkspaceArgs) {
     let (condition, condition_seen) = watch::channel(Condition::Running);
     let reader: Arc<dyn LogReader> = log.clone();
     let snapshots: Arc<dyn Snapshots> = state.clone();
+    let board = Arc::new(Board::default());
     let workspace = Workspace {
         id,
         commands: commands_at,
@@ -167,6 +178,7 @@ fn assemble(parts: Parts) -> (Workspace, WorkspaceArgs) {
         log: reader.clone(),
         store: log.clone(),
         snapshots: snapshots.clone(),
+        conflicts: board.clone(),
         appended: appended_seen,
         condition: condition_seen,
         supervisor: Address::of("workspace"),
@@ -174,6 +186,7 @@ fn assemble(parts: Parts) -> (Workspace, WorkspaceArgs) {
     let args = WorkspaceArgs {
         oplog: OplogArgs { store: log, env: env.clone(), state: state_at, appended },
         state: StateArgs { store: state, log: reader.clone(), env: env.clone(), oplog: oplog_at.clone() },
+        conflicts: ConflictsArgs { board, log: reader.clone(), snapshots: snapshots.clone(), env: env.clone() },
         commands: CommandsArgs { workspace: id, env: env.clone(), keyring, oplog: oplog_at, log: reader, snapshots },
         workspace: workspace.clone(),
         condition,
@@ -260,6 +273,10 @@ impl Tree {
             Room::Commands => {
                 let (actor, _) = Actor::spawn_linked(None, Commands, self.args.commands.clone(), parent).await?;
                 workspace.commands.moved_to(actor.clone());
+                actor.get_cell()
+            }
+            Room::Conflicts => {
+                let (actor, _) = Actor::spawn_linked(None, Conflicts, self.args.conflicts.clone(), parent).await?;
                 actor.get_cell()
             }
         };

@@ -18,10 +18,11 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("domain", &["model"], &[]),
     ("messages", &["domain", "model"], &[]),
     ("commands", &["domain", "messages", "model"], &[]),
+    ("conflicts", &["domain", "messages", "model"], &[]),
     ("oplog", &["domain", "messages", "model"], &[]),
     ("state", &["domain", "messages", "model"], &[]),
     ("client", &["api", "model"], &[]),
-    ("node", &["api", "client", "commands", "domain", "messages", "model", "oplog", "state"], &[]),
+    ("node", &["api", "client", "commands", "conflicts", "domain", "messages", "model", "oplog", "state"], &[]),
     ("tests", &["node"], &["api", "client", "model"]),
 ];
 
@@ -34,7 +35,7 @@ const HOLDERS: &[(&str, &[&str])] = &[
     ("mdns-sd", &[]),
     ("mlua", &[]),
     ("quinn", &[]),
-    ("ractor", &["commands", "messages", "node", "oplog", "state"]),
+    ("ractor", &["commands", "conflicts", "messages", "node", "oplog", "state"]),
     ("redb", &["oplog", "state"]),
     ("tonic", &["api", "client", "node"]),
     ("winnow", &["domain"]),

@@ -113,6 +113,17 @@ impl Workspace {
         self.pages(v1::QueryRequest { query: query.to_owned(), ..Default::default() })
     }
 
+    /// The conflicts that wait for a decision.
+    pub fn conflicts(&self) -> Pages<v1::ListConflictsRequest> {
+        self.pages(v1::ListConflictsRequest::default())
+    }
+
+    /// One of them, by its id.
+    pub async fn conflict(&self, conflict: &str) -> Result<v1::Conflict, Error> {
+        let which = Some(v1::get_conflict_request::Which::Conflict(conflict.to_owned()));
+        self.present(self.read(v1::GetConflictRequest { which, ..Default::default() }).await?.conflict)
+    }
+
     /// What this actor can undo or redo, the next bundle first.
     pub fn list_undo(&self, turn: v1::UndoTurn, scope: v1::UndoScope) -> Pages<v1::ListUndoRequest> {
         let actor = self.actor().map(|actor| actor.to_string()).unwrap_or_default();
@@ -197,6 +208,8 @@ questions! {
     tables.query: QueryRequest => QueryResponse;
     tables.explain_cell: ExplainCellRequest => ExplainCellResponse;
     commands.list_undo: ListUndoRequest => ListUndoResponse;
+    conflicts.list_conflicts: ListConflictsRequest => ListConflictsResponse;
+    conflicts.get_conflict: GetConflictRequest => GetConflictResponse;
     edges.list_edges: ListEdgesRequest => ListEdgesResponse;
     edges.get_edge: GetEdgeRequest => GetEdgeResponse;
     history.list_bundles: ListBundlesRequest => ListBundlesResponse;
@@ -233,7 +246,8 @@ macro_rules! of_workspace {
 
 of_workspace! {
     revised: GetWorkspaceRequest, ListTablesRequest, GetTableRequest, GetRecordRequest, ListRecordsRequest, QueryRequest,
-        ExplainCellRequest, ListEdgesRequest, GetEdgeRequest, ListBundlesRequest, ListUndoRequest;
+        ExplainCellRequest, ListEdgesRequest, GetEdgeRequest, ListBundlesRequest, ListUndoRequest,
+        ListConflictsRequest, GetConflictRequest;
     plain: GetBundleRequest, ListQuarantineRequest, GetQuarantinedRequest, RetryQuarantinedRequest,
         SkipQuarantinedRequest, ExportQuarantinedRequest;
 }
@@ -262,6 +276,7 @@ paged! {
     ListEdgesRequest: edges of Edge;
     ListBundlesRequest: bundles of BundleInfo;
     ListUndoRequest: items of UndoItem;
+    ListConflictsRequest: conflicts of Conflict;
     GetBundleRequest: ops of OpInfo;
     ListQuarantineRequest: items of Quarantined;
 }
