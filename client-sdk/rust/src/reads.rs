@@ -118,10 +118,10 @@ impl Workspace {
         self.pages(v1::ListConflictsRequest::default())
     }
 
-    /// One of them, by its id.
-    pub async fn conflict(&self, conflict: &str) -> Result<v1::Conflict, Error> {
+    /// One of them, by its id, with the revision on which a decision about it is based.
+    pub async fn conflict(&self, conflict: &str) -> Result<v1::GetConflictResponse, Error> {
         let which = Some(v1::get_conflict_request::Which::Conflict(conflict.to_owned()));
-        self.present(self.read(v1::GetConflictRequest { which, ..Default::default() }).await?.conflict)
+        self.read(v1::GetConflictRequest { which, ..Default::default() }).await
     }
 
     /// What this actor can undo or redo, the next bundle first.

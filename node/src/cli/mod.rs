@@ -19,6 +19,7 @@ pub mod ask;
 pub mod backup;
 pub mod columns;
 pub mod config_cmd;
+pub mod conflicts;
 pub mod context;
 pub mod doctor;
 pub mod edges;
@@ -34,6 +35,7 @@ pub mod members;
 pub mod output;
 pub mod quarantine;
 pub mod records;
+pub mod resolve;
 pub mod settings;
 pub mod tables;
 pub mod time;
@@ -79,6 +81,8 @@ enum Commands {
     Rm(write::RmArgs),
     Undo(undo::UndoArgs),
     Redo(undo::RedoArgs),
+    Conflicts(conflicts::ConflictsArgs),
+    Resolve(resolve::ResolveArgs),
     Edges(edges::EdgesArgs),
     Settings(settings::SettingsArgs),
     History(history::HistoryArgs),
@@ -134,6 +138,8 @@ async fn run(command: Commands, context: &Context) -> Result<(), CliError> {
         Commands::Rm(args) => write::rm(args, context).await,
         Commands::Undo(args) => undo::undo(args, context).await,
         Commands::Redo(args) => undo::redo(args, context).await,
+        Commands::Conflicts(args) => conflicts::run(args, context).await,
+        Commands::Resolve(args) => resolve::run(args, context).await,
         Commands::Edges(args) => edges::run(args, context).await,
         Commands::Settings(args) => settings::run(args, context).await,
         Commands::History(args) => history::history(args, context).await,

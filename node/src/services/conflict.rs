@@ -24,8 +24,8 @@ use openprod_model::refusal::{Reason, Refusal};
 use openprod_model::value::Name;
 use tonic::{Request, Response, Status};
 
-use super::history::position_of;
 use super::disputes::{Disputes, author, places};
+use super::history::position_of;
 use super::paging::{self, Pages};
 use super::reading::{self, Asked, Problem, Scene, read};
 use crate::node::Node;
