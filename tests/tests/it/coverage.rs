@@ -30,6 +30,8 @@ const VERBS: &[(&str, &str)] = &[
     ("rpc TableService.ListRecords", "lists"),
     ("rpc TableService.Query", "asks"),
     ("rpc TableService.ExplainCell", "explains"),
+    ("rpc ConflictService.ListConflicts", "disputes"),
+    ("rpc ConflictService.GetConflict", "looks_into"),
     ("rpc EdgeService.ListEdges", "follows"),
     ("rpc EdgeService.GetEdge", "looks_at_edge"),
     ("rpc HistoryService.ListBundles", "reads_history"),
@@ -62,6 +64,7 @@ const VERBS: &[(&str, &str)] = &[
     ("command name_actor", "calls"),
     ("command undo", "undoes"),
     ("command redo", "redoes"),
+    ("command resolve", "resolves"),
 ];
 
 #[test]
