@@ -6,6 +6,7 @@
 //!  +- state      folds what the log holds
 //!  +- overlays   keeps what is staged, on this node only
 //!  +- commands   the one door for writes
+//!  +- conflicts  keeps at hand which cells are in conflict
 //! ```
 //!
 //! One for one: a room that dies is started again after a pause, and nobody else is disturbed, for each rebuilds itself
@@ -16,8 +17,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openprod_commands::actor::{Commands, CommandsArgs};
+use openprod_conflicts::Board;
+use openprod_conflicts::actor::{Conflicts, ConflictsArgs};
 use openprod_messages::address::Address;
 use openprod_messages::commands::{CommandsMsg, SharedKeyring};
+use openprod_messages::conflicts;
 use openprod_messages::environment::Environment;
 use openprod_messages::log::LogReader;
 use openprod_messages::oplog::OplogMsg;
@@ -72,6 +76,8 @@ pub struct Workspace {
     pub overlays: Address<OverlaysMsg>,
     /// The overlays, for reading.
     pub shelf: Arc<dyn Overlays>,
+    /// The cells in conflict, for reading.
+    pub conflicts: Arc<dyn conflicts::Conflicts>,
     /// Tells when the log has grown.
     pub appended: watch::Receiver<Position>,
     /// How it is.
@@ -120,11 +126,13 @@ pub enum Room {
     Overlays,
     /// The one door for writes.
     Commands,
+    /// Keeps at hand which cells are in conflict.
+    Conflicts,
 }
 
 impl Room {
     /// All rooms, in the order in which they are started.
-    pub const ALL: [Self; 4] = [Self::Oplog, Self::State, Self::Overlays, Self::Commands];
+    pub const ALL: [Self; 5] = [Self::Oplog, Self::State, Self::Overlays, Self::Commands, Self::Conflicts];
 
     /// Its word.
     pub fn word(self) -> &'static str {
@@ -133,6 +141,7 @@ impl Room {
             Self::State => "state",
             Self::Overlays => "overlays",
             Self::Commands => "commands",
+            Self::Conflicts => "conflicts",
         }
     }
 }
@@ -147,6 +156,7 @@ pub struct WorkspaceArgs {
     state: StateArgs,
     overlays: OverlaysArgs,
     commands: CommandsArgs,
+    conflicts: ConflictsArgs,
     condition: watch::Sender<Condition>,
     env: Environment,
 }
@@ -176,6 +186,7 @@ fn assemble(parts: Parts) -> (Workspace, WorkspaceArgs) {
     let reader: Arc<dyn LogReader> = log.clone();
     let snapshots: Arc<dyn Snapshots> = state.clone();
     let shelf = Arc::new(Shelf::new(overlays, reader.clone(), snapshots.clone(), env.clone()));
+    let board = Arc::new(Board::default());
     let workspace = Workspace {
         id,
         commands: commands_at,
@@ -187,12 +198,14 @@ fn assemble(parts: Parts) -> (Workspace, WorkspaceArgs) {
         overlays: overlays_at.clone(),
         shelf: shelf.clone(),
         appended: appended_seen.clone(),
+        conflicts: board.clone(),
         condition: condition_seen,
         supervisor: Address::of("workspace"),
     };
     let args = WorkspaceArgs {
         oplog: OplogArgs { store: log, env: env.clone(), state: state_at, appended },
         state: StateArgs { store: state, log: reader.clone(), env: env.clone(), oplog: oplog_at.clone() },
+        conflicts: ConflictsArgs { board, log: reader.clone(), snapshots: snapshots.clone(), env: env.clone() },
         overlays: OverlaysArgs { shelf: shelf.clone(), env: env.clone(), appended: appended_seen },
         commands: CommandsArgs {
             workspace: id,
@@ -294,6 +307,10 @@ impl Tree {
             Room::Commands => {
                 let (actor, _) = Actor::spawn_linked(None, Commands, self.args.commands.clone(), parent).await?;
                 workspace.commands.moved_to(actor.clone());
+                actor.get_cell()
+            }
+            Room::Conflicts => {
+                let (actor, _) = Actor::spawn_linked(None, Conflicts, self.args.conflicts.clone(), parent).await?;
                 actor.get_cell()
             }
         };

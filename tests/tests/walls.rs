@@ -19,11 +19,16 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("messages", &["domain", "model"], &[]),
     ("disk", &[], &[]),
     ("commands", &["domain", "messages", "model"], &[]),
+    ("conflicts", &["domain", "messages", "model"], &[]),
     ("oplog", &["disk", "domain", "messages", "model"], &[]),
     ("overlays", &["domain", "messages", "model"], &[]),
     ("state", &["disk", "domain", "messages", "model"], &[]),
     ("client", &["api", "model"], &[]),
-    ("node", &["api", "client", "commands", "domain", "messages", "model", "oplog", "overlays", "state"], &[]),
+    (
+        "node",
+        &["api", "client", "commands", "conflicts", "domain", "messages", "model", "oplog", "overlays", "state"],
+        &[],
+    ),
     ("tests", &["node"], &["api", "client", "disk", "domain", "messages", "model", "oplog", "overlays", "state"]),
 ];
 
@@ -36,7 +41,7 @@ const HOLDERS: &[(&str, &[&str])] = &[
     ("mdns-sd", &[]),
     ("mlua", &[]),
     ("quinn", &[]),
-    ("ractor", &["commands", "messages", "node", "oplog", "overlays", "state", "tests"]),
+    ("ractor", &["commands", "conflicts", "messages", "node", "oplog", "overlays", "state", "tests"]),
     ("redb", &["disk", "oplog", "overlays", "state"]),
     ("tonic", &["api", "client", "node"]),
     ("winnow", &["domain"]),

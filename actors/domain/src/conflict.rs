@@ -6,12 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use openprod_model::bundle::Bundle;
 use openprod_model::ids::{ConflictId, EdgeId, EntityId, OpRef};
 use openprod_model::value::Name;
 
 use crate::cell::{Cell, Content, Tip};
 use crate::view::{Read, View};
-use crate::{index, read};
+use crate::{fold, index, read};
 
 const ID_DOMAIN: &[u8] = b"openprod/conflict/1\0";
 
@@ -91,7 +92,8 @@ pub fn of(view: &dyn View, cell: &Cell) -> Read<Option<Conflict>> {
 fn values(cell: Cell, reading: &read::CellReading) -> Conflict {
     let shown = reading.shown();
     let mut candidates: Vec<Candidate> = Vec::new();
-    for tip in &reading.tips {
+    // Edits of one text merge: they are nobody's other value.
+    for tip in reading.tips.iter().filter(|tip| !matches!(tip.content, Content::Edit(_))) {
         match candidates.iter_mut().find(|candidate| candidate.content == tip.content) {
             Some(candidate) => candidate.tips.push(tip.clone()),
             None => candidates.push(Candidate {
@@ -277,8 +279,38 @@ fn of_mapped(view: &dyn View) -> Read<BTreeSet<Cell>> {
     Ok(suspects)
 }
 
-/// The cells whose conflicts a write of `cell` may open or close, itself first. A write that merges or maps something
-/// has no such list: whoever keeps conflicts looks at all [`suspects`] then.
+/// Whether a write of this cell may unite or part other cells, and so open and close conflicts anywhere.
+pub fn reaches_far(view: &dyn View, cell: &Cell) -> Read<bool> {
+    match cell {
+        Cell::Merge { .. } | Cell::Mapping { .. } => Ok(true),
+        // Columns of different types are not one, whatever was confirmed.
+        Cell::Column { .. } => Ok(view.cells(&Cell::mappings()).next().transpose()?.is_some()),
+        _ => Ok(false),
+    }
+}
+
+/// The cells that the ops of a bundle write, as far as their kinds are known.
+pub fn written_by(bundle: &Bundle) -> BTreeSet<Cell> {
+    let operations = bundle.ops().iter().filter_map(|op| op.operation.as_ref());
+    operations.flat_map(fold::writes).map(|write| write.cell).collect()
+}
+
+/// The cells about which writes of these may have opened or closed conflicts, each under its first; none if that may
+/// be any of all [`suspects`].
+pub fn reach<'a>(view: &dyn View, written: impl IntoIterator<Item = &'a Cell>) -> Read<Option<BTreeSet<Cell>>> {
+    let unions = view.unions()?;
+    let mut reached = BTreeSet::new();
+    for cell in written {
+        if reaches_far(view, cell)? {
+            return Ok(None);
+        }
+        reached.extend(related(view, cell)?.iter().map(|cell| unions.cells(cell).swap_remove(0)));
+    }
+    Ok(Some(reached))
+}
+
+/// The cells whose conflicts a write of `cell` may open or close, itself first. A write that [`reaches_far`] has no
+/// such list: whoever keeps conflicts looks at all [`suspects`] then.
 pub fn related(view: &dyn View, cell: &Cell) -> Read<Vec<Cell>> {
     let mut related = vec![cell.clone()];
     match cell {
@@ -287,7 +319,8 @@ pub fn related(view: &dyn View, cell: &Cell) -> Read<Vec<Cell>> {
                 related.push(facet);
             }
         }
-        Cell::Field { table, entity, .. } => related.push(Cell::Facet { table: table.clone(), entity: *entity }),
+        // What stands in one of them is not lost where another hides it.
+        Cell::Field { .. } => related.extend(view.unions()?.cells(cell).into_iter().filter_map(membership)),
         Cell::Edge { edge } => related.extend(ends_of(view, *edge)?),
         Cell::EdgeProperty { edge, .. } => {
             related.push(Cell::Edge { edge: *edge });
@@ -296,6 +329,14 @@ pub fn related(view: &dyn View, cell: &Cell) -> Read<Vec<Cell>> {
         _ => {}
     }
     Ok(related)
+}
+
+/// Whether the record of a field is in its table.
+fn membership(field: Cell) -> Option<Cell> {
+    match field {
+        Cell::Field { table, entity, .. } => Some(Cell::Facet { table, entity }),
+        _ => None,
+    }
 }
 
 /// The memberships of the records that an edge joins, or ever joined as far as its standing writes tell.
@@ -315,4 +356,60 @@ fn ends_of(view: &dyn View, edge: EdgeId) -> Read<Vec<Cell>> {
 pub fn candidate(conflict: &Conflict, op: OpRef) -> Option<&Candidate> {
     let Dispute::Values(candidates) = &conflict.dispute else { return None };
     candidates.iter().find(|candidate| candidate.tips.iter().any(|tip| tip.op == op))
+}
+
+/// Brings `standing`, the first cells of all conflicts as they were before some bundles, up to `view`, which shows what
+/// these have `written`.
+pub fn keep_up(view: &dyn View, standing: &mut BTreeSet<Cell>, written: &BTreeSet<Cell>) -> Read<()> {
+    let Some(mut reached) = reach(view, written)? else {
+        *standing = all(view)?.into_iter().map(|conflict| conflict.cell).collect();
+        return Ok(());
+    };
+    if written.iter().any(|cell| matches!(cell, Cell::Edge { .. })) {
+        // An edge that is gone no longer names the removed records whose conflict it was.
+        reached.extend(standing.iter().filter(|cell| matches!(cell, Cell::Facet { .. })).cloned());
+    }
+    for cell in reached {
+        match of(view, &cell)? {
+            Some(conflict) => standing.insert(conflict.cell),
+            None => standing.remove(&cell),
+        };
+    }
+    Ok(())
+}
+
+/// What became of a conflict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Turn {
+    /// It is there now.
+    Opened(Conflict),
+    /// Somebody who had not seen a decision wrote: it is there again, and the decision stays on show.
+    Reopened(Conflict),
+    /// More or fewer writes are in dispute than before.
+    Changed(Conflict),
+    /// It is no more; this is what it was.
+    Resolved(Conflict),
+}
+
+/// What became of the conflicts about these cells between two views, in the order of the cells. Each view is asked
+/// about its own first cells: what was another conflict before a merge is resolved, and opened under its new id.
+pub fn turns(before: &dyn View, after: &dyn View, cells: &BTreeSet<Cell>) -> Read<Vec<Turn>> {
+    let (mut was, mut is) = (BTreeMap::new(), BTreeMap::new());
+    for (view, found) in [(before, &mut was), (after, &mut is)] {
+        for cell in cells {
+            found.extend(of(view, cell)?.map(|conflict| (conflict.cell.clone(), conflict)));
+        }
+    }
+    let cells: BTreeSet<Cell> = was.keys().chain(is.keys()).cloned().collect();
+    Ok(cells.into_iter().filter_map(|cell| turn(was.remove(&cell), is.remove(&cell))).collect())
+}
+
+fn turn(was: Option<Conflict>, is: Option<Conflict>) -> Option<Turn> {
+    match (was, is) {
+        (None, Some(is)) if is.reopened => Some(Turn::Reopened(is)),
+        (None, Some(is)) => Some(Turn::Opened(is)),
+        (Some(was), None) => Some(Turn::Resolved(was)),
+        (Some(was), Some(is)) if was != is => Some(Turn::Changed(is)),
+        _ => None,
+    }
 }

@@ -5,10 +5,12 @@
 //! cycle of waiting exists and no mailbox holds data. An event is a hint: the log position is the truth.
 //!
 //! Reading order: [`environment`] (clock, randomness, threads), [`address`] (who is reached, across restarts), [`log`]
-//! and [`snapshot`] (what may be read without asking anybody), then [`commands`], [`oplog`], [`state`], [`overlays`].
+//! and [`snapshot`] (what may be read without asking anybody), then [`commands`], [`oplog`], [`state`], [`overlays`],
+//! [`conflicts`].
 
 pub mod address;
 pub mod commands;
+pub mod conflicts;
 pub mod environment;
 pub mod log;
 pub mod oplog;

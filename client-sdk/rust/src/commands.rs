@@ -59,6 +59,13 @@ impl Change {
         Self::new([v1::Command { kind: Some(v1::command::Kind::Redo(redo)) }])
     }
 
+    /// The decision of conflicts: what each is about, and what holds from now on. One bundle, one operation for each.
+    pub fn resolve(decisions: impl IntoIterator<Item = (v1::Cell, v1::resolve::Choice)>) -> Self {
+        let resolve = |(cell, choice)| v1::Resolve { cell: Some(cell), choice: Some(choice) };
+        let command = |decision| v1::Command { kind: Some(v1::command::Kind::Resolve(resolve(decision))) };
+        Self::new(decisions.into_iter().map(command))
+    }
+
     /// Under this command id: of an earlier run of the program, say.
     pub fn under(self, command_id: CommandId) -> Self {
         Self { command_id, ..self }

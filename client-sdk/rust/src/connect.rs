@@ -239,6 +239,8 @@ generated! {
     commands: command_service_client::CommandServiceClient;
     /// Tables and records.
     tables: table_service_client::TableServiceClient;
+    /// Conflicts.
+    conflicts: conflict_service_client::ConflictServiceClient;
     /// Edges.
     edges: edge_service_client::EdgeServiceClient;
     /// The log.

@@ -127,6 +127,17 @@ impl Workspace {
         self.pages(v1::ListMergeExceptionsRequest::default())
     }
 
+    /// The conflicts that wait for a decision.
+    pub fn conflicts(&self) -> Pages<v1::ListConflictsRequest> {
+        self.pages(v1::ListConflictsRequest::default())
+    }
+
+    /// One of them, by its id, with the revision on which a decision about it is based.
+    pub async fn conflict(&self, conflict: &str) -> Result<v1::GetConflictResponse, Error> {
+        let which = Some(v1::get_conflict_request::Which::Conflict(conflict.to_owned()));
+        self.read(v1::GetConflictRequest { which, ..Default::default() }).await
+    }
+
     /// What this actor can undo or redo, the next bundle first.
     pub fn list_undo(&self, turn: v1::UndoTurn, scope: v1::UndoScope) -> Pages<v1::ListUndoRequest> {
         let actor = self.actor().map(|actor| actor.to_string()).unwrap_or_default();
@@ -214,6 +225,8 @@ questions! {
     tables.list_merges: ListMergesRequest => ListMergesResponse;
     tables.list_merge_exceptions: ListMergeExceptionsRequest => ListMergeExceptionsResponse;
     commands.list_undo: ListUndoRequest => ListUndoResponse;
+    conflicts.list_conflicts: ListConflictsRequest => ListConflictsResponse;
+    conflicts.get_conflict: GetConflictRequest => GetConflictResponse;
     edges.list_edges: ListEdgesRequest => ListEdgesResponse;
     edges.get_edge: GetEdgeRequest => GetEdgeResponse;
     history.list_bundles: ListBundlesRequest => ListBundlesResponse;
@@ -283,7 +296,8 @@ macro_rules! of_workspace {
 of_workspace! {
     staged: GetWorkspaceRequest, ListTablesRequest, GetTableRequest, GetRecordRequest, ListRecordsRequest, QueryRequest,
         ExplainCellRequest, ListEdgesRequest, GetEdgeRequest, PreviewOverlayRequest, ListDriftRequest;
-    revised: ListMappingsRequest, ListMergesRequest, ListMergeExceptionsRequest, ListBundlesRequest, ListUndoRequest;
+    revised: ListMappingsRequest, ListMergesRequest, ListMergeExceptionsRequest, ListBundlesRequest, ListUndoRequest,
+        ListConflictsRequest, GetConflictRequest;
     plain: GetBundleRequest, ListQuarantineRequest, GetQuarantinedRequest, RetryQuarantinedRequest,
         SkipQuarantinedRequest, ExportQuarantinedRequest, CreateOverlayRequest, ListOverlaysRequest, GetOverlayRequest,
         RenameOverlayRequest, ActivateOverlayRequest, DeactivateOverlayRequest, StashOverlayRequest,
@@ -318,6 +332,7 @@ paged! {
     ListEdgesRequest: edges of Edge;
     ListBundlesRequest: bundles of BundleInfo;
     ListUndoRequest: items of UndoItem;
+    ListConflictsRequest: conflicts of Conflict;
     GetBundleRequest: ops of OpInfo;
     ListQuarantineRequest: items of Quarantined;
     PreviewOverlayRequest: differences of Difference;

@@ -27,6 +27,12 @@ pub fn sure(context: &Context, question: &str) -> Result<(), CliError> {
     Err(CliError::failed("Nothing was changed."))
 }
 
+/// What the person types on one line, as an answer to that hint; none at the end of what is typed.
+pub fn answer(hint: &str) -> Result<Option<String>, CliError> {
+    let (line, ended) = typed_or_ended(hint)?;
+    Ok((!ended).then(|| line.as_str().to_owned()))
+}
+
 /// A passphrase from the first line of `file`, else typed unseen.
 pub fn passphrase(file: Option<&Path>) -> Result<Zeroizing<String>, CliError> {
     let text = match file {
@@ -55,14 +61,19 @@ fn first_line(path: &Path) -> Result<Zeroizing<String>, CliError> {
 }
 
 fn typed(prompt: &str) -> Result<Zeroizing<String>, CliError> {
+    Ok(typed_or_ended(prompt)?.0)
+}
+
+/// A line, and whether nothing came any more.
+fn typed_or_ended(prompt: &str) -> Result<(Zeroizing<String>, bool), CliError> {
     let mut stderr = io::stderr().lock();
     write!(stderr, "{prompt}").and_then(|()| stderr.flush())?;
     let mut line = Zeroizing::new(String::new());
     let unreadable = |error| CliError::failed(format!("The answer could not be read: {error}."));
-    io::stdin().lock().read_line(&mut line).map_err(unreadable)?;
+    let ended = io::stdin().lock().read_line(&mut line).map_err(unreadable)? == 0;
     let ends = line.trim_end_matches(['\r', '\n']).len();
     line.truncate(ends);
-    Ok(line)
+    Ok((line, ended))
 }
 
 /// With the terminal's echo turned off, and on again whatever happens.

@@ -140,7 +140,7 @@ impl KnownTable {
 
 impl KnownColumn {
     /// Reads a value of this column. A reference may be given by the other record's name.
-    async fn value(&self, workspace: &Workspace, text: &str) -> Result<Option<Value>, CliError> {
+    pub async fn value(&self, workspace: &Workspace, text: &str) -> Result<Option<Value>, CliError> {
         let wrong = |why: String| CliError::failed(format!("{}: {why}", self.name)).affected("Nothing was changed.");
         let read = parse_value(text, &self.field_type).map_err(wrong);
         match (&self.field_type, read) {

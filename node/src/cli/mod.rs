@@ -19,6 +19,7 @@ pub mod ask;
 pub mod backup;
 pub mod columns;
 pub mod config_cmd;
+pub mod conflicts;
 pub mod context;
 pub mod doctor;
 pub mod edges;
@@ -35,6 +36,7 @@ pub mod output;
 pub mod overlays;
 pub mod quarantine;
 pub mod records;
+pub mod resolve;
 pub mod same;
 pub mod settings;
 pub mod tables;
@@ -81,6 +83,8 @@ enum Commands {
     Rm(write::RmArgs),
     Undo(undo::UndoArgs),
     Redo(undo::RedoArgs),
+    Conflicts(conflicts::ConflictsArgs),
+    Resolve(resolve::ResolveArgs),
     Edges(edges::EdgesArgs),
     Merge(same::MergeArgs),
     Split(same::SplitArgs),
@@ -142,6 +146,8 @@ async fn run(command: Commands, context: &Context) -> Result<(), CliError> {
         Commands::Rm(args) => write::rm(args, context).await,
         Commands::Undo(args) => undo::undo(args, context).await,
         Commands::Redo(args) => undo::redo(args, context).await,
+        Commands::Conflicts(args) => conflicts::run(args, context).await,
+        Commands::Resolve(args) => resolve::run(args, context).await,
         Commands::Edges(args) => edges::run(args, context).await,
         Commands::Merge(args) => same::merge(args, context).await,
         Commands::Split(args) => same::split(args, context).await,

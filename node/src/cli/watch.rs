@@ -53,6 +53,9 @@ fn tell(batch: &v1::ChangeBatch) -> Result<(), CliError> {
         let words = format!("{} edge {} {}", kind_word(change.kind()), ends.r#type, edge.id);
         line(&escaped(&format!("    {words}  from {} to {}", ends.source, ends.target)))?;
     }
+    for change in &batch.conflicts {
+        line(&escaped(&format!("    ! {}: {}", turn_word(change.kind()), change.sentence)))?;
+    }
     if let Some(too_large) = &batch.too_large {
         line(&escaped(&format!("    too large to tell: read again {}", too_large.tables.join(", "))))?;
     }
@@ -68,6 +71,16 @@ fn kind_word(kind: v1::ChangeKind) -> &'static str {
         v1::ChangeKind::Created => "+",
         v1::ChangeKind::Removed => "-",
         v1::ChangeKind::Changed | v1::ChangeKind::Unspecified => "~",
+    }
+}
+
+fn turn_word(kind: v1::ConflictChangeKind) -> &'static str {
+    match kind {
+        v1::ConflictChangeKind::Opened => "opened",
+        v1::ConflictChangeKind::Reopened => "reopened",
+        v1::ConflictChangeKind::Changed => "changed",
+        v1::ConflictChangeKind::Resolved => "resolved",
+        v1::ConflictChangeKind::Unspecified => "unknown",
     }
 }
 
@@ -104,12 +117,14 @@ fn overlay_name(event: &v1::OverlayEvent) -> &str {
 fn batch_json(batch: &v1::ChangeBatch) -> Json {
     let record = |change: &v1::RecordChange| json!({"change": change_word(change.kind()), "record": change.record.as_ref().map(told::record)});
     let edge = |change: &v1::EdgeChange| json!({"change": change_word(change.kind()), "edge": change.edge.as_ref().map(told::edge)});
+    let conflict = |change: &v1::ConflictChange| json!({"change": turn_word(change.kind()), "conflict": change.conflict, "sentence": change.sentence});
     let too_large = batch.too_large.as_ref().map(|large| json!({"tables": large.tables, "edges": large.edges}));
     json!({
         "event": "batch", "bundle": batch.bundle.as_ref().map(told::bundle),
         "records": batch.records.iter().map(record).collect::<Vec<_>>(),
         "edges": batch.edges.iter().map(edge).collect::<Vec<_>>(),
-        "schema_changed": batch.schema_changed, "workspace_changed": batch.workspace_changed, "too_large": too_large,
+        "conflicts": batch.conflicts.iter().map(conflict).collect::<Vec<_>>(),
+        "conflicts_changed": batch.conflicts_changed, "schema_changed": batch.schema_changed, "workspace_changed": batch.workspace_changed, "too_large": too_large,
     })
 }
 

@@ -78,6 +78,7 @@ fn row(workspace: &v1::WorkspaceStatus) -> [String; 7] {
     let counted = |count: u64, what: &str| (count > 0).then(|| format!("{count} {what}"));
     let attention = [
         (!workspace.why.is_empty()).then(|| workspace.why.clone()),
+        counted(workspace.conflict_count.unwrap_or_default(), "in conflict: run `openprod conflicts`"),
         counted(workspace.quarantine_count, "in quarantine"),
         counted(workspace.damaged_count, "damaged: run `openprod verify`"),
     ];
@@ -128,6 +129,7 @@ fn workspace_json(workspace: &v1::WorkspaceStatus) -> Json {
         "why": workspace.why, "revision": workspace.revision, "state_lag": workspace.state_lag,
         "record_count": workspace.record_count, "op_count": workspace.op_count, "disk_bytes": workspace.disk_bytes,
         "quarantine_count": workspace.quarantine_count, "damaged_count": workspace.damaged_count,
+        "conflict_count": workspace.conflict_count,
     })
 }
 

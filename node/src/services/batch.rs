@@ -9,8 +9,8 @@ use openprod_domain::cell::{Cell, Content};
 use openprod_domain::index::{self, Direction};
 use openprod_domain::read::{self, EdgeReading, Table};
 use openprod_domain::view::{Read, View};
-use openprod_messages::log::{Entry, Stored};
-use openprod_model::bundle::Header;
+use openprod_messages::log::{Entry, LogReader, Stored};
+use openprod_model::bundle::{Bundle, Header};
 use openprod_model::ids::{ActorId, EdgeId, EntityId, Position};
 use openprod_model::value::{Name, Text};
 
@@ -18,10 +18,13 @@ use self::touched::Touched;
 use super::paging::{MAX_BYTES, Mark};
 use super::reading;
 
+mod conflicts;
 mod touched;
 
 /// Most records, and most edges, that a batch tells one by one; of larger ones it names the tables to read anew.
 pub(super) const MAX_CHANGED: usize = 2_000;
+/// About how many bytes a conflict takes beside its sentence.
+const CONFLICT_BYTES: usize = 192;
 /// How far an author's clock may be ahead of this node's before it cannot be right: time zones set wrong are not news.
 const PLAUSIBLE_AHEAD_MS: u64 = 24 * 60 * 60 * 1_000;
 /// 2020-01-01T00:00Z: no bundle is older than the format; a clock without battery shows less.
@@ -124,6 +127,8 @@ pub(super) struct Telling<'a> {
     pub(super) before: &'a dyn View,
     /// What was seen right behind it.
     pub(super) after: &'a dyn View,
+    /// The log: who wrote what is in dispute.
+    pub(super) log: &'a dyn LogReader,
     /// What to tell.
     pub(super) scope: &'a Scope,
     /// Where it lies.
@@ -139,7 +144,7 @@ impl Telling<'_> {
     pub(super) fn batch(&self) -> Read<Option<(v1::ChangeBatch, usize)>> {
         let told = match self.stored {
             Stored::Damaged { .. } => self.unknown()?,
-            Stored::Whole(bundle) => self.known(&Touched::by(bundle, self.before, self.after, self.scope)?)?,
+            Stored::Whole(bundle) => self.known(&Touched::by(bundle, self.before, self.after, self.scope)?, bundle)?,
         };
         let Some((changes, bytes)) = told else { return Ok(None) };
         let bundle = Some(info(&mut Names::of(self.after), self.position, self.entry, self.stored)?);
@@ -156,29 +161,34 @@ impl Telling<'_> {
             schema_changed: true,
             workspace_changed: self.scope.is_everything(),
             too_large,
+            conflicts_changed: true,
             ..v1::ChangeBatch::default()
         };
         Ok(Some((batch, 0)))
     }
 
-    fn known(&self, touched: &Touched) -> Read<Option<(v1::ChangeBatch, usize)>> {
+    fn known(&self, touched: &Touched, bundle: &Bundle) -> Read<Option<(v1::ChangeBatch, usize)>> {
         let mut batch = v1::ChangeBatch {
             schema_changed: touched.schema,
             workspace_changed: touched.workspace,
             ..v1::ChangeBatch::default()
         };
         if touched.is_too_large() {
-            batch.too_large = Some(touched.too_large());
+            (batch.too_large, batch.conflicts_changed) = (Some(touched.too_large()), true);
             return Ok(Some((batch, 0)));
         }
         batch.records = records(self.before, self.after, touched)?;
         batch.edges = self.edges(touched)?;
+        match conflicts::told(self, bundle)? {
+            Some(told) => batch.conflicts = told,
+            None => batch.conflicts_changed = true,
+        }
         let bytes = bytes(&batch);
         if bytes > MAX_BYTES || batch.edges.len() > MAX_CHANGED {
-            (batch.records, batch.edges) = (Vec::new(), Vec::new());
-            batch.too_large = Some(touched.too_large());
+            (batch.records, batch.edges, batch.conflicts) = (Vec::new(), Vec::new(), Vec::new());
+            (batch.too_large, batch.conflicts_changed) = (Some(touched.too_large()), true);
         }
-        let something = bytes > 0 || batch.schema_changed || batch.workspace_changed;
+        let something = bytes > 0 || batch.schema_changed || batch.workspace_changed || batch.conflicts_changed;
         Ok((something || self.scope.is_everything()).then_some((batch, bytes)))
     }
 
@@ -254,7 +264,8 @@ fn edges_at(view: &dyn View, record: EntityId) -> Read<Vec<EdgeId>> {
 fn bytes(batch: &v1::ChangeBatch) -> usize {
     let records = batch.records.iter().filter_map(|change| change.record.as_ref()).map(reading::weight);
     let edges = batch.edges.iter().filter_map(|change| change.edge.as_ref()).map(reading::edge_weight);
-    records.chain(edges).sum()
+    let conflicts = batch.conflicts.iter().map(|change| CONFLICT_BYTES + change.sentence.len());
+    records.chain(edges).chain(conflicts).sum()
 }
 
 fn records(before: &dyn View, after: &dyn View, touched: &Touched) -> Read<Vec<v1::RecordChange>> {

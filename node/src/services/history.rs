@@ -137,7 +137,7 @@ impl Search<'_> {
     }
 }
 
-fn position_of(log: &dyn LogReader, named: &str) -> Result<Position, Problem> {
+pub(super) fn position_of(log: &dyn LogReader, named: &str) -> Result<Position, Problem> {
     let position = match bundle_named(named, "bundle")? {
         BundleName::Digest(digest) => log.position_of(digest)?,
         BundleName::Id(id) => log.position_of_id(id)?,

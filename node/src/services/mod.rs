@@ -3,7 +3,7 @@
 //! One file for each service. What all of them share stands in this one: who calls, until when, which workspace is
 //! meant, how failures of the rooms become statuses, and how long answers are streamed. What several need: [`reading`]
 //! (a revision, opened off the runtime's threads), [`moment`] (the past), [`paging`] (tokens), [`batch`] (what a bundle
-//! changed).
+//! changed), [`disputes`] (what people disagree about).
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -15,6 +15,7 @@ use openprod_api::status::{self, ApiError};
 use openprod_api::v1::Reason;
 use openprod_api::v1::admin_service_server::{self, AdminServiceServer};
 use openprod_api::v1::command_service_server::{self, CommandServiceServer};
+use openprod_api::v1::conflict_service_server::{self, ConflictServiceServer};
 use openprod_api::v1::edge_service_server::{self, EdgeServiceServer};
 use openprod_api::v1::event_service_server::{self, EventServiceServer};
 use openprod_api::v1::history_service_server::{self, HistoryServiceServer};
@@ -42,6 +43,7 @@ use crate::workspace::Workspace;
 
 pub mod admin;
 pub mod command;
+pub mod conflict;
 pub mod edge;
 pub mod event;
 pub mod history;
@@ -51,6 +53,7 @@ pub mod table;
 pub mod workspace;
 
 mod batch;
+mod disputes;
 mod moment;
 mod paging;
 mod reading;
@@ -63,9 +66,10 @@ pub const STREAM_AHEAD: usize = 16;
 pub const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// The full names of the services, as health checks name them.
-pub const NAMES: [&str; 9] = [
+pub const NAMES: [&str; 10] = [
     admin_service_server::SERVICE_NAME,
     command_service_server::SERVICE_NAME,
+    conflict_service_server::SERVICE_NAME,
     edge_service_server::SERVICE_NAME,
     event_service_server::SERVICE_NAME,
     history_service_server::SERVICE_NAME,
@@ -94,6 +98,7 @@ pub fn routes(node: &Arc<Node>) -> Routes {
     Routes::default()
         .add_service(bounded!(AdminServiceServer(admin::AdminService)))
         .add_service(bounded!(CommandServiceServer(command::CommandService)))
+        .add_service(bounded!(ConflictServiceServer(conflict::ConflictService)))
         .add_service(bounded!(EdgeServiceServer(edge::EdgeService)))
         .add_service(bounded!(EventServiceServer(event::EventService)))
         .add_service(bounded!(HistoryServiceServer(history::HistoryService)))

@@ -8,7 +8,7 @@ use openprod_api::status;
 use openprod_api::v1;
 use openprod_api::v1::node_service_server::NodeService as Service;
 use openprod_model::identity::{ImportError, Keys};
-use openprod_model::ids::ActorId;
+use openprod_model::ids::{ActorId, Position};
 use openprod_model::refusal::{Reason, Refusal};
 use openprod_model::value::Text;
 use tonic::{Request, Response, Status};
@@ -209,6 +209,7 @@ fn slot_status(workspace: &str, slot: &Slot) -> v1::WorkspaceStatus {
 fn running_status(workspace: &Workspace) -> v1::WorkspaceStatus {
     let revision = workspace.log.tail().map_or(0, |tail| tail.position.0);
     let state_lag = revision.saturating_sub(workspace.snapshots.folded().borrow().position.0);
+    let conflicts = workspace.conflicts.standing().borrow().clone();
     let counts = workspace.snapshots.snapshot().and_then(|snapshot| snapshot.counts()).ok();
     v1::WorkspaceStatus {
         workspace: workspace.id.to_string(),
@@ -222,6 +223,8 @@ fn running_status(workspace: &Workspace) -> v1::WorkspaceStatus {
         disk_bytes: workspace.log.bytes_on_disk() + workspace.snapshots.bytes_on_disk(),
         quarantine_count: workspace.log.quarantine_alarms().unwrap_or_default(),
         damaged_count: counts.map_or(0, |counts| counts.damaged),
+        conflict_count: (conflicts.position != Position::ZERO)
+            .then(|| u64::try_from(conflicts.cells.len()).unwrap_or(u64::MAX)),
     }
 }
 

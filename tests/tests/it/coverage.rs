@@ -33,6 +33,8 @@ const VERBS: &[(&str, &str)] = &[
     ("rpc TableService.ListMappings", "knows_mappings"),
     ("rpc TableService.ListMerges", "knows_merges"),
     ("rpc TableService.ListMergeExceptions", "knows_exceptions"),
+    ("rpc ConflictService.ListConflicts", "disputes"),
+    ("rpc ConflictService.GetConflict", "looks_into"),
     ("rpc EdgeService.ListEdges", "follows"),
     ("rpc EdgeService.GetEdge", "looks_at_edge"),
     ("rpc HistoryService.ListBundles", "reads_history"),
@@ -88,6 +90,7 @@ const VERBS: &[(&str, &str)] = &[
     ("command undo", "undoes"),
     ("command redo", "redoes"),
     ("command commit_overlay", "commits"),
+    ("command resolve", "resolves"),
 ];
 
 #[test]

@@ -93,7 +93,32 @@ async fn every_room_may_die_at_every_step_of_a_write() {
             "{point}: each acted once"
         );
         mara.finds_all_well().await;
+        assert!(mara.hears_of_disputes().await.is_empty());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn conflicts_are_found_again_by_a_room_that_was_killed_over_and_over() {
+    let _points = fail::FailScenario::setup();
+    let house = House::opens().await;
+    let mara = house.person("Hamlet").await;
+    let tablet = mara.in_another_browser().await;
+    let workspace = house.node.workspace(mara.workspace_id()).unwrap();
+    for n in 0..6 {
+        let cue = format!("LX {n}");
+        mara.adds("cues", &cue, row!["label" => "Dawn"]).await;
+        mara.looks(&cue).await;
+        tablet.looks(&cue).await;
+        mara.sets(&cue, "label", "Noon").await;
+        workspace.kill(Room::Conflicts);
+        tablet.sets(&cue, "label", "Dusk").await;
+        assert_eq!(mara.hears_of_disputes().await.len(), n + 1);
+    }
+    let all = mara.disputes(v1::ListConflictsRequest::default()).await;
+    workspace.kill(Room::Conflicts);
+    mara.resolves(&all[0], "Dusk").await;
+    assert_eq!(mara.hears_of_disputes().await.len(), 5);
+    assert_eq!(mara.asks_how_it_is().await.conflict_count, Some(5));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]

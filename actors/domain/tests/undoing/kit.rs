@@ -5,13 +5,14 @@ use std::sync::{Arc, LazyLock};
 
 use openprod_domain::cell::{Cell, Content, Tip};
 use openprod_domain::command::{Command, Created, NewColumn, Place, Request, Stance};
-use openprod_domain::decide::{self, FreshIds, NoBase, Plan, Problem};
+use openprod_domain::conflict::{self, Conflict};
+use openprod_domain::decide::{self, FreshIds, Plan, Problem, Seen};
 use openprod_domain::inverse::stack::{Scope, Step, Trail, Which};
 use openprod_domain::inverse::take::{self, Preview, Turned, Wanted};
 use openprod_domain::inverse::{Ground, Turn};
 use openprod_domain::oracle::Oracle;
 use openprod_domain::read;
-use openprod_domain::view::{Empty, Layer, Layered, Read, View};
+use openprod_domain::view::{Empty, History, Layer, Layered, Read, View};
 use openprod_model::bundle::{Bundle, BundleKind, Draft, MAX_OPS, Source, Stamp};
 use openprod_model::clock::Hlc;
 use openprod_model::identity::Keys;
@@ -55,6 +56,23 @@ impl FreshIds for Ids {
     }
     fn edge(&mut self) -> EdgeId {
         EdgeId::from_bytes(self.next())
+    }
+}
+
+/// What somebody knows who sees all that stands.
+struct Memory<'a>(&'a Oracle);
+
+impl Seen for Memory<'_> {
+    fn seen(&self, _: &Cell) -> Read<Option<Vec<OpRef>>> {
+        Ok(None)
+    }
+    fn before(&self, cell: &Cell, op: OpRef) -> Read<Vec<Content>> {
+        let preds = self.0.write(cell, op)?.map(|(_, preds)| preds).unwrap_or_default();
+        let mut before = Vec::new();
+        for pred in preds {
+            before.extend(self.0.write(cell, pred)?.map(|(tip, _)| tip.content));
+        }
+        Ok(before)
     }
 }
 
@@ -229,7 +247,7 @@ impl Replica {
         };
         let stamp = self.stamp(1_000);
         let mut ids = std::mem::take(&mut self.ids);
-        let plan = decide::plan(&self.view(), &NoBase, &mut ids, stamp, &request);
+        let plan = decide::plan(&self.view(), &Memory(&self.oracle), &mut ids, stamp, &request);
         self.ids = ids;
         let plan = plan?;
         let bundle = self.commit(stamp, plan.kind, plan.label.clone(), Vec::new(), plan.ops.clone());
@@ -335,6 +353,11 @@ impl Replica {
             None => String::new(),
         };
         (value, reading.in_conflict())
+    }
+
+    /// All conflicts.
+    pub(crate) fn conflicts(&self) -> Vec<Conflict> {
+        conflict::all(&self.view()).unwrap()
     }
 
     pub(crate) fn field(record: EntityId, column: &str) -> Cell {

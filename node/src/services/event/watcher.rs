@@ -200,11 +200,11 @@ fn read_on(workspace: &Workspace, scope: &Scope, behind: Mark, stop: &Stop) -> R
     let bundles = workspace.log.bundles(behind.revision.next(), CHUNK_BUNDLES, CHUNK_BYTES)?;
     check_gapless(behind.revision, &bundles)?;
     // The past is read at one place; from there on, each bundle is folded on top of those before.
-    let base = view_at(&*snapshot, behind.revision);
+    let (base, log) = (view_at(&*snapshot, behind.revision), &*workspace.log);
     if let Some((position, entry, stored)) = bundles.first().filter(|(_, _, stored)| is_large(stored)) {
         let after = view_at(&*snapshot, *position);
         let (before, after) = (&*base, &*after);
-        chunk.add(&Telling { now, before, after, scope, position: *position, entry, stored })?;
+        chunk.add(&Telling { now, before, after, log, scope, position: *position, entry, stored })?;
         return Ok(chunk);
     }
     let mut told = Layer::default();
@@ -216,7 +216,7 @@ fn read_on(workspace: &Workspace, scope: &Scope, behind: Mark, stop: &Stop) -> R
         let before = &told.over(&*base);
         let layer = folded(before, *position, stored)?;
         let after = &layer.over(before);
-        chunk.add(&Telling { now, before, after, scope, position: *position, entry, stored })?;
+        chunk.add(&Telling { now, before, after, log, scope, position: *position, entry, stored })?;
         told.absorb(layer);
     }
     Ok(chunk)

@@ -274,6 +274,23 @@ impl Person {
         self.does(vec![name_actor(&whom.actor.to_string(), name)]).await
     }
 
+    /// Decides a conflict for the candidate that reads so.
+    pub(crate) async fn resolves(&self, conflict: &v1::Conflict, to: &str) -> v1::ExecuteResponse {
+        let says = |one: &&v1::ConflictCandidate| {
+            one.content.as_ref().is_some_and(|content| match &content.content {
+                Some(v1::cell_content::Content::Value(value)) => aloud(Some(value)) == to,
+                _ => false,
+            })
+        };
+        let found = conflict.candidates.iter().find(says).unwrap_or_else(|| panic!("nobody said {to}: {conflict:?}"));
+        self.rules(conflict, v1::resolve::Choice::Candidate(found.writes[0].op.clone())).await
+    }
+
+    /// Decides a conflict otherwise.
+    pub(crate) async fn rules(&self, conflict: &v1::Conflict, choice: v1::resolve::Choice) -> v1::ExecuteResponse {
+        self.does(vec![resolve(conflict, choice)]).await
+    }
+
     /// Undoes the own last change; tells its label.
     pub(crate) async fn undoes(&self) -> String {
         self.brings(&Change::undo(v1::UndoScope::Mine, None)).await.undone.unwrap().label

@@ -108,6 +108,33 @@ impl Person {
         ahead
     }
 
+    /// The conflicts that fit a filter; they count as seen.
+    pub(crate) async fn disputes(&self, filter: v1::ListConflictsRequest) -> Vec<v1::Conflict> {
+        self.catches_up().await;
+        let (mut pages, mut all, mut told) = (self.workspace().pages(filter), Vec::new(), 0);
+        while let Some(page) = pages.next().await.unwrap() {
+            self.was_shown(page.revision);
+            all.extend(page.conflicts);
+            told = page.total_count;
+        }
+        assert_eq!(all.len() as u64, told, "as many as were said to be");
+        all
+    }
+
+    /// What is in conflict, in sentences.
+    pub(crate) async fn hears_of_disputes(&self) -> Vec<String> {
+        let all = self.disputes(v1::ListConflictsRequest::default()).await;
+        all.into_iter().map(|conflict| conflict.sentence).collect()
+    }
+
+    /// One conflict, by its id.
+    pub(crate) async fn looks_into(&self, conflict: &str) -> v1::Conflict {
+        self.catches_up().await;
+        let found = self.workspace().conflict(conflict).await.unwrap();
+        self.was_shown(found.revision);
+        found.conflict.unwrap()
+    }
+
     /// A bundle with its changes.
     pub(crate) async fn opens_bundle(&self, bundle: &str) -> v1::GetBundleResponse {
         self.reads(v1::GetBundleRequest { bundle: bundle.to_owned(), ..Default::default() }).await

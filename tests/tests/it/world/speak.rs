@@ -203,6 +203,11 @@ pub(crate) fn name_actor(actor: &str, name: &str) -> v1::Command {
     said(Kind::NameActor(v1::NameActor { actor: actor.to_owned(), name: name.to_owned() }))
 }
 
+/// A conflict is decided.
+pub(crate) fn resolve(conflict: &v1::Conflict, choice: v1::resolve::Choice) -> v1::Command {
+    said(Kind::Resolve(v1::Resolve { cell: conflict.cell.clone(), choice: Some(choice) }))
+}
+
 /// Before or behind all others.
 pub(crate) fn at_end(end: v1::place::End) -> v1::Place {
     v1::Place { at: Some(v1::place::At::End(end.into())) }

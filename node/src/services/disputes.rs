@@ -1,0 +1,152 @@
+//! Conflicts as clients are told of them: the sentence, and who wrote what is in dispute.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use openprod_api::convert::history::cell_content;
+use openprod_api::v1;
+use openprod_domain::cell::{Cell, Content, Tip};
+use openprod_domain::conflict::{Candidate, Conflict, Dispute};
+use openprod_domain::view::{Read, ReadFailure, View};
+use openprod_domain::{describe, read};
+use openprod_messages::log::LogReader;
+use openprod_model::ids::{ActorId, EntityId, Position};
+use openprod_model::value::Name;
+
+use super::batch::{Names, info};
+
+/// Tells conflicts of one view; each bundle and each name is looked up once.
+pub(super) struct Disputes<'a> {
+    view: &'a dyn View,
+    log: &'a dyn LogReader,
+    names: Names<'a>,
+    bundles: BTreeMap<Position, v1::BundleInfo>,
+}
+
+impl<'a> Disputes<'a> {
+    /// Of that view.
+    pub(super) fn of(view: &'a dyn View, log: &'a dyn LogReader) -> Self {
+        Self { view, log, names: Names::of(view), bundles: BTreeMap::new() }
+    }
+
+    /// What happened, for people.
+    pub(super) fn sentence(&mut self, conflict: &Conflict) -> Read<String> {
+        describe::conflict(self.view, conflict, &mut |tip| self.author(tip))
+    }
+
+    fn author(&mut self, tip: &Tip) -> Read<String> {
+        match author(self.log, tip)? {
+            Some(actor) => self.names.called(actor),
+            None => Ok("somebody".to_owned()),
+        }
+    }
+
+    /// All of it.
+    pub(super) fn whole(&mut self, conflict: &Conflict) -> Read<v1::Conflict> {
+        let mut told = v1::Conflict {
+            conflict: conflict.id().to_string(),
+            sort: sort(&conflict.dispute).into(),
+            cell: Some((&conflict.cell).into()),
+            sentence: self.sentence(conflict)?,
+            reopened: conflict.reopened,
+            ..v1::Conflict::default()
+        };
+        match &conflict.dispute {
+            Dispute::Values(candidates) => {
+                let candidates = candidates.iter().map(|candidate| self.candidate(&conflict.cell, candidate));
+                told.candidates = candidates.collect::<Read<_>>()?;
+            }
+            Dispute::RemovedWhileEdited { removals, edits } => {
+                let removals = removals.iter().map(|tip| self.write(&conflict.cell, tip));
+                told.removals = removals.collect::<Read<_>>()?;
+                told.edits = edits.iter().map(|(cell, tip)| self.write(cell, tip)).collect::<Read<_>>()?;
+            }
+        }
+        Ok(told)
+    }
+
+    fn candidate(&mut self, cell: &Cell, candidate: &Candidate) -> Read<v1::ConflictCandidate> {
+        Ok(v1::ConflictCandidate {
+            content: Some(cell_content(cell, &candidate.content)),
+            shown: candidate.shown,
+            writes: candidate.tips.iter().map(|tip| self.write(cell, tip)).collect::<Read<_>>()?,
+        })
+    }
+
+    fn write(&mut self, cell: &Cell, tip: &Tip) -> Read<v1::DisputedWrite> {
+        Ok(v1::DisputedWrite {
+            op: tip.op.to_string(),
+            cell: Some(cell.into()),
+            content: Some(cell_content(cell, &tip.content)),
+            decision: tip.decision,
+            bundle: tip.position.map(|at| self.bundle(at)).transpose()?,
+        })
+    }
+
+    fn bundle(&mut self, at: Position) -> Read<v1::BundleInfo> {
+        if let Some(known) = self.bundles.get(&at) {
+            return Ok(known.clone());
+        }
+        let stored = self.log.entry(at)?.zip(self.log.bundle(at)?);
+        let (entry, stored) = stored.ok_or_else(|| ReadFailure(format!("the log lacks position {at}")))?;
+        let told = info(&mut self.names, at, &entry, &stored)?;
+        self.bundles.insert(at, told.clone());
+        Ok(told)
+    }
+}
+
+fn sort(dispute: &Dispute) -> v1::ConflictSort {
+    match dispute {
+        Dispute::Values(_) => v1::ConflictSort::ValuesDiffer,
+        Dispute::RemovedWhileEdited { .. } => v1::ConflictSort::RemovedWhileEdited,
+    }
+}
+
+/// Who made a write, as far as the log knows.
+pub(super) fn author(log: &dyn LogReader, tip: &Tip) -> Read<Option<ActorId>> {
+    let Some(at) = tip.position else { return Ok(None) };
+    Ok(log.entry(at)?.map(|entry| entry.actor))
+}
+
+/// What a conflict touches.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Places {
+    /// The keys of tables.
+    pub(super) tables: BTreeSet<Name>,
+    /// Records, those at the ends of an edge among them.
+    pub(super) records: BTreeSet<EntityId>,
+}
+
+/// What a conflict about `cell` touches, under every id and in every column that reads as one with it.
+pub(super) fn places(view: &dyn View, cell: &Cell) -> Read<Places> {
+    let mut places = Places::default();
+    for cell in view.unions()?.cells(cell) {
+        match cell {
+            Cell::Table { table } | Cell::Column { table, .. } => places.tables.extend([table]),
+            Cell::Facet { table, entity } | Cell::Field { table, entity, .. } => {
+                places.tables.extend([table]);
+                places.records.extend([entity]);
+            }
+            Cell::Edge { edge } | Cell::EdgeProperty { edge, .. } | Cell::EdgePosition { edge } => {
+                for tip in view.tips(&Cell::Edge { edge })? {
+                    places.add_ends(view, &tip)?;
+                }
+            }
+            Cell::Merge { low, high } => places.records.extend([low, high]),
+            Cell::Mapping { low, high } => places.tables.extend([low.table, high.table]),
+            Cell::Setting { .. } | Cell::Member { .. } | Cell::ActorName { .. } => {}
+        }
+    }
+    Ok(places)
+}
+
+impl Places {
+    /// What a write of an edge joins; a removed edge joins nothing any more.
+    fn add_ends(&mut self, view: &dyn View, tip: &Tip) -> Read<()> {
+        let Content::Edge(ends) = &tip.content else { return Ok(()) };
+        for record in [ends.source, ends.target] {
+            self.records.extend(view.unions()?.ids(&record));
+            self.tables.extend(read::tables_of(view, record)?);
+        }
+        Ok(())
+    }
+}
