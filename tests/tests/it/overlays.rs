@@ -115,6 +115,26 @@ async fn drift_is_kept_or_given_up_field_by_field_through_the_api_too() {
 }
 
 #[tokio::test]
+async fn records_are_merged_in_an_overlay_first_and_then_for_everybody() {
+    let world = World::new().await;
+    let (mara, leo) = two_cues(&world).await;
+    let draft = mara.opens_overlay("draft").await;
+    draft.merges(&["LX 1", "LX 2"]).await;
+    draft.decides("LX 1", "label", "Both").await;
+    draft.decides("LX 1", "name", "LX 1+2").await;
+    assert_eq!(draft.lists("cues").await, ["LX 1+2"]);
+    assert_eq!(leo.lists("cues").await, ["LX 1", "LX 2"]);
+    leo.looks("LX 2").await;
+    leo.sets("LX 2", "label", "Theirs").await;
+    assert_eq!(mara.finds_drift("draft").await.len(), 1, "under one of its ids");
+    mara.keeps_mine("draft", None).await;
+    assert!(mara.commits("draft").await.opened_conflicts.is_empty());
+    assert_eq!(leo.lists("cues").await, ["LX 1+2"]);
+    assert_eq!(leo.sees("LX 2", "label").await, "Both");
+    leo.finds_all_well().await;
+}
+
+#[tokio::test]
 async fn membership_is_not_staged_and_a_commit_stands_alone() {
     let world = World::new().await;
     let (mara, leo) = two_cues(&world).await;
