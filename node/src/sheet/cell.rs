@@ -592,10 +592,8 @@ mod tests {
         let modes = FieldType::Enum { values: ["Go", "Wait"].map(|n| Name::new(n).expect("a name")).to_vec() };
         assert_eq!(parse_value("go", &modes), Ok(Some(Value::Enum(Name::new("Go").expect("a name")))));
         assert_eq!(parse_value("Stop", &modes), Err("\"Stop\" is not one of \"Go\", \"Wait\".".to_owned()));
-        assert_eq!(
-            parse_value("4\u{1b}[2J", &FieldType::Integer),
-            Err("\"4\\u{1b}[2J\" is not a whole number such as 42.".to_owned())
-        );
+        let said = "\"4\\u{1b}[2J\" is not a whole number such as 42.";
+        assert_eq!(parse_value("4\u{1b}[2J", &FieldType::Integer), Err(said.to_owned()));
         assert_eq!(parse_value("a\0b", &FieldType::Text), Err("\"a\\u{0}b\": text holds a NUL character.".to_owned()));
     }
 }

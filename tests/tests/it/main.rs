@@ -27,6 +27,7 @@ mod scenario_c;
 mod scenario_e;
 mod schema;
 mod startup;
+mod three_way;
 mod undoing;
 mod watching;
 mod world;

@@ -206,13 +206,12 @@ impl View for Snap {
             return Ok(Arc::clone(unions));
         }
         let position = self.cursor.position;
-        let unions = match self.unions_at_hand.at(position) {
-            Some(unions) => unions,
-            None => {
-                let unions = Arc::new(Unions::of(self)?);
-                self.unions_at_hand.keep(position, &unions);
-                unions
-            }
+        let unions = if let Some(unions) = self.unions_at_hand.at(position) {
+            unions
+        } else {
+            let unions = Arc::new(Unions::of(self)?);
+            self.unions_at_hand.keep(position, &unions);
+            unions
         };
         Ok(Arc::clone(self.unions.get_or_init(|| unions)))
     }

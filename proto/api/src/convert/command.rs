@@ -377,15 +377,15 @@ commands! {
         actor: id(&command.actor, "actor")?,
         name: text(&command.name, "name")?,
     };
-    MergeRecords(command) => Self::MergeRecords { records: each(command.records, "records", one_id)? };
+    MergeRecords(command) => Self::MergeRecords { records: each(command.records, "records", |id| one_id(&id))? };
     SplitRecord(command) => Self::SplitRecord {
         record: id(&command.record, "record")?,
-        ids: each(command.ids, "ids", one_id)?,
+        ids: each(command.ids, "ids", |id| one_id(&id))?,
     };
     SplitOff(command) => Self::SplitOff {
         record: id(&command.record, "record")?,
         tables: each(command.tables, "tables", |table| name(&table, ""))?,
-        edges: each(command.edges, "edges", one_id)?,
+        edges: each(command.edges, "edges", |id| one_id(&id))?,
         new: optional_id(&command.new, "new")?,
     };
     ConfirmMapping(command) => Self::ConfirmMapping {
@@ -418,7 +418,7 @@ commands! {
 }
 
 /// One of several ids.
-fn one_id<T: FromStr<Err = InvalidId>>(text: String) -> Result<T, Refusal> {
+fn one_id<T: FromStr<Err = InvalidId>>(text: &str) -> Result<T, Refusal> {
     text.parse().map_err(|invalid| Refusal::new(Reason::InvalidValue, format!("{invalid}.")))
 }
 
