@@ -46,7 +46,7 @@ pub enum StartError {
 #[derive(Clone)]
 pub enum Slot {
     /// It was opened; its condition tells how it is since.
-    Open(Workspace),
+    Open(Box<Workspace>),
     /// It could not be opened.
     Closed {
         /// Why, for people.
@@ -111,7 +111,7 @@ impl Node {
     /// Opens a workspace; one that cannot be opened is listed with the reason, and the others go on.
     async fn open(&self, id: WorkspaceId) {
         let slot = match self.try_open(id).await {
-            Ok(workspace) => Slot::Open(workspace),
+            Ok(workspace) => Slot::Open(Box::new(workspace)),
             Err(why) => {
                 tracing::error!(workspace = %id, why, "the workspace could not be opened");
                 Slot::Closed { why }
@@ -172,7 +172,7 @@ impl Node {
             let receipt = workspace.log.receipt(command);
             let receipt = receipt.map_err(|failure| CommandError::Unavailable(failure.to_string()))?;
             if receipt.is_some_and(|(position, _)| position == Position(1)) {
-                return Ok(Some(workspace));
+                return Ok(Some(*workspace));
             }
         }
         Ok(None)
@@ -182,7 +182,7 @@ impl Node {
     pub async fn adopt(&self, id: WorkspaceId) -> Result<Workspace, CommandError> {
         match self.try_open(id).await {
             Ok(workspace) => {
-                self.write().insert(id, Slot::Open(workspace.clone()));
+                self.write().insert(id, Slot::Open(Box::new(workspace.clone())));
                 Ok(workspace)
             }
             Err(why) => Err(CommandError::Unavailable(why)),
@@ -216,7 +216,7 @@ impl Node {
             .and_then(|()| std::fs::File::open(folder.root()))
             .and_then(|folder| folder.sync_all());
         finished.map_err(|error| disk_error(&error))?;
-        self.write().insert(workspace.id, Slot::Open(workspace.clone()));
+        self.write().insert(workspace.id, Slot::Open(Box::new(workspace.clone())));
         Ok(())
     }
 
@@ -249,7 +249,7 @@ impl Node {
             Some(Slot::Open(workspace)) => {
                 let condition = workspace.condition.borrow().clone();
                 match condition {
-                    Condition::Running => Ok(workspace),
+                    Condition::Running => Ok(*workspace),
                     Condition::Failed { why } => Err(down(&why)),
                     Condition::Closed => Err(down("It was closed.")),
                 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use openprod_domain::cell::Tip;
 use openprod_domain::command::Request;
-use openprod_domain::conflict::Conflict;
+use openprod_domain::conflict::{self, Conflict};
 use openprod_domain::decide::{self, FreshIds, Plan, Problem};
 use openprod_domain::describe;
 use openprod_domain::inverse::take::{self, Named, Skipped, Turned, Wanted};
@@ -169,7 +169,7 @@ impl Picture {
 
     fn opened(&self, view: &dyn View, conflict: &Conflict, author: ActorId) -> Read<OpenedConflict> {
         let mut who = |tip: &Tip| {
-            let actor = match tip.position {
+            let actor = match conflict::origin(&*self.snapshot, conflict, tip)? {
                 Some(position) => self.log.entry(position)?.map_or(author, |entry| entry.actor),
                 None => self.pending.get(&tip.op).map_or(author, |maker| maker.actor),
             };

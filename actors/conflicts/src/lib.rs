@@ -16,6 +16,8 @@ use tokio::sync::watch;
 
 pub mod actor;
 mod follow;
+#[cfg(test)]
+mod tests;
 
 /// What the room knows, for everybody to read.
 #[derive(Debug, Default)]

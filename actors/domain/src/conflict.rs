@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use openprod_model::bundle::Bundle;
-use openprod_model::ids::{ConflictId, EdgeId, EntityId, OpRef};
+use openprod_model::ids::{ConflictId, EdgeId, EntityId, OpRef, Position};
 use openprod_model::value::Name;
 
 use crate::cell::{Cell, Content, Tip};
-use crate::view::{Read, View};
+use crate::view::{History, Read, View};
 use crate::{fold, index, read};
 
 const ID_DOMAIN: &[u8] = b"openprod/conflict/1\0";
@@ -67,6 +67,21 @@ impl Conflict {
             }
         }
     }
+}
+
+/// Where what a write in dispute says was first written: an undo only puts back what somebody else has said.
+pub fn origin(history: &dyn History, conflict: &Conflict, tip: &Tip) -> Read<Option<Position>> {
+    let Some(restored) = tip.restores else { return Ok(tip.position) };
+    let mut cells = history.unions()?.cells(&conflict.cell);
+    if let Dispute::RemovedWhileEdited { edits, .. } = &conflict.dispute {
+        cells.extend(edits.iter().map(|(cell, _)| cell.clone()));
+    }
+    for cell in cells {
+        if let Some((said, _)) = history.write(&cell, restored)? {
+            return Ok(said.position.or(tip.position));
+        }
+    }
+    Ok(tip.position)
 }
 
 /// The id of a conflict about the first of the cells that read as one.

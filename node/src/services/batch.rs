@@ -8,7 +8,7 @@ use openprod_api::v1;
 use openprod_domain::cell::{Cell, Content};
 use openprod_domain::index::{self, Direction};
 use openprod_domain::read::{self, EdgeReading, Table};
-use openprod_domain::view::{Read, View};
+use openprod_domain::view::{History, Read, View};
 use openprod_messages::log::{Entry, LogReader, Stored};
 use openprod_model::bundle::{Bundle, Header};
 use openprod_model::ids::{ActorId, EdgeId, EntityId, Position};
@@ -122,7 +122,7 @@ impl Scope {
 /// A bundle of the log, to be told as what it changed.
 pub(super) struct Telling<'a> {
     /// The newest state: its index names edges that the past has none for.
-    pub(super) now: &'a dyn View,
+    pub(super) now: &'a dyn History,
     /// What was seen right before it.
     pub(super) before: &'a dyn View,
     /// What was seen right behind it.

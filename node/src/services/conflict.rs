@@ -15,7 +15,7 @@ use openprod_api::v1::get_conflict_request::Which;
 use openprod_domain::cell::Cell;
 use openprod_domain::conflict::{self, Conflict};
 use openprod_domain::describe;
-use openprod_domain::view::{Read, View};
+use openprod_domain::view::{History, Read, View};
 use openprod_messages::address::CALL_DEADLINE;
 use openprod_messages::conflicts::Standing;
 use openprod_messages::log::{LogReader, Stored};
@@ -156,7 +156,7 @@ fn none(message: String, at: &str) -> Refusal {
 
 fn told(scene: &Scene, conflict: &Conflict) -> Result<v1::GetConflictResponse, Problem> {
     let view = scene.view();
-    let conflict = Some(Disputes::of(&*view, &*scene.log).whole(conflict)?);
+    let conflict = Some(Disputes::of(&*view, &*scene.snapshot, &*scene.log).whole(conflict)?);
     Ok(v1::GetConflictResponse { conflict, revision: scene.revision().0 })
 }
 
@@ -173,7 +173,7 @@ fn list(
     let chosen = Filter::of(&*view, &*scene.log, request)?.chosen(scene, cells)?;
     let from = after.map_or(Bound::Unbounded, Bound::Excluded);
     let mut rest = chosen.range((from, Bound::Unbounded)).peekable();
-    let mut disputes = Disputes::of(&*view, &*scene.log);
+    let mut disputes = Disputes::of(&*view, &*scene.snapshot, &*scene.log);
     let (mut conflicts, mut last, mut writes) = (Vec::new(), None, 0);
     while conflicts.len() < paging::items(request.page_size) && writes < MAX_WRITES {
         let Some(cell) = rest.next() else { break };
@@ -230,7 +230,7 @@ impl Filter {
             scene.stop.check()?;
             let conflict = conflict::of(&*view, cell)?;
             if let Some(conflict) = conflict
-                && self.fits(&*view, &*scene.log, &conflict)?
+                && self.fits(scene, &*view, &conflict)?
             {
                 chosen.insert(conflict.cell);
             }
@@ -238,20 +238,19 @@ impl Filter {
         Ok(chosen)
     }
 
-    fn fits(&self, view: &dyn View, log: &dyn LogReader, conflict: &Conflict) -> Read<bool> {
+    fn fits(&self, scene: &Scene, view: &dyn View, conflict: &Conflict) -> Read<bool> {
+        let (history, log): (&dyn History, _) = (&*scene.snapshot, &*scene.log);
         let places = places(view, &conflict.cell)?;
         if self.table.as_ref().is_some_and(|table| !places.tables.contains(table))
             || self.record.is_some_and(|record| !places.records.contains(&record))
-            || self.bundle.is_some_and(|at| conflict.tips().iter().all(|tip| tip.position != Some(at)))
         {
             return Ok(false);
         }
-        let Some(actor) = self.actor else { return Ok(true) };
+        let (mut by_actor, mut in_bundle) = (self.actor.is_none(), self.bundle.is_none());
         for tip in conflict.tips() {
-            if author(log, tip)? == Some(actor) {
-                return Ok(true);
-            }
+            by_actor |= author(history, log, conflict, tip)? == self.actor;
+            in_bundle |= tip.position == self.bundle || conflict::origin(history, conflict, tip)? == self.bundle;
         }
-        Ok(false)
+        Ok(by_actor && in_bundle)
     }
 }

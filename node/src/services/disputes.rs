@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use openprod_api::convert::history::cell_content;
 use openprod_api::v1;
 use openprod_domain::cell::{Cell, Content, Tip};
-use openprod_domain::conflict::{Candidate, Conflict, Dispute};
-use openprod_domain::view::{Read, ReadFailure, View};
+use openprod_domain::conflict::{self, Candidate, Conflict, Dispute};
+use openprod_domain::view::{History, Read, ReadFailure, View};
 use openprod_domain::{describe, read};
 use openprod_messages::log::LogReader;
 use openprod_model::ids::{ActorId, EntityId, Position};
@@ -17,24 +17,25 @@ use super::batch::{Names, info};
 /// Tells conflicts of one view; each bundle and each name is looked up once.
 pub(super) struct Disputes<'a> {
     view: &'a dyn View,
+    history: &'a dyn History,
     log: &'a dyn LogReader,
     names: Names<'a>,
     bundles: BTreeMap<Position, v1::BundleInfo>,
 }
 
 impl<'a> Disputes<'a> {
-    /// Of that view.
-    pub(super) fn of(view: &'a dyn View, log: &'a dyn LogReader) -> Self {
-        Self { view, log, names: Names::of(view), bundles: BTreeMap::new() }
+    /// Of that view, with what is remembered of undone writes.
+    pub(super) fn of(view: &'a dyn View, history: &'a dyn History, log: &'a dyn LogReader) -> Self {
+        Self { view, history, log, names: Names::of(view), bundles: BTreeMap::new() }
     }
 
     /// What happened, for people.
     pub(super) fn sentence(&mut self, conflict: &Conflict) -> Read<String> {
-        describe::conflict(self.view, conflict, &mut |tip| self.author(tip))
+        describe::conflict(self.view, conflict, &mut |tip| self.author(conflict, tip))
     }
 
-    fn author(&mut self, tip: &Tip) -> Read<String> {
-        match author(self.log, tip)? {
+    fn author(&mut self, conflict: &Conflict, tip: &Tip) -> Read<String> {
+        match author(self.history, self.log, conflict, tip)? {
             Some(actor) => self.names.called(actor),
             None => Ok("somebody".to_owned()),
         }
@@ -52,33 +53,36 @@ impl<'a> Disputes<'a> {
         };
         match &conflict.dispute {
             Dispute::Values(candidates) => {
-                let candidates = candidates.iter().map(|candidate| self.candidate(&conflict.cell, candidate));
+                let candidates = candidates.iter().map(|candidate| self.candidate(conflict, candidate));
                 told.candidates = candidates.collect::<Read<_>>()?;
             }
             Dispute::RemovedWhileEdited { removals, edits } => {
-                let removals = removals.iter().map(|tip| self.write(&conflict.cell, tip));
+                let removals = removals.iter().map(|tip| self.write(conflict, &conflict.cell, tip));
                 told.removals = removals.collect::<Read<_>>()?;
-                told.edits = edits.iter().map(|(cell, tip)| self.write(cell, tip)).collect::<Read<_>>()?;
+                told.edits = edits.iter().map(|(cell, tip)| self.write(conflict, cell, tip)).collect::<Read<_>>()?;
             }
         }
         Ok(told)
     }
 
-    fn candidate(&mut self, cell: &Cell, candidate: &Candidate) -> Read<v1::ConflictCandidate> {
+    fn candidate(&mut self, conflict: &Conflict, candidate: &Candidate) -> Read<v1::ConflictCandidate> {
         Ok(v1::ConflictCandidate {
-            content: Some(cell_content(cell, &candidate.content)),
+            content: Some(cell_content(&conflict.cell, &candidate.content)),
             shown: candidate.shown,
-            writes: candidate.tips.iter().map(|tip| self.write(cell, tip)).collect::<Read<_>>()?,
+            writes: candidate.tips.iter().map(|tip| self.write(conflict, &conflict.cell, tip)).collect::<Read<_>>()?,
         })
     }
 
-    fn write(&mut self, cell: &Cell, tip: &Tip) -> Read<v1::DisputedWrite> {
+    fn write(&mut self, conflict: &Conflict, cell: &Cell, tip: &Tip) -> Read<v1::DisputedWrite> {
+        let said_at = conflict::origin(self.history, conflict, tip)?;
+        let put_back_at = tip.position.filter(|_| said_at != tip.position);
         Ok(v1::DisputedWrite {
             op: tip.op.to_string(),
             cell: Some(cell.into()),
             content: Some(cell_content(cell, &tip.content)),
             decision: tip.decision,
-            bundle: tip.position.map(|at| self.bundle(at)).transpose()?,
+            bundle: said_at.map(|at| self.bundle(at)).transpose()?,
+            put_back: put_back_at.map(|at| self.bundle(at)).transpose()?,
         })
     }
 
@@ -101,9 +105,14 @@ fn sort(dispute: &Dispute) -> v1::ConflictSort {
     }
 }
 
-/// Who made a write, as far as the log knows.
-pub(super) fn author(log: &dyn LogReader, tip: &Tip) -> Read<Option<ActorId>> {
-    let Some(at) = tip.position else { return Ok(None) };
+/// Who said first what a write in dispute says, as far as the log knows.
+pub(super) fn author(
+    history: &dyn History,
+    log: &dyn LogReader,
+    conflict: &Conflict,
+    tip: &Tip,
+) -> Read<Option<ActorId>> {
+    let Some(at) = conflict::origin(history, conflict, tip)? else { return Ok(None) };
     Ok(log.entry(at)?.map(|entry| entry.actor))
 }
 

@@ -246,7 +246,7 @@ pub fn workspace(node: &Node, named: &str) -> Result<Workspace, Status> {
 
 fn named_so(node: &Node, name: &str) -> Result<WorkspaceId, Refusal> {
     let open = node.workspaces().into_iter().filter_map(|(id, slot)| match slot {
-        crate::node::Slot::Open(workspace) => Some((id, workspace)),
+        crate::node::Slot::Open(workspace) => Some((id, *workspace)),
         crate::node::Slot::Closed { .. } => None,
     });
     let named: Vec<_> = open.filter(|(_, workspace)| name_of(workspace) == name).map(|(id, _)| id).collect();

@@ -93,7 +93,11 @@ async fn many_conflicts_are_decided_in_one_bundle_and_undone_as_one() {
     let bundle = mara.reads(decisions).await.bundles[0].clone();
     assert_eq!(mara.opens_bundle(&bundle.bundle_id).await.ops.len(), 3, "one operation each");
     mara.undoes().await;
-    assert_eq!(mara.hears_of_disputes().await.len(), 3);
+    let again = mara.hears_of_disputes().await;
+    assert_eq!(again.len(), 3);
+    for who in ["Mara (\"Mara's LX 1\")", "Leo (\"Leo's LX 1\")"] {
+        assert!(again[0].contains(who), "an undo puts back what others have said, under their names: {}", again[0]);
+    }
     leo.types("openprod resolve --all --mine --table cues --yes").await.ok();
     assert_eq!(mara.sees("LX 1", "label").await, "Leo's LX 1");
     leo.undoes().await;
@@ -108,7 +112,8 @@ async fn what_was_deleted_while_it_was_edited_comes_back_or_is_let_go() {
     let world = World::new().await;
     let (mara, leo) = (world.person("Mara").await, world.person("Leo").await);
     mara.makes_table("cues", &["label text"]).await;
-    let mut watch = mara.watches(From::Now, &[]);
+    let mut watch = mara.watches(From::Snapshot, &[]);
+    watch.hears_the_snapshot().await;
     for cue in ["LX 1", "LX 2", "LX 3"] {
         mara.adds("cues", cue, row!["label" => "Preset"]).await;
         watch.hears_of_a_bundle().await;
@@ -148,7 +153,8 @@ async fn watchers_hear_how_a_conflict_opens_widens_is_resolved_and_opens_again()
     }
     let ann_late = ann.in_another_browser().await;
     ann_late.looks("LX 1").await;
-    let mut watch = leo.watches(From::Now, &["cues"]);
+    let mut watch = leo.watches(From::Snapshot, &["cues"]);
+    watch.hears_the_snapshot().await;
     leo.types("openprod conflicts").await.ok().says("No conflicts.");
     mara.sets("LX 1", "label", "Sunrise").await;
     assert!(watch.hears_of_a_bundle().await.conflicts.is_empty());

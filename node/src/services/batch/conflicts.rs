@@ -18,7 +18,8 @@ pub(super) fn told(telling: &Telling<'_>, bundle: &Bundle) -> Read<Option<Vec<v1
         return Ok(None);
     };
     reached.extend(earlier);
-    let (mut was, mut is) = (Disputes::of(before, telling.log), Disputes::of(after, telling.log));
+    let told_of = |view| Disputes::of(view, telling.now, telling.log);
+    let (mut was, mut is) = (told_of(before), told_of(after));
     let mut changes = Vec::new();
     for turn in conflict::turns(before, after, &reached)? {
         let (kind, conflict, disputes) = match &turn {

@@ -138,7 +138,7 @@ impl Tracing<'_> {
 
     /// A record that comes into a table or leaves it, and what mapped columns elsewhere show through it.
     fn membership(&mut self, table: &Name, entity: EntityId) {
-        self.note(table, entity, Fields::These(BTreeSet::new()));
+        self.note(table, entity, &Fields::These(BTreeSet::new()));
         for unions in self.unions.clone() {
             for field in unions.mapped_in(table) {
                 self.field_in(&unions, table, entity, field);
@@ -156,12 +156,12 @@ impl Tracing<'_> {
     fn field_in(&mut self, unions: &Unions, table: &Name, entity: EntityId, field: &Name) {
         let own = [ColumnRef { table: table.clone(), column: field.clone() }];
         for ColumnRef { table, column } in unions.mapped(table, field).unwrap_or(&own) {
-            self.note(table, entity, Fields::These(BTreeSet::from([column.clone()])));
+            self.note(table, entity, &Fields::These(BTreeSet::from([column.clone()])));
         }
     }
 
     /// Notes a record under the ids by which it was and is known.
-    fn note(&mut self, table: &Name, entity: EntityId, fields: Fields) {
+    fn note(&mut self, table: &Name, entity: EntityId, fields: &Fields) {
         if !self.scope.holds(table) {
             return;
         }
@@ -183,7 +183,7 @@ impl Tracing<'_> {
             self.touched.renamed.insert(id);
             for view in [self.before, self.after] {
                 for table in read::tables_of(view, id)? {
-                    self.note(&table, id, Fields::All);
+                    self.note(&table, id, &Fields::All);
                 }
             }
         }

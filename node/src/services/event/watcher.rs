@@ -8,7 +8,7 @@ use futures::Stream;
 use openprod_api::status::ApiError;
 use openprod_api::v1;
 use openprod_api::v1::watch_response::Event;
-use openprod_domain::view::{Layer, Read, View};
+use openprod_domain::view::{History, Layer, Read, View};
 use openprod_messages::log::{Entry, Stored};
 use openprod_messages::snapshot::Folded;
 use openprod_model::ids::Position;
@@ -193,7 +193,7 @@ impl Watcher {
 fn read_on(workspace: &Workspace, scope: &Scope, behind: Mark, stop: &Stop) -> Result<Chunk, Problem> {
     let mut chunk = Chunk { messages: Vec::new(), bytes: 0, reached: None };
     let snapshot = workspace.snapshots.snapshot()?;
-    let now = snapshot.view();
+    let now: &dyn History = &*snapshot;
     if snapshot.position() <= behind.revision {
         return Ok(chunk);
     }

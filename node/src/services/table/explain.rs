@@ -7,7 +7,7 @@ use openprod_api::convert::path::required_part;
 use openprod_api::v1;
 use openprod_domain::cell::{Cell, Content};
 use openprod_domain::read::{self, CellReading};
-use openprod_domain::view::{Read, ReadFailure, View};
+use openprod_domain::view::{History, Read, ReadFailure, View};
 use openprod_domain::{conflict, describe, fold};
 use openprod_messages::log::{Entry, LogReader, Stored};
 use openprod_messages::overlays::Overlay;
@@ -41,8 +41,14 @@ pub(super) fn explain(scene: &Scene, request: &v1::ExplainCellRequest) -> Result
         let message = format!("{} was never written.", describe::cell(&reading.cell));
         return Err(Refusal::new(Reason::UnknownHistory, message).at("cell").into());
     }
-    let mut telling =
-        Telling { log: &*scene.log, reading: &reading, cells, names: Names::of(view), bundles: BTreeMap::new() };
+    let mut telling = Telling {
+        history: &*scene.snapshot,
+        log: &*scene.log,
+        reading: &reading,
+        cells,
+        names: Names::of(view),
+        bundles: BTreeMap::new(),
+    };
     let mut tips = writes.iter().filter(|row| telling.stands(row)).copied().collect::<Vec<Written>>();
     tips.sort_by_key(|row| std::cmp::Reverse(telling.is_shown(row)));
     let mut tips = tips.iter().map(|row| telling.write(row)).collect::<Read<Vec<_>>>()?;
@@ -127,6 +133,7 @@ struct Said {
 }
 
 struct Telling<'a> {
+    history: &'a dyn History,
     log: &'a dyn LogReader,
     reading: &'a CellReading,
     /// All that read as one with it.
@@ -208,7 +215,10 @@ impl Telling<'_> {
     /// What the cell holds, for people.
     fn sentence(&mut self, view: &dyn View) -> Read<String> {
         if let Some(conflict) = conflict::of(view, &self.reading.cell)? {
-            return describe::conflict(view, &conflict, &mut |tip| self.author(tip.position));
+            let history = self.history;
+            return describe::conflict(view, &conflict, &mut |tip| {
+                self.author(conflict::origin(history, &conflict, tip)?)
+            });
         }
         let subject = describe::cell_on(view, &self.reading.cell)?;
         let Some(tip) = self.reading.shown() else { return Ok(format!("{subject} holds nothing.")) };

@@ -26,7 +26,7 @@ pub(super) fn mappings(scene: &Scene, request: &v1::ListMappingsRequest) -> Resu
         let Some((cell, tips)) = cells.next().transpose()? else { break };
         last = Some(cell.key());
         if let Cell::Mapping { low, high } = &cell {
-            mappings.push(mapping(&unions, low, high, CellReading { cell: cell.clone(), tips }));
+            mappings.push(mapping(&unions, low, high, &CellReading { cell: cell.clone(), tips }));
         }
     }
     let more = cells.next().transpose()?.is_some();
@@ -41,7 +41,7 @@ fn behind(range: KeyRange, after: Option<Vec<u8>>) -> KeyRange {
     }
 }
 
-fn mapping(unions: &Unions, low: &ColumnRef, high: &ColumnRef, reading: CellReading) -> v1::Mapping {
+fn mapping(unions: &Unions, low: &ColumnRef, high: &ColumnRef, reading: &CellReading) -> v1::Mapping {
     let state = match reading.content() {
         _ if reading.in_conflict() => v1::MappingState::Disputed,
         Some(Content::Present) => v1::MappingState::Confirmed,
