@@ -97,12 +97,22 @@ async fn two_departments_work_offline_and_a_person_decides_the_three_conflicts()
     }
 }
 
-/// What is the same on every node: ids, and what the candidates say by which writes; revisions are a node's own.
-fn essence(conflicts: &[v1::Conflict]) -> Vec<(String, Vec<(String, bool, Vec<String>)>)> {
+/// What is the same on every node: the id, and what each candidate says, whether it is shown, and by which writes;
+/// revisions are a node's own.
+#[derive(Debug, PartialEq)]
+struct Essence {
+    conflict: String,
+    candidates: Vec<(String, bool, Vec<String>)>,
+}
+
+fn essence(conflicts: &[v1::Conflict]) -> Vec<Essence> {
     let candidate = |one: &v1::ConflictCandidate| {
         let writes = one.writes.iter().map(|write| write.op.clone()).collect();
         (format!("{:?}", one.content), one.shown, writes)
     };
-    let essence = |one: &v1::Conflict| (one.conflict.clone(), one.candidates.iter().map(candidate).collect::<Vec<_>>());
+    let essence = |one: &v1::Conflict| Essence {
+        conflict: one.conflict.clone(),
+        candidates: one.candidates.iter().map(candidate).collect(),
+    };
     conflicts.iter().map(essence).collect()
 }

@@ -84,7 +84,9 @@ async fn apart(common: &[&PathBuf], ours: &[&PathBuf], theirs: &[&PathBuf]) -> u
     mara.agrees_with(&[&leo]).await;
 
     let mut base = Rows::new();
-    common.iter().for_each(|file| base.extend(rows(file)));
+    for file in common {
+        base.extend(rows(file));
+    }
     let expected = three_way(&base, ours, theirs);
     for person in [&mara, &leo] {
         let found = person.types("openprod conflicts --json").await.ok().json();

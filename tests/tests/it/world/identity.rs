@@ -6,9 +6,9 @@ use openprod_client::v1::command::Kind;
 use super::person::Person;
 
 /// The column meant by `table.column`.
-fn column(words: &str) -> Option<v1::NamedColumn> {
+fn column(words: &str) -> v1::NamedColumn {
     let (table, column) = words.split_once('.').unwrap();
-    Some(v1::NamedColumn { table: table.to_owned(), column: column.to_owned() })
+    v1::NamedColumn { table: table.to_owned(), column: column.to_owned() }
 }
 
 fn command(kind: Kind) -> v1::Command {
@@ -45,19 +45,19 @@ impl Person {
 
     /// Says that two columns hold the same fact.
     pub(crate) async fn maps(&self, one: &str, other: &str) -> v1::ExecuteResponse {
-        let mapping = v1::ConfirmMapping { one: column(one), other: column(other) };
+        let mapping = v1::ConfirmMapping { one: Some(column(one)), other: Some(column(other)) };
         self.does(vec![command(Kind::ConfirmMapping(mapping))]).await
     }
 
     /// Says that two columns do not hold the same fact.
     pub(crate) async fn keeps_apart(&self, one: &str, other: &str) -> v1::ExecuteResponse {
-        let mapping = v1::RejectMapping { one: column(one), other: column(other) };
+        let mapping = v1::RejectMapping { one: Some(column(one)), other: Some(column(other)) };
         self.does(vec![command(Kind::RejectMapping(mapping))]).await
     }
 
     /// Takes back what was said of two columns.
     pub(crate) async fn unmaps(&self, one: &str, other: &str) -> v1::ExecuteResponse {
-        let mapping = v1::RevokeMapping { one: column(one), other: column(other) };
+        let mapping = v1::RevokeMapping { one: Some(column(one)), other: Some(column(other)) };
         self.does(vec![command(Kind::RevokeMapping(mapping))]).await
     }
 
