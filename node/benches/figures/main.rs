@@ -12,6 +12,8 @@ use openprod_client::{Change, Client, Endpoint, Workspace, v1};
 use openprod_model::ids::WorkspaceId;
 use tokio::task::JoinSet;
 
+mod decisions;
+
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Records in one bundle of a bulk load: with ten fields each, well within one bundle's limit.
@@ -38,6 +40,7 @@ async fn figures(folder: &Path, most: usize) -> Result<(), Failure> {
     pages_under_load(&workspace, &records).await?;
     bulk(&workspace, folder).await?;
     drop(node);
+    decisions::figures(&folder.join("decisions")).await?;
     for ops in [10_000, 100_000, 1_000_000].into_iter().filter(|ops| *ops <= most) {
         at_size(&folder.join(format!("size-{ops}")), ops).await?;
     }
