@@ -1,0 +1,1 @@
+//! Other nodes: finding them, admitting them, and giving each other the bundles that the other lacks.

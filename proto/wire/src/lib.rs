@@ -1,0 +1,4 @@
+//! What nodes say to each other: frames, tickets, and their encoding.
+//!
+//! Nothing here acts: no actors, no I/O, no clock, no randomness. A frame is a length, then the canonical bytes of one
+//! value of [`openprod_model::codec`].
