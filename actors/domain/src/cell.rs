@@ -4,7 +4,7 @@
 //! are contiguous. Names end in a zero byte (names hold none), ids have a fixed width; so a key reads back.
 
 use openprod_model::clock::Hlc;
-use openprod_model::ids::{ActorId, EdgeId, EntityId, OpId, OpRef, Position};
+use openprod_model::ids::{ActorId, BlobHash, EdgeId, EntityId, OpId, OpRef, Position};
 use openprod_model::operation::{ColumnRef, EdgeEnds};
 use openprod_model::schema::{ColumnSpec, TableSpec};
 use openprod_model::value::{Name, Text, Value};
@@ -86,6 +86,11 @@ pub enum Cell {
         low: ColumnRef,
         /// The other.
         high: ColumnRef,
+    },
+    /// Whether a file was deleted: the reason, if so.
+    Asset {
+        /// The address of the file.
+        hash: BlobHash,
     },
 }
 
@@ -183,6 +188,7 @@ impl Cell {
     const ACTOR_NAME: u8 = 10;
     const MERGE: u8 = 11;
     const MAPPING: u8 = 12;
+    const ASSET: u8 = 13;
 
     /// The cell of a pair of entities, in whatever order.
     pub fn merge(one: EntityId, other: EntityId) -> Self {
@@ -216,6 +222,7 @@ impl Cell {
                 let low = KeyBytes::tag(Self::MAPPING).name(&low.table).name(&low.column);
                 low.name(&high.table).name(&high.column).done()
             }
+            Self::Asset { hash } => KeyBytes::tag(Self::ASSET).raw(hash.as_bytes()).done(),
         }
     }
 
@@ -236,6 +243,7 @@ impl Cell {
             Self::ACTOR_NAME => Self::ActorName { actor: ActorId::from_bytes(parts.bytes()?) },
             Self::MERGE => Self::Merge { low: parts.bytes()?.into(), high: parts.bytes()?.into() },
             Self::MAPPING => Self::Mapping { low: parts.column()?, high: parts.column()? },
+            Self::ASSET => Self::Asset { hash: BlobHash::from_bytes(parts.bytes()?) },
             _ => return None,
         };
         parts.0.is_empty().then_some(cell)
@@ -301,6 +309,11 @@ impl Cell {
         KeyRange::prefix(vec![Self::MAPPING])
     }
 
+    /// All files that were ever deleted.
+    pub fn assets() -> KeyRange {
+        KeyRange::prefix(vec![Self::ASSET])
+    }
+
     /// Every cell of every kind.
     pub fn everything() -> KeyRange {
         KeyRange { from: Vec::new(), to: vec![u8::MAX] }
@@ -310,11 +323,11 @@ impl Cell {
 /// What a write puts into a cell. Two are equal exactly when their canonical bytes are.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Content {
-    /// Cleared, detached, deleted, dropped, removed, split, revoked: nothing is there any more.
+    /// Cleared, detached, deleted, dropped, removed, split, revoked, restored: nothing is there any more.
     Absent,
     /// Attached, admitted, merged or confirmed: it is so.
     Present,
-    /// The value of a field, property or setting.
+    /// The value of a field, property or setting; why a file was deleted.
     Value(Value),
     /// What an edge joins.
     Edge(EdgeEnds),
@@ -395,6 +408,7 @@ mod tests {
                 ColumnRef { table: name("b"), column: name("x") },
                 ColumnRef { table: name("a"), column: name("y") },
             ),
+            Cell::Asset { hash: BlobHash::from_bytes([0; 32]) },
         ];
         for cell in cells {
             assert_eq!(Cell::from_key(&cell.key()), Some(cell));

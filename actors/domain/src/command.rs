@@ -1,7 +1,7 @@
 //! Commands: what a client may ask for, already parsed into types that cannot be malformed.
 
 use openprod_model::bundle::{BundleKind, Source};
-use openprod_model::ids::{ActorId, CommandId, EdgeId, EntityId, OpRef, OverlayId, Position, SessionId};
+use openprod_model::ids::{ActorId, BlobHash, CommandId, EdgeId, EntityId, OpRef, OverlayId, Position, SessionId};
 use openprod_model::value::{FieldType, Name, Text, Value};
 use serde::{Deserialize, Serialize};
 
@@ -254,6 +254,18 @@ pub enum Command {
         /// The overlay.
         overlay: OverlayId,
     },
+    /// Says that a file is no longer wanted; its bytes go later.
+    DeleteAsset {
+        /// The address of the file.
+        hash: BlobHash,
+        /// Why.
+        reason: Text,
+    },
+    /// Takes the deletion of a file back.
+    RestoreAsset {
+        /// The address of the file.
+        hash: BlobHash,
+    },
 }
 
 /// How a conflict is decided.
@@ -316,6 +328,8 @@ impl Command {
             Self::RejectMapping { .. } => "reject_mapping",
             Self::RevokeMapping { .. } => "revoke_mapping",
             Self::CommitOverlay { .. } => "commit_overlay",
+            Self::DeleteAsset { .. } => "delete_asset",
+            Self::RestoreAsset { .. } => "restore_asset",
         }
     }
 

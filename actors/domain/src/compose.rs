@@ -74,6 +74,10 @@ impl Putting {
                     _ => Operation::RevokeFieldMapping { at },
                 }
             }
+            (Cell::Asset { hash }, Content::Value(Value::Text(reason))) => {
+                Operation::DeleteAsset { hash, reason, basis }
+            }
+            (Cell::Asset { hash }, Content::Absent) => Operation::RestoreAsset { hash, basis },
             _ => return None,
         })
     }

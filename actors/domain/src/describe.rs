@@ -132,6 +132,7 @@ pub fn cell(cell: &Cell) -> String {
         Cell::Mapping { low, high } => {
             format!("The mapping of {}.{} and {}.{}", low.table, low.column, high.table, high.column)
         }
+        Cell::Asset { hash } => format!("The deletion of file {}", hash.short()),
     }
 }
 
@@ -305,6 +306,8 @@ fn one_label(view: &dyn View, command: &Command) -> Read<String> {
         Command::RejectMapping { one, other } => format!("Reject the mapping of {one} to {other}"),
         Command::RevokeMapping { one, other } => format!("Revoke the mapping of {one} to {other}"),
         Command::CommitOverlay { .. } => "Commit an overlay".to_owned(),
+        Command::DeleteAsset { hash, .. } => format!("Delete file {}", hash.short()),
+        Command::RestoreAsset { hash } => format!("Restore file {}", hash.short()),
     })
 }
 

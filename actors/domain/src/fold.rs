@@ -138,6 +138,10 @@ pub fn writes(operation: &Operation) -> Vec<Write<'_>> {
         Operation::ConfirmFieldMapping { at } => vec![mapping(at, Content::Present)],
         Operation::RejectFieldMapping { at } => vec![mapping(at, Content::Rejected)],
         Operation::RevokeFieldMapping { at } => vec![mapping(at, Content::Absent)],
+        Operation::DeleteAsset { hash, reason, basis } => {
+            vec![write(Cell::Asset { hash: *hash }, Content::Value(Value::Text(reason.clone())), basis)]
+        }
+        Operation::RestoreAsset { hash, basis } => vec![write(Cell::Asset { hash: *hash }, Content::Absent, basis)],
     }
 }
 

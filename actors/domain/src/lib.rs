@@ -10,6 +10,7 @@
 //! [`oracle`] is the naive model that all of it must equal. [`text`] stands apart: long texts and lists that several
 //! people edit at once.
 
+pub mod asset;
 pub mod cell;
 pub mod command;
 pub mod compose;

@@ -142,7 +142,7 @@ pub(super) fn places(view: &dyn View, cell: &Cell) -> Read<Places> {
             }
             Cell::Merge { low, high } => places.records.extend([low, high]),
             Cell::Mapping { low, high } => places.tables.extend([low.table, high.table]),
-            Cell::Setting { .. } | Cell::Member { .. } | Cell::ActorName { .. } => {}
+            Cell::Setting { .. } | Cell::Member { .. } | Cell::ActorName { .. } | Cell::Asset { .. } => {}
         }
     }
     Ok(places)

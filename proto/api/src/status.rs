@@ -154,7 +154,8 @@ pub fn code(reason: Reason) -> Code {
         | Reason::UnknownEdge
         | Reason::UnknownActor
         | Reason::UnknownHistory
-        | Reason::UnknownOverlay => Code::NotFound,
+        | Reason::UnknownOverlay
+        | Reason::BlobUnavailable => Code::NotFound,
         Reason::WrongType
         | Reason::UnknownEnumValue
         | Reason::RequiredMissing
@@ -173,7 +174,11 @@ pub fn code(reason: Reason) -> Code {
         Reason::DeadlineExceeded => Code::DeadlineExceeded,
         Reason::Unauthenticated => Code::Unauthenticated,
         Reason::Internal => Code::Internal,
-        Reason::CannotUndo | Reason::NotInConflict | Reason::Drifted | Reason::NotInOverlay => Code::FailedPrecondition,
+        Reason::CannotUndo
+        | Reason::NotInConflict
+        | Reason::Drifted
+        | Reason::NotInOverlay
+        | Reason::BlobDeleted => Code::FailedPrecondition,
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Hlc;
 use crate::codec::{self, DecodeError};
-use crate::ids::{ActorId, EdgeId, EntityId, OpId, OpRef, WorkspaceId};
+use crate::ids::{ActorId, BlobHash, EdgeId, EntityId, OpId, OpRef, WorkspaceId};
 use crate::schema::{ColumnSpec, TableSpec};
 use crate::value::{FieldRef, Name, Text, Value};
 
@@ -364,6 +364,22 @@ operations! {
     54 RevokeFieldMapping {
         /// The pair.
         at: MappingAt,
+    }
+    /// Says that a file is no longer wanted, wherever it is referred to. Its bytes go later.
+    60 DeleteAsset {
+        /// The address of the file.
+        hash: BlobHash,
+        /// Why, for the others.
+        reason: Text,
+        /// What the author knew.
+        basis: Basis,
+    }
+    /// Takes the deletion of a file back.
+    61 RestoreAsset {
+        /// The address of the file.
+        hash: BlobHash,
+        /// What the author knew.
+        basis: Basis,
     }
 }
 

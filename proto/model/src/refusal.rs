@@ -62,6 +62,10 @@ pub enum Reason {
     Drifted,
     /// It cannot be done in an overlay.
     NotInOverlay,
+    /// The file is not on this node, or damaged here.
+    BlobUnavailable,
+    /// The file was deleted.
+    BlobDeleted,
 }
 
 impl Reason {
@@ -96,6 +100,8 @@ impl Reason {
             Self::UnknownOverlay => "UNKNOWN_OVERLAY",
             Self::Drifted => "DRIFTED",
             Self::NotInOverlay => "NOT_IN_OVERLAY",
+            Self::BlobUnavailable => "BLOB_UNAVAILABLE",
+            Self::BlobDeleted => "BLOB_DELETED",
         }
     }
 }

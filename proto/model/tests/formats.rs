@@ -172,6 +172,8 @@ fn later_operations() -> Vec<Operation> {
         Operation::ConfirmFieldMapping { at: mapping() },
         Operation::RejectFieldMapping { at: mapping() },
         Operation::RevokeFieldMapping { at: mapping() },
+        Operation::DeleteAsset { hash: BlobHash::from_bytes([5; 32]), reason: text("an old plan"), basis: basis() },
+        Operation::RestoreAsset { hash: BlobHash::from_bytes([5; 32]), basis: basis() },
     ]
 }
 

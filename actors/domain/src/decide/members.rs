@@ -6,6 +6,7 @@ use openprod_model::refusal::{Reason, Refusal};
 use openprod_model::value::{Name, Text, Value};
 
 use super::{Decision, Planner};
+use crate::asset;
 use crate::cell::Cell;
 use crate::fold::workspace_name_setting;
 use crate::read::{self, Membership};
@@ -14,6 +15,11 @@ impl Planner<'_> {
     pub(super) fn put_setting(&mut self, setting: &Name, value: Option<&Value>) -> Decision<()> {
         if *setting == workspace_name_setting() && !matches!(value, Some(Value::Text(_))) {
             let refusal = Refusal::new(Reason::WrongType, "The workspace's name is text.");
+            return Err(refusal.at("value").into());
+        }
+        if *setting == asset::retention_setting() && !value.is_none_or(asset::is_retention) {
+            let most = asset::MAX_RETENTION_DAYS;
+            let refusal = Refusal::new(Reason::WrongType, format!("It is a whole number of days, at most {most}."));
             return Err(refusal.at("value").into());
         }
         let basis = self.basis(&Cell::Setting { setting: setting.clone() })?;

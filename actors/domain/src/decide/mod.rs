@@ -3,6 +3,7 @@
 //! [`plan`] goes through the commands in order. Each op that a command makes is folded into a layer at once, so that
 //! later commands of the same request see it. One file for each kind of thing that commands change.
 
+mod assets;
 mod basis;
 mod conflicts;
 mod edges;
@@ -284,6 +285,8 @@ impl Planner<'_> {
             Command::ConfirmMapping { one, other } => self.confirm_mapping(one, other),
             Command::RejectMapping { one, other } => self.reject_mapping(one, other),
             Command::RevokeMapping { one, other } => self.revoke_mapping(one, other),
+            Command::DeleteAsset { hash, reason } => self.delete_asset(*hash, reason),
+            Command::RestoreAsset { hash } => self.restore_asset(*hash),
             Command::CommitOverlay { .. } => {
                 let message = "An overlay is committed by a request of its own, outside of overlays.";
                 Err(Refusal::new(Reason::InvalidRequest, message).next("Leave the other commands out.").into())

@@ -47,7 +47,7 @@ fn rank(cell: &Cell, content: &Content) -> u8 {
         (Cell::Field { .. }, _) => 4,
         (Cell::Edge { .. }, _) => 5,
         (Cell::EdgeProperty { .. } | Cell::EdgePosition { .. }, _) => 6,
-        (Cell::Setting { .. } | Cell::Member { .. } | Cell::ActorName { .. }, _) => 7,
+        (Cell::Setting { .. } | Cell::Member { .. } | Cell::ActorName { .. } | Cell::Asset { .. }, _) => 7,
     }
 }
 

@@ -4,7 +4,7 @@ use openprod_domain::inverse::Turn;
 use openprod_domain::inverse::obstacle::NEVER_UNDONE;
 use openprod_domain::inverse::stack::{Scope, Which};
 use openprod_model::bundle::BundleKind;
-use openprod_model::ids::{ActorId, EdgeId, EntityId};
+use openprod_model::ids::{ActorId, BlobHash, EdgeId, EntityId};
 use openprod_model::operation::{
     Basis, ColumnAt, ColumnRef, EdgeEnds, FacetAt, FieldAt, MappingAt, Operation, PairAt, PositionAt,
 };
@@ -31,6 +31,7 @@ fn sample(kind: u16) -> Operation {
     let column = |column: &str| ColumnRef { table: name("cues"), column: name(column) };
     let mapping = || MappingAt { one: column("label"), other: column("notes"), basis: Basis::default() };
     let member = ActorId::from_bytes([7; 32]);
+    let hash = BlobHash::from_bytes([8; 32]);
     let columns = vec![ColumnAt {
         column: name("page"),
         spec: ColumnSpec {
@@ -87,6 +88,8 @@ fn sample(kind: u16) -> Operation {
         52 => Operation::ConfirmFieldMapping { at: mapping() },
         53 => Operation::RejectFieldMapping { at: mapping() },
         54 => Operation::RevokeFieldMapping { at: mapping() },
+        60 => Operation::DeleteAsset { hash, reason: Text::new("old").unwrap(), basis },
+        61 => Operation::RestoreAsset { hash, basis },
         _ => panic!("kind {kind} is new: give it a sample here, and an inverse or a reason why it has none"),
     }
 }
@@ -114,7 +117,9 @@ fn on_top(mara: &Replica, kind: u16) -> Operation {
         | Operation::ClearEdgeProperty { basis, .. }
         | Operation::DropTable { basis, .. }
         | Operation::PutSetting { basis, .. }
-        | Operation::NameActor { basis, .. } => *basis = next(),
+        | Operation::NameActor { basis, .. }
+        | Operation::DeleteAsset { basis, .. }
+        | Operation::RestoreAsset { basis, .. } => *basis = next(),
         Operation::CreateOrderedEdge { basis, position_basis, .. } => (*basis, *position_basis) = (next(), next()),
         Operation::MoveOrderedEdge { to } => to.basis = next(),
         Operation::RebalanceOrderedEdges { to } => {

@@ -127,7 +127,7 @@ impl Tracing<'_> {
             Cell::Edge { edge } | Cell::EdgeProperty { edge, .. } | Cell::EdgePosition { edge } => {
                 touched.edges.insert(edge);
             }
-            Cell::Setting { .. } | Cell::Member { .. } | Cell::ActorName { .. } => {
+            Cell::Setting { .. } | Cell::Member { .. } | Cell::ActorName { .. } | Cell::Asset { .. } => {
                 touched.workspace |= self.scope.is_everything();
             }
             Cell::Merge { low, high } => self.pair(&[low, high])?,

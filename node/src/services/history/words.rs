@@ -67,6 +67,10 @@ fn of_workspace(view: &dyn View, operation: &Operation) -> Read<String> {
         Operation::ConfirmFieldMapping { at } => format!("Map {}", mapping(at)),
         Operation::RejectFieldMapping { at } => format!("Reject the mapping of {}", mapping(at)),
         Operation::RevokeFieldMapping { at } => format!("Revoke the mapping of {}", mapping(at)),
+        Operation::DeleteAsset { hash, reason, .. } => {
+            format!("Delete file {}: {}", hash.short(), plain(reason.as_str()))
+        }
+        Operation::RestoreAsset { hash, .. } => format!("Restore file {}", hash.short()),
         Operation::NameActor { actor, name, .. } => format!("Call {} {}", actor.short(), plain(name.as_str())),
         _ => describe_kind(operation),
     })

@@ -238,6 +238,10 @@ fn kind_of(command: &Command) -> v1::command::Kind {
             Kind::Redo(v1::Redo { scope: scope_to(*scope).into(), bundle: which_to(*bundle) })
         }
         Command::CommitOverlay { overlay } => Kind::CommitOverlay(v1::CommitOverlay { overlay: overlay.to_string() }),
+        Command::DeleteAsset { hash, reason } => {
+            Kind::DeleteAsset(v1::DeleteAsset { hash: hash.to_string(), reason: reason.to_string() })
+        }
+        Command::RestoreAsset { hash } => Kind::RestoreAsset(v1::RestoreAsset { hash: hash.to_string() }),
     }
 }
 
@@ -297,6 +301,8 @@ impl TryFrom<v1::Command> for Command {
             Kind::Redo(command) => part(command, "redo"),
             Kind::Resolve(command) => part(command, "resolve"),
             Kind::CommitOverlay(command) => part(command, "commit_overlay"),
+            Kind::DeleteAsset(command) => part(command, "delete_asset"),
+            Kind::RestoreAsset(command) => part(command, "restore_asset"),
         }
     }
 }
@@ -415,6 +421,11 @@ commands! {
     CommitOverlay(command) => Self::CommitOverlay {
         overlay: id(&command.overlay, "overlay")?,
     };
+    DeleteAsset(command) => Self::DeleteAsset {
+        hash: id(&command.hash, "hash")?,
+        reason: text(&command.reason, "reason")?,
+    };
+    RestoreAsset(command) => Self::RestoreAsset { hash: id(&command.hash, "hash")? };
 }
 
 /// One of several ids.

@@ -177,6 +177,7 @@ impl From<&Cell> for v1::Cell {
             Cell::Member { member } => Kind::Member(member.to_string()),
             Cell::ActorName { actor } => Kind::ActorName(actor.to_string()),
             Cell::Merge { low, high } => Kind::Merge(api::Merge { one: low.to_string(), other: high.to_string() }),
+            Cell::Asset { hash } => Kind::Asset(hash.to_string()),
             Cell::Mapping { low, high } => {
                 Kind::Mapping(api::Mapping { one: Some(low.into()), other: Some(high.into()) })
             }
@@ -202,6 +203,7 @@ impl TryFrom<v1::Cell> for Cell {
             Kind::ActorName(actor) => Self::ActorName { actor: id(&actor, "actor_name")? },
             Kind::Merge(pair) => Self::merge(id(&pair.one, "merge.one")?, id(&pair.other, "merge.other")?),
             Kind::Mapping(pair) => part(pair, "mapping")?,
+            Kind::Asset(hash) => Self::Asset { hash: id(&hash, "asset")? },
         })
     }
 }

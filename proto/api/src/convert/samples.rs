@@ -67,9 +67,13 @@ fn primitive() -> impl Strategy<Value = Primitive> {
     ]
 }
 
+fn hash() -> impl Strategy<Value = BlobHash> {
+    any::<[u8; 32]>().prop_map(BlobHash::from_bytes)
+}
+
 fn blob() -> impl Strategy<Value = BlobRef> {
-    (any::<[u8; 32]>(), any::<u64>(), text(), text()).prop_map(|(hash, size, name, media_type)| BlobRef {
-        hash: BlobHash::from_bytes(hash),
+    (hash(), any::<u64>(), text(), text()).prop_map(|(hash, size, name, media_type)| BlobRef {
+        hash,
         size,
         name,
         media_type,
@@ -235,6 +239,8 @@ fn workspace_command() -> impl Strategy<Value = Command> {
         (actor(), of(text())).prop_map(|(member, name)| Command::AdmitMember { member, name }),
         (actor(), text()).prop_map(|(member, why)| Command::RemoveMember { member, why }),
         (actor(), text()).prop_map(|(actor, name)| Command::NameActor { actor, name }),
+        (hash(), text()).prop_map(|(hash, reason)| Command::DeleteAsset { hash, reason }),
+        hash().prop_map(|hash| Command::RestoreAsset { hash }),
         (scope(), of(which())).prop_map(|(scope, bundle)| Command::Undo { scope, bundle }),
         (scope(), of(which())).prop_map(|(scope, bundle)| Command::Redo { scope, bundle }),
         (cell(), choice()).prop_map(|(cell, choice)| Command::Resolve { cell, choice }),
@@ -330,5 +336,6 @@ pub(super) fn cell() -> impl Strategy<Value = Cell> {
         actor().prop_map(|actor| Cell::ActorName { actor }),
         (entity(), entity()).prop_map(|(one, other)| Cell::merge(one, other)),
         (column_ref(), column_ref()).prop_map(|(one, other)| Cell::mapping(one, other)),
+        hash().prop_map(|hash| Cell::Asset { hash }),
     ]
 }
