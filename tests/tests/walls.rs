@@ -19,6 +19,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("domain", &["model"], &[]),
     ("messages", &["domain", "model"], &[]),
     ("disk", &[], &[]),
+    ("blobs", &["disk", "domain", "messages", "model"], &[]),
     ("commands", &["domain", "messages", "model"], &[]),
     ("conflicts", &["domain", "messages", "model"], &[]),
     ("oplog", &["disk", "domain", "messages", "model"], &[]),
@@ -28,10 +29,26 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("client", &["api", "model"], &[]),
     (
         "node",
-        &["api", "client", "commands", "conflicts", "domain", "messages", "model", "oplog", "overlays", "state"],
+        &[
+            "api",
+            "blobs",
+            "client",
+            "commands",
+            "conflicts",
+            "domain",
+            "messages",
+            "model",
+            "oplog",
+            "overlays",
+            "state",
+        ],
         &[],
     ),
-    ("tests", &["node"], &["api", "client", "disk", "domain", "messages", "model", "oplog", "overlays", "state"]),
+    (
+        "tests",
+        &["node"],
+        &["api", "blobs", "client", "disk", "domain", "messages", "model", "oplog", "overlays", "state"],
+    ),
 ];
 
 /// Which crates of ours may hold an outside tool, in their tests too.
@@ -43,8 +60,8 @@ const HOLDERS: &[(&str, &[&str])] = &[
     ("mdns-sd", &["links"]),
     ("mlua", &[]),
     ("quinn", &["links"]),
-    ("ractor", &["commands", "conflicts", "links", "messages", "node", "oplog", "overlays", "state", "tests"]),
-    ("redb", &["disk", "oplog", "overlays", "state"]),
+    ("ractor", &["blobs", "commands", "conflicts", "links", "messages", "node", "oplog", "overlays", "state", "tests"]),
+    ("redb", &["blobs", "disk", "oplog", "overlays", "state"]),
     ("tonic", &["api", "client", "node"]),
     ("winnow", &["domain"]),
     ("yrs", &["domain"]),

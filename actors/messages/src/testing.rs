@@ -1,13 +1,18 @@
-//! A log in memory, for tests: it holds what it is given, and says whatever it is made to say.
+//! A log and a state in memory, for tests: they hold what they are given, and the log says whatever it is made to say.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use openprod_domain::view::Read;
+use openprod_domain::cell::{Cell, KeyRange, Tip};
+use openprod_domain::oracle::Oracle;
+use openprod_domain::unions::Unions;
+use openprod_domain::view::{History, Moment, Read, ReadFailure, Reading, View};
 use openprod_model::bundle::Bundle;
 use openprod_model::clock::Hlc;
-use openprod_model::ids::{ActorId, BundleId, CommandId, Digest, Position};
+use openprod_model::ids::{ActorId, BundleId, CommandId, Digest, OpRef, Position};
+use tokio::sync::watch;
 
 use crate::log::{CHAIN_START, Entry, LogReader, Quarantined, Receipt, Stored, Tail, chain};
+use crate::snapshot::{Counts, Folded, Snapshot, Snapshots, StateHash, Written};
 
 /// A log in memory. Nobody judges what is appended, and it has neither receipts nor a quarantine.
 #[derive(Debug, Default)]
@@ -155,5 +160,97 @@ impl LogReader for MemoryLog {
 
     fn bytes_on_disk(&self) -> u64 {
         0
+    }
+}
+
+/// A state in memory that folds what it is given at once, by the naive law.
+pub struct MemoryState {
+    oracle: Mutex<Oracle>,
+    folded: watch::Sender<Folded>,
+}
+
+impl Default for MemoryState {
+    fn default() -> Self {
+        Self { oracle: Mutex::default(), folded: watch::channel(Folded::default()).0 }
+    }
+}
+
+impl MemoryState {
+    /// Folds a bundle that lies at a position of the log.
+    pub fn fold(&self, bundle: &Bundle, position: Position) {
+        self.oracle.lock().unwrap_or_else(PoisonError::into_inner).add(position, bundle);
+        self.folded.send_modify(|folded| folded.position = position);
+    }
+}
+
+impl Snapshots for MemoryState {
+    fn snapshot(&self) -> Read<Arc<dyn Snapshot>> {
+        let oracle = self.oracle.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(Arc::new(Picture { oracle, position: self.folded.borrow().position }))
+    }
+    fn folded(&self) -> watch::Receiver<Folded> {
+        self.folded.subscribe()
+    }
+    fn bytes_on_disk(&self) -> u64 {
+        0
+    }
+}
+
+/// A revision of a state in memory.
+struct Picture {
+    oracle: Oracle,
+    position: Position,
+}
+
+impl View for Picture {
+    fn tips(&self, cell: &Cell) -> Read<Vec<Tip>> {
+        View::tips(&self.oracle, cell)
+    }
+    fn cells(&self, range: &KeyRange) -> Reading<'_, (Cell, Vec<Tip>)> {
+        View::cells(&self.oracle, range)
+    }
+    fn entries(&self, _: &KeyRange) -> Option<Reading<'_, Vec<u8>>> {
+        None
+    }
+    fn unions(&self) -> Read<Arc<Unions>> {
+        View::unions(&self.oracle)
+    }
+}
+
+impl History for Picture {
+    fn tips_at(&self, cell: &Cell, moment: &Moment) -> Read<Vec<Tip>> {
+        self.oracle.tips_at(cell, moment)
+    }
+    fn write(&self, cell: &Cell, op: OpRef) -> Read<Option<(Tip, Vec<OpRef>)>> {
+        self.oracle.write(cell, op)
+    }
+}
+
+/// What the naive law does not know.
+fn unknown<T>() -> Read<T> {
+    Err(ReadFailure("a state in memory does not know that".into()))
+}
+
+impl Snapshot for Picture {
+    fn position(&self) -> Position {
+        self.position
+    }
+    fn chain(&self) -> Digest {
+        CHAIN_START
+    }
+    fn heads(&self) -> Read<Vec<Digest>> {
+        unknown()
+    }
+    fn written(&self, _: &Cell) -> Read<Vec<Written>> {
+        unknown()
+    }
+    fn hash(&self) -> Read<StateHash> {
+        unknown()
+    }
+    fn counts(&self) -> Read<Counts> {
+        unknown()
+    }
+    fn view(&self) -> &dyn View {
+        self
     }
 }

@@ -1,0 +1,399 @@
+//! The index: what is known of each blob, in a file of its own.
+//!
+//! After an I/O error the engine (redb) has to be opened again, so it is opened when it is needed: a full or broken disk
+//! refuses files and nothing else, and with the disk mended they work again.
+
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use openprod_disk::MemoryDisk;
+use openprod_messages::blobs::{BlobError, Kept};
+use openprod_model::codec;
+use openprod_model::ids::{BlobHash, WorkspaceId};
+use redb::{
+    Builder, Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::tables::{
+    BLOBS, BlobRow, FORMAT, FRAMES, MENTIONS, META, META_FORMAT, META_PLACE, META_WORKSPACE, MentionRow, OUTLINES,
+    PINS, Place, USES,
+};
+
+/// Memory for the engine: an index is small, and read seldom.
+const CACHE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Where the index lies.
+#[derive(Debug)]
+pub enum Medium {
+    /// In this file; it is made when the first thing is written.
+    File(PathBuf),
+    /// In memory.
+    Memory(MemoryDisk),
+}
+
+/// The index. See the module.
+pub struct Index {
+    medium: Medium,
+    workspace: WorkspaceId,
+    open: Mutex<Option<Database>>,
+}
+
+/// Everything that is known of a blob that is here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// What is short.
+    pub row: BlobRow,
+    /// The bytes of its outline.
+    pub outline: Vec<u8>,
+    /// Of a compressed blob, the length of each piece on disk.
+    pub frames: Vec<u32>,
+}
+
+/// A mention to write down: a blob, and the cell that says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mention {
+    /// The blob.
+    pub hash: BlobHash,
+    /// The bundle's position.
+    pub position: u64,
+    /// The number of the mention in the bundle.
+    pub number: u32,
+    /// The key of the cell.
+    pub cell: Vec<u8>,
+    /// What is said of the blob.
+    pub row: MentionRow,
+}
+
+impl Index {
+    /// The index of a workspace's blobs. Opens nothing yet.
+    pub fn new(medium: Medium, workspace: WorkspaceId) -> Self {
+        Self { medium, workspace, open: Mutex::new(None) }
+    }
+
+    /// Does `job` on the open file; whatever goes wrong, the file is opened anew the next time.
+    fn with<T>(&self, job: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, BlobError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = self.opened(&mut open).and_then(|database| {
+            // The engine may panic on a damaged file.
+            let done = std::panic::catch_unwind(AssertUnwindSafe(|| job(database)));
+            done.unwrap_or_else(|_| Err(damaged("it cannot be read"))).map_err(fault)
+        });
+        if result.is_err() {
+            *open = None;
+        }
+        result
+    }
+
+    fn opened<'a>(&self, open: &'a mut MutexGuard<'_, Option<Database>>) -> Result<&'a Database, BlobError> {
+        if open.is_none() {
+            let database = std::panic::catch_unwind(AssertUnwindSafe(|| self.begin()));
+            **open = Some(database.unwrap_or_else(|_| Err(fault(damaged("it cannot be opened"))))?);
+        }
+        Ok(open.as_ref().expect("it was just opened"))
+    }
+
+    fn begin(&self) -> Result<Database, BlobError> {
+        let mut builder = Builder::new();
+        builder.set_cache_size(CACHE_BYTES);
+        let database = match &self.medium {
+            Medium::File(path) => {
+                if !path.exists() {
+                    make(path, &builder, self.workspace)?;
+                }
+                builder.open(path)
+            }
+            Medium::Memory(disk) => builder.create_with_backend(disk.clone()),
+        };
+        let database = database.map_err(|error| fault(error.into()))?;
+        prepare(&database, self.workspace)?;
+        Ok(database)
+    }
+
+    /// Whether nothing was ever written: then there is no file, and none is made for reading.
+    fn is_unmade(&self) -> bool {
+        matches!(&self.medium, Medium::File(path) if !path.exists())
+    }
+
+    fn read<T: Default>(&self, job: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>) -> Result<T, BlobError> {
+        if self.is_unmade() {
+            return Ok(T::default());
+        }
+        self.with(|database| job(&database.begin_read()?))
+    }
+
+    /// Durable when it returns (I-1).
+    fn write<T>(&self, job: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>) -> Result<T, BlobError> {
+        self.with(|database| {
+            let mut txn = database.begin_write()?;
+            txn.set_durability(Durability::Immediate)?;
+            let done = job(&txn)?;
+            fail::fail_point!("blobs-before-commit");
+            txn.commit()?;
+            fail::fail_point!("blobs-after-commit");
+            Ok(done)
+        })
+    }
+
+    /// What is short of a blob that is here.
+    pub fn row(&self, hash: BlobHash) -> Result<Option<BlobRow>, BlobError> {
+        self.read(|txn| optional(&txn.open_table(BLOBS)?, hash))
+    }
+
+    /// A blob that is here, as people are told.
+    pub fn kept(&self, hash: BlobHash) -> Result<Option<Kept>, BlobError> {
+        self.read(|txn| {
+            let row = optional(&txn.open_table(BLOBS)?, hash)?;
+            let pinned = txn.open_table(PINS)?.get(hash.as_bytes())?.is_some();
+            Ok(row.map(|row| kept(hash, &row, pinned)))
+        })
+    }
+
+    /// Everything of a blob that is here.
+    pub fn entry(&self, hash: BlobHash) -> Result<Option<Entry>, BlobError> {
+        self.read(|txn| {
+            let Some(row) = optional(&txn.open_table(BLOBS)?, hash)? else { return Ok(None) };
+            let bytes =
+                |table: TableDefinition<'static, &'static [u8; 32], &'static [u8]>| -> Result<Vec<u8>, redb::Error> {
+                    Ok(txn.open_table(table)?.get(hash.as_bytes())?.map(|row| row.value().to_vec()).unwrap_or_default())
+                };
+            let frames = bytes(FRAMES)?.as_chunks().0.iter().copied().map(u32::from_le_bytes).collect();
+            Ok(Some(Entry { row, outline: bytes(OUTLINES)?, frames }))
+        })
+    }
+
+    /// The blobs behind `after` in the order of their addresses, at most `limit`.
+    pub fn list(&self, after: Option<BlobHash>, limit: usize) -> Result<Vec<Kept>, BlobError> {
+        self.read(|txn| {
+            let (blobs, pins) = (txn.open_table(BLOBS)?, txn.open_table(PINS)?);
+            let mut found = Vec::new();
+            for item in blobs.range::<&[u8; 32]>(behind(after.as_ref()))?.take(limit) {
+                let (hash, row) = item?;
+                let pinned = pins.get(hash.value())?.is_some();
+                found.push(kept(BlobHash::from_bytes(*hash.value()), &decoded(row.value())?, pinned));
+            }
+            Ok(found)
+        })
+    }
+
+    /// Writes down that a blob is here.
+    pub fn put(&self, hash: BlobHash, entry: &Entry) -> Result<(), BlobError> {
+        let frames: Vec<u8> = entry.frames.iter().flat_map(|length| length.to_le_bytes()).collect();
+        self.write(|txn| {
+            txn.open_table(BLOBS)?.insert(hash.as_bytes(), &codec::encode(&entry.row)[..])?;
+            txn.open_table(OUTLINES)?.insert(hash.as_bytes(), &entry.outline[..])?;
+            txn.open_table(FRAMES)?.insert(hash.as_bytes(), &frames[..])?;
+            Ok(())
+        })
+    }
+
+    /// Changes what is short of a blob, if it is here.
+    pub fn change(&self, hash: BlobHash, change: impl FnOnce(&mut BlobRow)) -> Result<(), BlobError> {
+        self.write(|txn| {
+            let mut blobs = txn.open_table(BLOBS)?;
+            if let Some(mut row) = optional::<BlobRow>(&blobs, hash)? {
+                change(&mut row);
+                blobs.insert(hash.as_bytes(), &codec::encode(&row)[..])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Forgets a blob that is no longer here.
+    pub fn remove(&self, hash: BlobHash) -> Result<(), BlobError> {
+        self.write(|txn| {
+            txn.open_table(BLOBS)?.remove(hash.as_bytes())?;
+            txn.open_table(OUTLINES)?.remove(hash.as_bytes())?;
+            txn.open_table(FRAMES)?.remove(hash.as_bytes())?;
+            Ok(())
+        })
+    }
+
+    /// Pins a blob, here or not, or lets it go.
+    pub fn pin(&self, hash: BlobHash, since_ms: Option<u64>) -> Result<(), BlobError> {
+        self.write(|txn| {
+            let mut pins = txn.open_table(PINS)?;
+            match since_ms {
+                Some(since_ms) => pins.insert(hash.as_bytes(), since_ms)?,
+                None => pins.remove(hash.as_bytes())?,
+            };
+            Ok(())
+        })
+    }
+
+    /// How far the log was read for mentions.
+    pub fn place(&self) -> Result<Option<Place>, BlobError> {
+        self.read(|txn| match txn.open_table(META)?.get(META_PLACE)? {
+            Some(row) => Ok(Some(decoded(row.value())?)),
+            None => Ok(None),
+        })
+    }
+
+    /// Writes down what a stretch of the log mentions, and how far it was read.
+    pub fn mentioned(&self, mentions: &[Mention], place: &Place) -> Result<(), BlobError> {
+        self.write(|txn| {
+            let (mut uses, mut rows) = (txn.open_table(USES)?, txn.open_table(MENTIONS)?);
+            for Mention { hash, position, number, cell, row } in mentions {
+                uses.insert((hash.as_bytes(), *position, *number), &cell[..])?;
+                let known = optional(&rows, *hash)?;
+                rows.insert(
+                    hash.as_bytes(),
+                    &codec::encode(&known.map_or(row.clone(), |known| later(known, row)))[..],
+                )?;
+            }
+            txn.open_table(META)?.insert(META_PLACE, &codec::encode(place)[..])?;
+            Ok(())
+        })
+    }
+
+    /// Forgets every mention, and that the log was read.
+    pub fn forget_mentions(&self) -> Result<(), BlobError> {
+        self.write(|txn| {
+            txn.delete_table(USES)?;
+            txn.delete_table(MENTIONS)?;
+            txn.open_table(USES)?;
+            txn.open_table(MENTIONS)?;
+            txn.open_table(META)?.remove(META_PLACE)?;
+            Ok(())
+        })
+    }
+
+    /// What the log says of a blob.
+    pub fn mention(&self, hash: BlobHash) -> Result<Option<MentionRow>, BlobError> {
+        self.read(|txn| optional(&txn.open_table(MENTIONS)?, hash))
+    }
+
+    /// What the log says of blobs, behind `after` in the order of their addresses, at most `limit`.
+    pub fn mentions(&self, after: Option<BlobHash>, limit: usize) -> Result<Vec<(BlobHash, MentionRow)>, BlobError> {
+        self.read(|txn| {
+            let rows = txn.open_table(MENTIONS)?;
+            let read = |item: Result<(redb::AccessGuard<'_, _>, redb::AccessGuard<'_, _>), redb::StorageError>| {
+                let (hash, row): (redb::AccessGuard<'_, &[u8; 32]>, redb::AccessGuard<'_, &[u8]>) = item?;
+                Ok((BlobHash::from_bytes(*hash.value()), decoded(row.value())?))
+            };
+            rows.range::<&[u8; 32]>(behind(after.as_ref()))?.take(limit).map(read).collect()
+        })
+    }
+
+    /// The keys of the cells that mention a blob or once did, without repetition.
+    pub fn cells(&self, hash: BlobHash) -> Result<Vec<Vec<u8>>, BlobError> {
+        self.read(|txn| {
+            let uses = txn.open_table(USES)?;
+            let range = (hash.as_bytes(), 0, 0)..=(hash.as_bytes(), u64::MAX, u32::MAX);
+            let cells = uses.range(range)?.map(|item| Ok(item?.1.value().to_vec()));
+            let mut cells = cells.collect::<Result<Vec<_>, redb::Error>>()?;
+            cells.sort_unstable();
+            cells.dedup();
+            Ok(cells)
+        })
+    }
+
+    /// Closes the file; it is opened again when it is needed.
+    pub fn close(&self) {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// The range behind an address.
+fn behind(after: Option<&BlobHash>) -> (std::ops::Bound<&[u8; 32]>, std::ops::Bound<&[u8; 32]>) {
+    use std::ops::Bound::{Excluded, Unbounded};
+    (after.map_or(Unbounded, |hash| Excluded(hash.as_bytes())), Unbounded)
+}
+
+fn kept(hash: BlobHash, row: &BlobRow, pinned: bool) -> Kept {
+    Kept { hash, size: row.size, stored: row.stored, added_ms: row.added_ms, pinned, damaged: row.damaged }
+}
+
+/// What is known with what is said later: a deletion says no name, and takes none away.
+fn later(known: MentionRow, said: &MentionRow) -> MentionRow {
+    let last_ms = known.last_ms.max(said.last_ms);
+    let row = if said.name.is_empty() { known } else { said.clone() };
+    MentionRow { last_ms, ..row }
+}
+
+/// Makes a file: under its name it is whole, also if the lights go out while it is made.
+fn make(path: &Path, builder: &Builder, workspace: WorkspaceId) -> Result<(), BlobError> {
+    let part = path.with_extension("making");
+    match std::fs::remove_file(&part) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(disk(&error)),
+        _ => {}
+    }
+    let database = builder.create(&part).map_err(|error| fault(error.into()))?;
+    prepare(&database, workspace)?;
+    drop(database);
+    std::fs::rename(&part, path).map_err(|error| disk(&error))?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| disk(&error))
+}
+
+/// Makes the tables of a new file; refuses one that is not of this workspace, or of a newer version.
+fn prepare(database: &Database, workspace: WorkspaceId) -> Result<(), BlobError> {
+    let found = found(database, workspace).map_err(fault)?;
+    let refused = |reason: &str| BlobError::Disk { reason: reason.to_owned(), full: false };
+    let Some((format, whose)) = found else { return Ok(()) };
+    if format != FORMAT.to_le_bytes() {
+        return Err(refused("the index of files is of another version of OpenProd: use a newer one"));
+    }
+    if whose != workspace.as_bytes() {
+        return Err(refused("the index of files is of another workspace"));
+    }
+    Ok(())
+}
+
+type Identity = Option<(Vec<u8>, Vec<u8>)>;
+
+fn found(database: &Database, workspace: WorkspaceId) -> Result<Identity, redb::Error> {
+    let txn = database.begin_write()?;
+    let found = {
+        let mut meta = txn.open_table(META)?;
+        let format = meta.get(META_FORMAT)?.map(|row| row.value().to_vec());
+        let whose = meta.get(META_WORKSPACE)?.map(|row| row.value().to_vec());
+        if format.is_none() {
+            meta.insert(META_FORMAT, &FORMAT.to_le_bytes()[..])?;
+            meta.insert(META_WORKSPACE, &workspace.as_bytes()[..])?;
+        }
+        format.zip(whose)
+    };
+    if found.is_some() {
+        txn.abort()?;
+        return Ok(found);
+    }
+    for table in [BLOBS, OUTLINES, FRAMES, MENTIONS] {
+        txn.open_table(table)?;
+    }
+    txn.open_table(PINS)?;
+    txn.open_table(USES)?;
+    txn.commit()?;
+    Ok(None)
+}
+
+fn optional<T: Serialize + DeserializeOwned>(
+    table: &impl ReadableTable<&'static [u8; 32], &'static [u8]>,
+    hash: BlobHash,
+) -> Result<Option<T>, redb::Error> {
+    table.get(hash.as_bytes())?.map(|row| decoded(row.value())).transpose()
+}
+
+fn decoded<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, redb::Error> {
+    codec::decode(bytes).map_err(|error| damaged(&error.to_string()))
+}
+
+fn damaged(why: &str) -> redb::Error {
+    redb::Error::Corrupted(why.to_owned())
+}
+
+fn fault(error: redb::Error) -> BlobError {
+    match error {
+        redb::Error::Io(error) => disk(&error),
+        other => BlobError::Disk { reason: other.to_string(), full: false },
+    }
+}
+
+/// What the disk said.
+pub(crate) fn disk(error: &io::Error) -> BlobError {
+    let full = error.kind() == io::ErrorKind::StorageFull || error.kind() == io::ErrorKind::QuotaExceeded;
+    BlobError::Disk { reason: error.to_string(), full }
+}
