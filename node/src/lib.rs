@@ -20,6 +20,7 @@ pub mod demo;
 pub mod diagnostics;
 pub mod emergency;
 pub mod environment;
+pub mod files;
 pub mod folder;
 pub mod identities;
 pub mod logging;

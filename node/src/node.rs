@@ -125,7 +125,9 @@ impl Node {
         migration::bring_forward(&folder, self.env.clock.wall_ms()).map_err(|error| error.to_string())?;
         manifest::read(&folder.manifest(), id).map_err(|error| error.to_string())?;
         let Stores { log, state, overlays } = storage::open(&folder, id, &self.config)?;
-        let parts = Parts { id, log, state, overlays, env: self.env.clone(), keyring: self.identities.clone() };
+        let blobs = storage::blobs(&folder, id, &self.env);
+        let (env, keyring) = (self.env.clone(), self.identities.clone());
+        let parts = Parts { id, log, state, overlays, blobs, env, keyring };
         workspace::start(parts, self.supervisor.get_cell()).await.map_err(|error| error.to_string())
     }
 

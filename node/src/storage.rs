@@ -2,6 +2,10 @@
 
 use std::sync::Arc;
 
+use openprod_blobs::folder::OnDisk as FilesOnDisk;
+use openprod_blobs::index::{Index, Medium};
+use openprod_blobs::store::Store;
+use openprod_messages::environment::Environment;
 use openprod_messages::log::LogReader;
 use openprod_model::ids::WorkspaceId;
 use openprod_oplog::store::LogStore;
@@ -37,4 +41,10 @@ pub fn open(folder: &WorkspaceFolder, id: WorkspaceId, config: &Config) -> Resul
         .map_err(|error| format!("{}: {error}", folder.state().display()))?;
     let overlays = Box::new(FileStore::at(folder.overlays(), id, OVERLAYS_CACHE_BYTES));
     Ok(Stores { log, state, overlays })
+}
+
+/// The files of a workspace's folder. Opens nothing yet: what is wrong with them stops nothing else.
+pub fn blobs(folder: &WorkspaceFolder, id: WorkspaceId, env: &Environment) -> Arc<Store> {
+    let index = Index::new(Medium::File(folder.blob_index()), id);
+    Store::new(Box::new(FilesOnDisk(folder.blobs())), index, env.clone())
 }

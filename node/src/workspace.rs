@@ -7,6 +7,7 @@
 //!  +- overlays   keeps what is staged, on this node only
 //!  +- commands   the one door for writes
 //!  +- conflicts  keeps at hand which cells are in conflict
+//!  +- blobs      keeps files
 //! ```
 //!
 //! One for one: a room that dies is started again after a pause, and nobody else is disturbed, for each rebuilds itself
@@ -16,10 +17,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use openprod_blobs::actor::{Blobs, BlobsArgs};
+use openprod_blobs::collect::Library;
+use openprod_blobs::store::Store;
 use openprod_commands::actor::{Commands, CommandsArgs};
 use openprod_conflicts::Board;
 use openprod_conflicts::actor::{Conflicts, ConflictsArgs};
 use openprod_messages::address::Address;
+use openprod_messages::blobs::BlobsMsg;
 use openprod_messages::commands::{CommandsMsg, SharedKeyring};
 use openprod_messages::conflicts;
 use openprod_messages::environment::Environment;
@@ -78,10 +83,13 @@ pub struct Workspace {
     pub shelf: Arc<dyn Overlays>,
     /// The cells in conflict, for reading.
     pub conflicts: Arc<dyn conflicts::Conflicts>,
+    /// Its files, for whoever puts and reads them.
+    pub library: Library,
     /// Tells when the log has grown.
     pub appended: watch::Receiver<Position>,
     /// How it is.
     pub condition: watch::Receiver<Condition>,
+    blobs: Address<BlobsMsg>,
     supervisor: Address<WorkspaceMsg>,
 }
 
@@ -95,6 +103,8 @@ pub struct Parts {
     pub state: Arc<StateStore>,
     /// Where its overlays lie.
     pub overlays: Box<dyn OverlayStore>,
+    /// Its files.
+    pub blobs: Arc<Store>,
     /// Clock, randomness, threads.
     pub env: Environment,
     /// This node's keys.
@@ -128,11 +138,13 @@ pub enum Room {
     Commands,
     /// Keeps at hand which cells are in conflict.
     Conflicts,
+    /// Keeps files.
+    Blobs,
 }
 
 impl Room {
     /// All rooms, in the order in which they are started.
-    pub const ALL: [Self; 5] = [Self::Oplog, Self::State, Self::Overlays, Self::Commands, Self::Conflicts];
+    pub const ALL: [Self; 6] = [Self::Oplog, Self::State, Self::Overlays, Self::Commands, Self::Conflicts, Self::Blobs];
 
     /// Its word.
     pub fn word(self) -> &'static str {
@@ -142,6 +154,7 @@ impl Room {
             Self::Overlays => "overlays",
             Self::Commands => "commands",
             Self::Conflicts => "conflicts",
+            Self::Blobs => "blobs",
         }
     }
 }
@@ -157,6 +170,7 @@ pub struct WorkspaceArgs {
     overlays: OverlaysArgs,
     commands: CommandsArgs,
     conflicts: ConflictsArgs,
+    blobs: BlobsArgs,
     condition: watch::Sender<Condition>,
     env: Environment,
 }
@@ -178,7 +192,7 @@ pub async fn start(parts: Parts, parent: ActorCell) -> Result<Workspace, SpawnEr
 
 /// Gives each room the addresses that it may speak to, and nothing else.
 fn assemble(parts: Parts) -> (Workspace, WorkspaceArgs) {
-    let Parts { id, log, state, overlays, env, keyring } = parts;
+    let Parts { id, log, state, overlays, blobs, env, keyring } = parts;
     let (oplog_at, state_at, commands_at) = (Address::of("oplog"), Address::of("state"), Address::of("commands room"));
     let overlays_at = Address::of("overlays room");
     let (appended, appended_seen) = watch::channel(Position::ZERO);
@@ -187,6 +201,7 @@ fn assemble(parts: Parts) -> (Workspace, WorkspaceArgs) {
     let snapshots: Arc<dyn Snapshots> = state.clone();
     let shelf = Arc::new(Shelf::new(overlays, reader.clone(), snapshots.clone(), env.clone()));
     let board = Arc::new(Board::default());
+    let library = Library { store: blobs, log: reader.clone(), snapshots: snapshots.clone(), overlays: shelf.clone() };
     let workspace = Workspace {
         id,
         commands: commands_at,
@@ -199,6 +214,8 @@ fn assemble(parts: Parts) -> (Workspace, WorkspaceArgs) {
         shelf: shelf.clone(),
         appended: appended_seen.clone(),
         conflicts: board.clone(),
+        library: library.clone(),
+        blobs: Address::of("blobs room"),
         condition: condition_seen,
         supervisor: Address::of("workspace"),
     };
@@ -206,6 +223,7 @@ fn assemble(parts: Parts) -> (Workspace, WorkspaceArgs) {
         oplog: OplogArgs { store: log, env: env.clone(), state: state_at, appended },
         state: StateArgs { store: state, log: reader.clone(), env: env.clone(), oplog: oplog_at.clone() },
         conflicts: ConflictsArgs { board, log: reader.clone(), snapshots: snapshots.clone(), env: env.clone() },
+        blobs: BlobsArgs { library, env: env.clone() },
         overlays: OverlaysArgs { shelf: shelf.clone(), env: env.clone(), appended: appended_seen },
         commands: CommandsArgs {
             workspace: id,
@@ -313,6 +331,11 @@ impl Tree {
                 let (actor, _) = Actor::spawn_linked(None, Conflicts, self.args.conflicts.clone(), parent).await?;
                 actor.get_cell()
             }
+            Room::Blobs => {
+                let (actor, _) = Actor::spawn_linked(None, Blobs, self.args.blobs.clone(), parent).await?;
+                workspace.blobs.moved_to(actor.clone());
+                actor.get_cell()
+            }
         };
         self.living.push((room, cell));
         Ok(())
@@ -379,6 +402,7 @@ impl Tree {
         let closed = [
             workspace.commands.call(|reply| CommandsMsg::Close { reply }).await,
             workspace.overlays.call(|reply| OverlaysMsg::Close { reply }).await,
+            workspace.blobs.call(|reply| BlobsMsg::Close { reply }).await,
             workspace.oplog.call(|reply| OplogMsg::Close { reply }).await,
             workspace.state.call(|reply| StateMsg::Close { reply }).await,
         ];

@@ -14,8 +14,9 @@
 //!
 //! It holds no data and decides nothing: what a command means is said by the node.
 //!
-//! Reading order: [`connect`], [`commands`], [`reads`], [`overlays`], [`watch`], [`streams`], [`error`].
+//! Reading order: [`connect`], [`commands`], [`reads`], [`overlays`], [`blobs`], [`watch`], [`streams`], [`error`].
 
+pub mod blobs;
 pub mod commands;
 pub mod connect;
 pub mod error;

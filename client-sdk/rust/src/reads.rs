@@ -247,6 +247,11 @@ questions! {
     overlays.knock_out: KnockOutRequest => KnockOutResponse;
     overlays.undo_staged: UndoStagedRequest => UndoStagedResponse;
     overlays.redo_staged: RedoStagedRequest => RedoStagedResponse;
+    blobs.stat_blob: StatBlobRequest => StatBlobResponse;
+    blobs.list_blobs: ListBlobsRequest => ListBlobsResponse;
+    blobs.pin_blob: PinBlobRequest => PinBlobResponse;
+    blobs.unpin_blob: UnpinBlobRequest => UnpinBlobResponse;
+    blobs.collect_blobs: CollectBlobsRequest => CollectBlobsResponse;
     admin.list_quarantine: ListQuarantineRequest => ListQuarantineResponse;
     admin.get_quarantined: GetQuarantinedRequest => GetQuarantinedResponse;
     admin.retry_quarantined: RetryQuarantinedRequest => RetryQuarantinedResponse;
@@ -302,7 +307,8 @@ of_workspace! {
         SkipQuarantinedRequest, ExportQuarantinedRequest, CreateOverlayRequest, ListOverlaysRequest, GetOverlayRequest,
         RenameOverlayRequest, ActivateOverlayRequest, DeactivateOverlayRequest, StashOverlayRequest,
         RecallOverlayRequest, DiscardOverlayRequest, KeepMineRequest, UseCanonicalRequest, KnockOutRequest,
-        UndoStagedRequest, RedoStagedRequest;
+        UndoStagedRequest, RedoStagedRequest, StatBlobRequest, ListBlobsRequest, PinBlobRequest, UnpinBlobRequest,
+        CollectBlobsRequest;
 }
 
 macro_rules! paged {
@@ -337,4 +343,5 @@ paged! {
     ListQuarantineRequest: items of Quarantined;
     PreviewOverlayRequest: differences of Difference;
     ListDriftRequest: drift of DriftedCell;
+    ListBlobsRequest: blobs of Blob;
 }

@@ -57,7 +57,7 @@ impl Client {
     }
 
     /// Work that may take long has no deadline of its own, only its beginning has; keep-alives notice a dead node.
-    async fn begin<T>(
+    pub(crate) async fn begin<T>(
         &self,
         call: impl AsyncFnOnce() -> Result<Response<Streaming<T>>, Status>,
     ) -> Result<Answers<T>, Error> {

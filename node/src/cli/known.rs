@@ -139,11 +139,15 @@ impl KnownTable {
 }
 
 impl KnownColumn {
-    /// Reads a value of this column. A reference may be given by the other record's name.
+    /// Reads a value of this column. A reference may be given by the other record's name, a file as `@` and its path.
     pub async fn value(&self, workspace: &Workspace, text: &str) -> Result<Option<Value>, CliError> {
         let wrong = |why: String| CliError::failed(format!("{}: {why}", self.name)).affected("Nothing was changed.");
         let read = parse_value(text, &self.field_type).map_err(wrong);
         match (&self.field_type, read) {
+            // A file of this computer goes to the node, and the field refers to it.
+            (FieldType::Blob, Err(_)) if text.starts_with('@') => {
+                Ok(Some(Value::Blob(super::blobs::put(workspace, std::path::Path::new(&text[1..])).await?)))
+            }
             (FieldType::Reference { table: Some(table) }, Err(_)) => {
                 let table = Box::pin(KnownTable::read(workspace, table.as_str())).await?;
                 let record = Box::pin(table.record(workspace, text)).await?;

@@ -17,6 +17,7 @@
 
 pub mod ask;
 pub mod backup;
+pub mod blobs;
 pub mod columns;
 pub mod config_cmd;
 pub mod conflicts;
@@ -100,6 +101,7 @@ enum Commands {
     Import(import::ImportArgs),
     /// Exports a table as a spreadsheet, or a workspace as one file
     Export(export::ExportArgs),
+    Blob(blobs::BlobArgs),
     Members(members::MembersArgs),
     Identities(identities::IdentitiesArgs),
     /// Checks everything that a workspace has stored
@@ -161,6 +163,7 @@ async fn run(command: Commands, context: &Context) -> Result<(), CliError> {
         Commands::Watch(args) => watch::run(args, context).await,
         Commands::Import(args) => import::run(args, context).await,
         Commands::Export(args) => export::run(args, context).await,
+        Commands::Blob(args) => blobs::run(args, context).await,
         Commands::Members(args) => members::run(args, context).await,
         Commands::Identities(args) => identities::run(args, context).await,
         Commands::Verify(args) => verify::run(args, context).await,

@@ -15,7 +15,7 @@ use super::{ask, json as told};
 pub struct NewArgs {
     /// Table
     pub table: String,
-    /// Values, each as column=value
+    /// Values, each as column=value; a file as column=@path
     #[arg(value_name = "COLUMN=VALUE")]
     pub values: Vec<String>,
 }
@@ -27,7 +27,7 @@ pub struct SetArgs {
     pub table: String,
     /// Record: its id, the value of its first column, or the beginning of its id
     pub record: String,
-    /// Values, each as column=value; column= clears the field
+    /// Values, each as column=value; column= clears the field; a file as column=@path
     #[arg(value_name = "COLUMN=VALUE", required = true)]
     pub values: Vec<String>,
     /// Refuses if one of these fields changed since this revision

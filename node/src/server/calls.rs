@@ -14,6 +14,7 @@ use futures::FutureExt;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use openprod_api::status::ApiError;
 use openprod_api::v1::Reason;
+use openprod_model::ids::ActorId;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::service::Routes;
@@ -71,7 +72,7 @@ async fn identified(State(node): State<Arc<Node>>, mut request: Request, next: N
     if request.uri().path().starts_with(HEALTH) {
         return next.run(request).await;
     }
-    let actor = bearer(request.headers()).and_then(|token| node.identities.actor_of_token(token));
+    let actor = acts_as(&node, request.headers());
     if actor.is_none() {
         let status = stranger(&node);
         count(UNKNOWN, UNKNOWN, status.code());
@@ -81,12 +82,18 @@ async fn identified(State(node): State<Arc<Node>>, mut request: Request, next: N
     next.run(request).await
 }
 
+/// The actor whose token the headers carry.
+pub(super) fn acts_as(node: &Node, headers: &HeaderMap) -> Option<ActorId> {
+    bearer(headers).and_then(|token| node.identities.actor_of_token(token))
+}
+
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-fn stranger(node: &Node) -> Status {
+/// What is said to whoever carries none.
+pub(super) fn stranger(node: &Node) -> Status {
     let path = match node.identities.default_actor() {
         Some(actor) => node.identities.token_path(actor),
         None => node.folder.tokens(),

@@ -14,14 +14,15 @@ use axum::response::Response;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
-use super::{calls, pages};
+use super::{calls, files, pages};
 use crate::config::Config;
 
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 /// What an allowed page may read of an answer.
-const EXPOSED: &str = "grpc-status,grpc-message,grpc-status-details-bin,x-request-id";
+const EXPOSED: &str = "grpc-status,grpc-message,grpc-status-details-bin,x-request-id,\
+     accept-ranges,content-disposition,content-range,etag,location";
 /// What an allowed page may send.
-const ACCEPTED: &str = "authorization,content-type,grpc-timeout,x-grpc-web,x-user-agent";
+const ACCEPTED: &str = "authorization,content-type,grpc-timeout,if-none-match,if-range,range,x-grpc-web,x-user-agent";
 
 /// Whom the gate lets in beside this machine.
 struct Allowed {
@@ -41,7 +42,8 @@ pub(super) fn plain_requests_stay_out(app: Router) -> Router {
 }
 
 async fn sort(request: Request, next: Next) -> Response {
-    if calls::is_grpc(request.headers()) || pages::PATHS.contains(&request.uri().path()) {
+    let path = request.uri().path();
+    if calls::is_grpc(request.headers()) || pages::PATHS.contains(&path) || files::is_one(path) {
         return next.run(request).await;
     }
     refuse(
@@ -78,7 +80,7 @@ async fn check(State(allowed): State<Arc<Allowed>>, request: Request, next: Next
 fn preflight() -> Response {
     let mut response = refuse(StatusCode::NO_CONTENT, "");
     let headers = response.headers_mut();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET,POST"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET,HEAD,POST,PUT"));
     headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ACCEPTED));
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     response

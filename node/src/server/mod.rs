@@ -5,6 +5,7 @@
 //! ```text
 //! door          who may knock: own user (socket); Host 421, Origin 403 (TCP)                    gate.rs
 //! page          /metrics, /healthz, /readyz: plain HTTP GET, no token, so loopback only        pages.rs
+//! file          /workspaces/ID/blobs: plain HTTP, under the same token                         files.rs, range.rs
 //! gRPC-Web      browsers speak it; everybody behind it sees plain gRPC
 //! caller        bearer token (TCP), or whoever can open the socket                              calls.rs
 //! admission     RESOURCE_EXHAUSTED rather than a queue without bound
@@ -19,8 +20,10 @@
 
 mod calls;
 mod doors;
+mod files;
 mod gate;
 mod pages;
+mod range;
 #[cfg(test)]
 mod tests;
 
@@ -113,11 +116,13 @@ pub async fn serve(
     let pages = pages::router(Arc::clone(&node), metrics, is_ready);
     let mut doors = JoinSet::new();
     if let Some(socket) = socket {
-        let app = calls::as_own_user(inside.clone()).merge(pages.clone());
+        let files = files::for_own_user(&node, &stopping);
+        let app = calls::as_own_user(inside.clone()).merge(pages.clone()).merge(files);
         doors.spawn(open(socket, gate::plain_requests_stay_out(app), stopping.clone()));
     }
     if let Some(port) = port {
-        let app = calls::by_token(Arc::clone(&node), inside).merge(pages);
+        let files = files::by_token(&node, &stopping);
+        let app = calls::by_token(Arc::clone(&node), inside).merge(pages).merge(files);
         doors.spawn(open(port, gate::lock(app, &node.config), stopping));
     }
     let watcher = tokio::spawn(tell_when_ready(Arc::clone(&node), ready, health.clone()));

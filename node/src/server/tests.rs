@@ -28,6 +28,8 @@ use crate::config::{self, Config, Flag};
 use crate::node::Node;
 use crate::{emergency, telemetry};
 
+mod files;
+
 struct House {
     node: Arc<Node>,
     config: Config,

@@ -14,6 +14,7 @@ use http::Extensions;
 use openprod_api::status::{self, ApiError};
 use openprod_api::v1::Reason;
 use openprod_api::v1::admin_service_server::{self, AdminServiceServer};
+use openprod_api::v1::blob_service_server::{self, BlobServiceServer};
 use openprod_api::v1::command_service_server::{self, CommandServiceServer};
 use openprod_api::v1::conflict_service_server::{self, ConflictServiceServer};
 use openprod_api::v1::edge_service_server::{self, EdgeServiceServer};
@@ -42,6 +43,7 @@ use crate::node::Node;
 use crate::workspace::Workspace;
 
 pub mod admin;
+pub mod blob;
 pub mod command;
 pub mod conflict;
 pub mod edge;
@@ -66,8 +68,9 @@ pub const STREAM_AHEAD: usize = 16;
 pub const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// The full names of the services, as health checks name them.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 11] = [
     admin_service_server::SERVICE_NAME,
+    blob_service_server::SERVICE_NAME,
     command_service_server::SERVICE_NAME,
     conflict_service_server::SERVICE_NAME,
     edge_service_server::SERVICE_NAME,
@@ -97,6 +100,7 @@ pub fn routes(node: &Arc<Node>) -> Routes {
     };
     Routes::default()
         .add_service(bounded!(AdminServiceServer(admin::AdminService)))
+        .add_service(bounded!(BlobServiceServer(blob::BlobService)))
         .add_service(bounded!(CommandServiceServer(command::CommandService)))
         .add_service(bounded!(ConflictServiceServer(conflict::ConflictService)))
         .add_service(bounded!(EdgeServiceServer(edge::EdgeService)))

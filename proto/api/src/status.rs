@@ -174,11 +174,9 @@ pub fn code(reason: Reason) -> Code {
         Reason::DeadlineExceeded => Code::DeadlineExceeded,
         Reason::Unauthenticated => Code::Unauthenticated,
         Reason::Internal => Code::Internal,
-        Reason::CannotUndo
-        | Reason::NotInConflict
-        | Reason::Drifted
-        | Reason::NotInOverlay
-        | Reason::BlobDeleted => Code::FailedPrecondition,
+        Reason::CannotUndo | Reason::NotInConflict | Reason::Drifted | Reason::NotInOverlay | Reason::BlobDeleted => {
+            Code::FailedPrecondition
+        }
     }
 }
 

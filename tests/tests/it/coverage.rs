@@ -91,6 +91,16 @@ const VERBS: &[(&str, &str)] = &[
     ("command redo", "redoes"),
     ("command commit_overlay", "commits"),
     ("command resolve", "resolves"),
+    ("command delete_asset", "deletes_file"),
+    ("command restore_asset", "restores_file"),
+    ("rpc BlobService.PutBlob", "puts_file"),
+    ("rpc BlobService.GetBlob", "gets_file"),
+    ("rpc BlobService.StatBlob", "looks_at_file"),
+    ("rpc BlobService.ListBlobs", "lists_files"),
+    ("rpc BlobService.PinBlob", "pins_file"),
+    ("rpc BlobService.UnpinBlob", "unpins_file"),
+    ("rpc BlobService.VerifyBlobs", "verifies_files"),
+    ("rpc BlobService.CollectBlobs", "collects_files"),
 ];
 
 #[test]

@@ -12,6 +12,7 @@ mod deciding;
 mod disk;
 mod doors;
 mod edges;
+mod files;
 mod first_minutes;
 mod kept;
 mod one_person;

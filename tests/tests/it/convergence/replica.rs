@@ -2,6 +2,9 @@
 
 use std::sync::{Arc, Weak};
 
+use openprod_blobs::folder::OnDisk as FilesOnDisk;
+use openprod_blobs::index::{Index, Medium};
+use openprod_blobs::store::Store;
 use openprod_disk::MemoryDisk;
 use openprod_domain::command::Request;
 use openprod_messages::commands::{CommandError, CommandsMsg, Keyring, Outcome};
@@ -302,7 +305,10 @@ async fn begin(cast: &Arc<Cast>, env: &Environment, disks: &Disks, unknown: &'st
     let stores = (Arc::downgrade(&log), Arc::downgrade(&state));
     let (house, _) = Actor::spawn(None, House, ()).await.unwrap();
     let overlays = Box::new(FileStore::in_memory(WORKSPACE));
-    let parts = Parts { id: WORKSPACE, log, state, overlays, env: env.clone(), keyring: cast.clone() };
+    let index = Index::new(Medium::Memory(MemoryDisk::default()), WORKSPACE);
+    // No file is ever put there.
+    let blobs = Store::new(Box::new(FilesOnDisk("/nowhere".into())), index, env.clone());
+    let parts = Parts { id: WORKSPACE, log, state, overlays, blobs, env: env.clone(), keyring: cast.clone() };
     let workspace = workspace::start(parts, house.get_cell()).await.unwrap();
     Life { workspace, house, stores }
 }

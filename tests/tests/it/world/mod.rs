@@ -1,5 +1,6 @@
 //! A world to act in: nodes in folders of their own, and people at them.
 
+mod files;
 mod identity;
 mod node;
 mod person;
@@ -17,7 +18,8 @@ use std::sync::{Arc, Mutex};
 
 use openprod_model::ids::WorkspaceId;
 
-pub(crate) use node::{Node, Setup};
+pub(crate) use files::below;
+pub(crate) use node::{Node, Setup, program};
 pub(crate) use person::{Person, Thing, connected};
 pub(crate) use speak::*;
 pub(crate) use steward::{brings_in, unpacks_identity, workspace_id};

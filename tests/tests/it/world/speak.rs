@@ -203,6 +203,16 @@ pub(crate) fn name_actor(actor: &str, name: &str) -> v1::Command {
     said(Kind::NameActor(v1::NameActor { actor: actor.to_owned(), name: name.to_owned() }))
 }
 
+/// A file is deleted for everybody.
+pub(crate) fn delete_asset(hash: &str, reason: &str) -> v1::Command {
+    said(Kind::DeleteAsset(v1::DeleteAsset { hash: hash.to_owned(), reason: reason.to_owned() }))
+}
+
+/// That is taken back.
+pub(crate) fn restore_asset(hash: &str) -> v1::Command {
+    said(Kind::RestoreAsset(v1::RestoreAsset { hash: hash.to_owned() }))
+}
+
 /// A conflict is decided.
 pub(crate) fn resolve(conflict: &v1::Conflict, choice: v1::resolve::Choice) -> v1::Command {
     said(Kind::Resolve(v1::Resolve { cell: conflict.cell.clone(), choice: Some(choice) }))

@@ -1,0 +1,201 @@
+//! Files at the doors: what gRPC and plain HTTP have in common where they take files in and give them out.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use openprod_blobs::collect::{CollectError, Library};
+use openprod_blobs::reader::Reader;
+use openprod_blobs::tables::MentionRow;
+use openprod_domain::asset;
+use openprod_messages::blobs::{BlobError, Kept};
+use openprod_messages::environment::Environment;
+use openprod_model::ids::BlobHash;
+use openprod_model::refusal::{Reason, Refusal};
+use tokio::sync::Semaphore;
+
+/// How many files are taken in at once: each holds a piece and a hash in memory, and waits for the same disk.
+const MAX_PUTS: usize = 32;
+
+/// How long the next bytes of a file may take: whoever is gone does not take a place for ever.
+const STALLED_AFTER: Duration = Duration::from_mins(1);
+
+static PUTS: Semaphore = Semaphore::const_new(MAX_PUTS);
+
+/// Everything that this node knows of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Its address.
+    pub hash: BlobHash,
+    /// What is here of it.
+    pub kept: Option<Kept>,
+    /// What the history says of it.
+    pub mention: Option<MentionRow>,
+    /// Why it was deleted; empty if it was not.
+    pub deletion: String,
+}
+
+/// Why a file was not taken or given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileError {
+    /// The caller is told why, and what to do.
+    Refused(Refusal),
+    /// The node cannot at the moment; the sentence says why.
+    Unavailable(String),
+    /// Too many files are being taken in.
+    Busy,
+}
+
+impl From<BlobError> for FileError {
+    fn from(error: BlobError) -> Self {
+        let sentence = crate::services::sentence(&error.to_string());
+        let refused = |reason, next: &str| Self::Refused(Refusal::new(reason, sentence.clone()).next(next));
+        match error {
+            BlobError::Unavailable(_) => {
+                refused(Reason::BlobUnavailable, "It may be on another node. Whoever has it can put it here again.")
+            }
+            BlobError::Damaged(_) => {
+                refused(Reason::BlobUnavailable, "Put it here again; `openprod blob verify` looks for others.")
+            }
+            BlobError::TooLarge { .. } => refused(Reason::TooLarge, ""),
+            BlobError::Other { .. } => refused(Reason::InvalidValue, "Was it changed meanwhile? Try again."),
+            BlobError::Disk { full: true, .. } => {
+                let refusal = Refusal::new(Reason::DiskFull, "The disk is full.");
+                Self::Refused(refusal.next("Free some space, then try again."))
+            }
+            BlobError::Disk { .. } => Self::Unavailable(sentence),
+        }
+    }
+}
+
+impl From<CollectError> for FileError {
+    fn from(error: CollectError) -> Self {
+        match error {
+            CollectError::Blob(error) => error.into(),
+            other => {
+                let refusal = Refusal::new(Reason::BadBundle, crate::services::sentence(&other.to_string()));
+                Self::Refused(refusal.next("`openprod doctor` and `openprod quarantine list` tell more."))
+            }
+        }
+    }
+}
+
+/// What happens to a reader's job when it panics.
+fn panicked() -> FileError {
+    FileError::Unavailable("The work with the file broke off; try again.".to_owned())
+}
+
+fn stalled() -> FileError {
+    FileError::Unavailable("The upload stopped coming.".to_owned())
+}
+
+/// Runs `job` on a thread where it may block.
+pub async fn on_a_thread<T, E>(
+    env: &Environment,
+    job: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, FileError>
+where
+    T: Send + 'static,
+    E: Into<FileError> + Send + 'static,
+{
+    env.offload(job).await.ok_or_else(panicked)?.map_err(Into::into)
+}
+
+/// Takes a file in. It is kept only if `chunks` ends without an error.
+pub async fn put<C, E>(
+    env: &Environment,
+    library: &Library,
+    expected: Option<BlobHash>,
+    chunks: impl Stream<Item = Result<C, E>>,
+) -> Result<Kept, FileError>
+where
+    C: AsRef<[u8]> + Send + 'static,
+    E: Into<FileError>,
+{
+    let _place = PUTS.try_acquire().map_err(|_| FileError::Busy)?;
+    let mut putting = library.store.begin(expected);
+    let mut chunks = std::pin::pin!(chunks);
+    while let Some(chunk) = tokio::time::timeout(STALLED_AFTER, chunks.next()).await.map_err(|_| stalled())? {
+        let chunk = chunk.map_err(Into::into)?;
+        putting = on_a_thread(env, move || putting.write(chunk.as_ref()).map(|()| putting)).await?;
+    }
+    on_a_thread(env, move || putting.finish()).await
+}
+
+/// Everything that this node knows of a file. Blocks its thread.
+pub fn known(library: &Library, hash: BlobHash) -> Result<Known, BlobError> {
+    let mention = library.mention(hash)?;
+    told(library, hash, library.store.kept(hash)?, mention)
+}
+
+/// What is known of a file, with what was read of it before. Blocks its thread.
+fn told(
+    library: &Library,
+    hash: BlobHash,
+    kept: Option<Kept>,
+    mention: Option<MentionRow>,
+) -> Result<Known, BlobError> {
+    let unread = |reason: &dyn std::fmt::Display| BlobError::Disk { reason: reason.to_string(), full: false };
+    // What the history never mentions was never deleted.
+    let deletion = match &mention {
+        None => None,
+        Some(_) => {
+            let snapshot = library.snapshots.snapshot().map_err(|failure| unread(&failure))?;
+            asset::deletion(snapshot.view(), hash).map_err(|failure| unread(&failure))?
+        }
+    };
+    Ok(Known { hash, kept, mention, deletion: deletion.map_or_else(String::new, |reason| reason.to_string()) })
+}
+
+/// The files that are here or that the history mentions, behind `after` in the order of their addresses, at most
+/// `limit`. Blocks its thread.
+pub fn list(library: &Library, after: Option<BlobHash>, limit: usize) -> Result<Vec<Known>, BlobError> {
+    let mut found: std::collections::BTreeMap<BlobHash, (Option<Kept>, Option<MentionRow>)> =
+        library.store.list(after, limit)?.into_iter().map(|kept| (kept.hash, (Some(kept), None))).collect();
+    for (hash, mention) in library.mentions(after, limit)? {
+        found.entry(hash).or_default().1 = Some(mention);
+    }
+    let page = found.into_iter().take(limit);
+    page.map(|(hash, (kept, mention))| {
+        // The other half may lie behind the end of its own page.
+        let kept = kept.map_or_else(|| library.store.kept(hash), |kept| Ok(Some(kept)))?;
+        let mention = mention.map_or_else(|| library.mention(hash), |mention| Ok(Some(mention)))?;
+        told(library, hash, kept, mention)
+    })
+    .collect()
+}
+
+/// Opens a file for reading, unless it was deleted. Blocks its thread.
+pub fn open(library: &Library, hash: BlobHash) -> Result<(Known, Reader), FileError> {
+    let known = known(library, hash)?;
+    if !known.deletion.is_empty() {
+        let message =
+            format!("The file {} was deleted: {}", known.called(), crate::services::sentence(&known.deletion));
+        let refusal = Refusal::new(Reason::BlobDeleted, message);
+        return Err(FileError::Refused(refusal.next("`openprod blob restore` takes that back.")));
+    }
+    let reader = library.store.open(hash)?;
+    Ok((known, reader))
+}
+
+impl Known {
+    /// What people call it: its name, if anybody gave it one.
+    pub fn called(&self) -> String {
+        let name = self.mention.as_ref().map_or("", |mention| mention.name.as_str());
+        if name.is_empty() { self.hash.to_string() } else { name.to_owned() }
+    }
+}
+
+/// The bytes of a range, piece by piece as they are taken.
+pub fn pieces(
+    env: Environment,
+    reader: Reader,
+    range: Range<u64>,
+) -> impl Stream<Item = Result<Vec<u8>, FileError>> + Send {
+    futures::stream::try_unfold((env, Arc::new(reader), range), |(env, reader, range)| async move {
+        let (held, mut rest) = (Arc::clone(&reader), range);
+        let (piece, rest) = on_a_thread(&env, move || held.next(&mut rest).map(|piece| (piece, rest))).await?;
+        Ok((!piece.is_empty()).then_some((piece, (env, reader, rest))))
+    })
+}
