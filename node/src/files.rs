@@ -138,12 +138,11 @@ fn told(
 ) -> Result<Known, BlobError> {
     let unread = |reason: &dyn std::fmt::Display| BlobError::Disk { reason: reason.to_string(), full: false };
     // What the history never mentions was never deleted.
-    let deletion = match &mention {
-        None => None,
-        Some(_) => {
-            let snapshot = library.snapshots.snapshot().map_err(|failure| unread(&failure))?;
-            asset::deletion(snapshot.view(), hash).map_err(|failure| unread(&failure))?
-        }
+    let deletion = if mention.is_some() {
+        let snapshot = library.snapshots.snapshot().map_err(|failure| unread(&failure))?;
+        asset::deletion(snapshot.view(), hash).map_err(|failure| unread(&failure))?
+    } else {
+        None
     };
     Ok(Known { hash, kept, mention, deletion: deletion.map_or_else(String::new, |reason| reason.to_string()) })
 }

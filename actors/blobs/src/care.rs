@@ -152,7 +152,7 @@ impl Store {
     ) -> Result<ControlFlow<()>, BlobError> {
         let Some(entry) = self.index.entry(hash)? else { return Ok(ControlFlow::Continue(())) };
         let was_damaged = entry.row.damaged;
-        let read = self.reader(hash, entry).and_then(|reader| {
+        let read = self.reader(hash, &entry).and_then(|reader| {
             reader.is_whole(&mut |bytes| {
                 progress.done += bytes;
                 tell(*progress).is_continue()

@@ -91,13 +91,13 @@ impl Folder for OnDisk {
 
     fn keep(&self, begun: &str, name: &str) -> io::Result<()> {
         let path = self.at(name);
-        let shelf = path.parent().unwrap_or(&self.0);
-        if !shelf.exists() {
-            make(shelf)?;
+        let rack = path.parent().unwrap_or(&self.0);
+        if !rack.exists() {
+            make(rack)?;
             sync(&self.0)?;
         }
         fs::rename(self.incoming(begun), &path)?;
-        sync(shelf)
+        sync(rack)
     }
 
     fn drop_begun(&self, begun: &str) -> io::Result<()> {
@@ -125,8 +125,8 @@ impl Folder for OnDisk {
     }
 
     fn names(&self, first: u8) -> io::Result<Vec<String>> {
-        let shelf = format!("{first:02x}");
-        listed(&self.0.join(&shelf), &format!("{shelf}/"))
+        let rack = format!("{first:02x}");
+        listed(&self.0.join(&rack), &format!("{rack}/"))
     }
 }
 

@@ -22,7 +22,7 @@ pub struct Reader {
 
 impl Reader {
     /// None if what is known of the blob contradicts itself.
-    pub(crate) fn new(hash: BlobHash, entry: Entry, file: Box<dyn Reading>) -> Option<Self> {
+    pub(crate) fn new(hash: BlobHash, entry: &Entry, file: Box<dyn Reading>) -> Option<Self> {
         let outline = Outline::checked(hash, entry.row.size, &entry.outline).ok()?;
         let frames = if entry.row.squeezed { Some(starts(&entry.frames, entry.row.size)?) } else { None };
         Some(Self { hash, outline, frames, file })
@@ -98,8 +98,8 @@ impl Reader {
 /// Where each frame begins, and behind the last; none if there are not as many as pieces, or one is impossibly long.
 fn starts(lengths: &[u32], size: u64) -> Option<Vec<u64>> {
     /// zstd makes no piece longer than this, whatever is in it.
-    const LONGEST_FRAME: u32 = 2 * PIECE_BYTES as u32;
-    if lengths.len() as u64 != pieces(size) || lengths.iter().any(|length| *length > LONGEST_FRAME) {
+    const LONGEST_FRAME: usize = 2 * PIECE_BYTES;
+    if lengths.len() as u64 != pieces(size) || lengths.iter().any(|length| *length as usize > LONGEST_FRAME) {
         return None;
     }
     let sums = lengths.iter().scan(0_u64, |end, length| {

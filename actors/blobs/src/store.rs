@@ -88,11 +88,11 @@ impl Store {
         if entry.row.damaged {
             return Err(BlobError::Damaged(hash));
         }
-        self.reader(hash, entry)
+        self.reader(hash, &entry)
     }
 
     /// As [`Self::open`], whatever is known of its file.
-    pub(crate) fn reader(&self, hash: BlobHash, entry: Entry) -> Result<Reader, BlobError> {
+    pub(crate) fn reader(&self, hash: BlobHash, entry: &Entry) -> Result<Reader, BlobError> {
         let file = self.folder.open(&file_name(hash, entry.row.squeezed)).map_err(|error| disk(&error))?;
         Reader::new(hash, entry, file.ok_or(BlobError::Unavailable(hash))?).ok_or(BlobError::Damaged(hash))
     }

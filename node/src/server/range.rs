@@ -31,17 +31,19 @@ pub(super) fn asked(header: Option<&str>, size: u64) -> Asked {
 fn single(header: &str) -> Option<(Option<u64>, Option<u64>)> {
     let (unit, range) = header.split_once('=')?;
     let (first, last) = range.trim().split_once('-')?;
-    let (first, last) = (number(first.trim())?, number(last.trim())?);
+    let (first, last) = (first.trim(), last.trim());
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !unit.trim().eq_ignore_ascii_case("bytes") || !is_number(first) || !is_number(last) {
+        return None;
+    }
+    let (first, last) = (number(first), number(last));
     let is_backwards = first.zip(last).is_some_and(|(first, last)| last < first);
-    (unit.trim().eq_ignore_ascii_case("bytes") && !is_backwards).then_some((first, last))
+    (!is_backwards).then_some((first, last))
 }
 
-/// A number of digits only, or none at all. One beyond all files is as good as the greatest.
-fn number(text: &str) -> Option<Option<u64>> {
-    if text.is_empty() {
-        return Some(None);
-    }
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| Some(text.parse().unwrap_or(u64::MAX)))
+/// A number of digits only; none if there are none. One beyond all files is as good as the greatest.
+fn number(digits: &str) -> Option<u64> {
+    (!digits.is_empty()).then(|| digits.parse().unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

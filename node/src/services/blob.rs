@@ -11,7 +11,7 @@ use openprod_api::v1::Reason;
 use openprod_api::v1::blob_service_server::BlobService as Service;
 use openprod_blobs::care::{Progress, Verified};
 use openprod_blobs::collect::Library;
-use openprod_model::ids::BlobHash;
+use openprod_model::ids::{BlobHash, Position};
 use openprod_model::refusal::{self, Refusal};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -124,7 +124,7 @@ impl Service for BlobService {
         let (after, limit) = (place.map(|(_, after)| after), items(page_size));
         let found = self.blocking(move || files::list(&library, after, limit)).await?;
         let last = found.last().filter(|_| found.len() == limit);
-        let next_page_token = last.map_or_else(String::new, |last| pages.token(Default::default(), &last.hash));
+        let next_page_token = last.map_or_else(String::new, |last| pages.token(Position::ZERO, &last.hash));
         Ok(Response::new(v1::ListBlobsResponse { blobs: found.iter().map(blob).collect(), next_page_token }))
     }
 
@@ -192,11 +192,11 @@ impl Service for BlobService {
 }
 
 /// The chunks of a file, up to the one that is said to be its last. What breaks it off is left in `broke_off`.
-fn to_the_end<'a>(
+fn to_the_end(
     first: v1::PutBlobRequest,
     chunks: Streaming<v1::PutBlobRequest>,
-    broke_off: &'a mut Option<Status>,
-) -> impl Stream<Item = Result<Vec<u8>, FileError>> + Send + 'a {
+    broke_off: &mut Option<Status>,
+) -> impl Stream<Item = Result<Vec<u8>, FileError>> + Send {
     futures::stream::unfold((Some(first), chunks, broke_off), |(ready, mut chunks, broke_off)| async move {
         let next = match ready {
             Some(v1::PutBlobRequest { last: true, chunk, .. }) if chunk.is_empty() => return None,
