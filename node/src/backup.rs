@@ -4,7 +4,8 @@
 //! <name>-<UTC time>/
 //!   workspace.toml      whose it is
 //!   log.redb            a copy of the log; or, made of a running node, history.openprod: the same as a workspace file
-//!   MANIFEST            what lies there, with the size and BLAKE3 hash of each file
+//!   blobs/              the files that fields refer to, each under its hash
+//!   MANIFEST            what else lies there, with the size and BLAKE3 hash of each file
 //! ```
 //!
 //! The state is left out: it follows from the log. Overlays are left out too: what is staged is private to this node
@@ -23,6 +24,7 @@ use openprod_oplog::store::LogStore;
 use crate::manifest::{self, Manifest};
 
 mod contents;
+mod files;
 mod restore;
 
 pub use contents::{Contents, ContentsError, Listed};
@@ -34,6 +36,8 @@ pub const MANIFEST: &str = "MANIFEST";
 const LOG: &str = "log.redb";
 /// The name of the workspace's own manifest.
 const WORKSPACE: &str = "workspace.toml";
+/// The name of the folder of files.
+const FILES: &str = "blobs";
 
 /// Where a backup goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,9 +78,10 @@ pub enum BackupError {
     Copy(String),
 }
 
-/// Writes a backup of a workspace called `name`. Blocks its thread.
+/// Writes a backup of a workspace called `name`, whose files lie in the folder `files`. Blocks its thread.
 pub fn write(
     store: &LogStore,
+    files: &Path,
     workspace: WorkspaceId,
     name: &str,
     place: &Place,
@@ -95,13 +100,14 @@ pub fn write(
     // Dropping it removes whatever was begun.
     let part = tempfile::Builder::new().prefix(".writing-").tempdir_in(parent).map_err(io_at(parent))?;
     let copied = fill(part.path(), store, workspace, name, time)?;
+    let bytes = copied.bytes + files::place(files, &part.path().join(FILES)).map_err(io_at(part.path()))?;
     let part = part.keep();
     let renamed = fs::rename(&part, &path).and_then(|()| File::open(parent)?.sync_all());
     if let Err(error) = renamed {
         let _ = fs::remove_dir_all(&part);
         return Err(io_at(&path)(error));
     }
-    Ok(Written { path, ..copied })
+    Ok(Written { path, bytes, ..copied })
 }
 
 fn fill(

@@ -8,6 +8,7 @@ use openprod_model::ids::BlobHash;
 use crate::folder::Reading;
 use crate::index::{Entry, disk};
 use crate::outline::{MAX_BLOB_BYTES, Outlining, PIECE_BYTES};
+use crate::partial::partial_of;
 use crate::squeeze;
 use crate::store::{Store, file_name};
 use crate::tables::BlobRow;
@@ -56,7 +57,7 @@ impl Store {
     pub fn clear_up(&self) -> Result<Cleared, BlobError> {
         let mut cleared = Cleared::default();
         for name in self.folder.begun().map_err(|error| disk(&error))? {
-            if !name.starts_with(&self.prefix) {
+            if !name.starts_with(&self.prefix) && self.is_left_over(&name)? {
                 self.folder.drop_begun(&name).map_err(|error| disk(&error))?;
                 cleared.broken_off += 1;
             }
@@ -73,6 +74,14 @@ impl Store {
         };
         self.each(forget).map(drop)?;
         Ok(Cleared { gone, ..cleared })
+    }
+
+    /// Whether a file that is not whole is of no more use: of what is being fetched, only once it is here.
+    fn is_left_over(&self, name: &str) -> Result<bool, BlobError> {
+        match partial_of(name) {
+            Some(hash) => Ok(self.index.row(hash)?.is_some()),
+            None => Ok(true),
+        }
     }
 
     /// Each blob that is here, in the order of their addresses.

@@ -102,6 +102,7 @@ impl Library {
         let retention_days = asset::retention_days(snapshot.view()).map_err(|failure| unread(&failure))?;
         let retention_ms = retention_days.saturating_mul(DAY_MS);
         let pass = Pass { view: snapshot.view(), staged: self.staged()?, retention_ms, dry };
+        self.drop_partials(dry)?;
         let mut collected = Collected { retention_days, ..Collected::default() };
         let mut after = None;
         loop {
@@ -132,6 +133,16 @@ impl Library {
         let overlays = self.overlays.all().map_err(|error| unread(&error))?;
         let cells = overlays.iter().flat_map(|overlay| overlay.staging.cells());
         Ok(cells.filter_map(|(_, staged)| Some(asset::file_in(&staged.content)?.hash)).collect())
+    }
+
+    /// What has come of blobs that nothing mentions and nobody has pinned is of no use.
+    fn drop_partials(&self, dry: bool) -> Result<(), BlobError> {
+        for hash in self.store.partials()?.into_iter().filter(|_| !dry) {
+            if self.store.index.mention(hash)?.is_none() && !self.store.index.is_pinned(hash)? {
+                self.store.drop_partial(hash)?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether a blob goes; and if so, and not only asked, it is gone. Whoever puts it again in this moment waits, and

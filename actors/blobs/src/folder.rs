@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! blobs/
-//!   incoming/            what is being written; whatever is there at a start was broken off
+//!   incoming/            what is being written; at a start, what was broken off, and what is being fetched (fetch-...)
 //!   ab/ab12...           a blob as it is, under its address
 //!   ab/ab34....zst       a blob kept compressed: its pieces, one zstd frame each
 //! ```
@@ -30,10 +30,22 @@ pub trait Reading: Send + Sync {
     fn size(&self) -> io::Result<u64>;
 }
 
+/// A file that is written here and there.
+pub trait Patching: Send + Sync {
+    /// Writes bytes at an offset.
+    fn write_all_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Fills `bytes` from an offset.
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
+    /// The number of its bytes.
+    fn size(&self) -> io::Result<u64>;
+}
+
 /// Where files lie. What is begun has one word as its name; what is whole, `ab/ab12...`.
 pub trait Folder: Send + Sync {
     /// Begins a file.
     fn begin(&self, name: &str) -> io::Result<Box<dyn Writing>>;
+    /// Begins a file, or goes on with it, to be written here and there.
+    fn patch(&self, name: &str) -> io::Result<Box<dyn Patching>>;
     /// Gives what was begun and synced its name for good: durable when this returns.
     fn keep(&self, begun: &str, name: &str) -> io::Result<()>;
     /// Removes what was begun.
@@ -82,10 +94,31 @@ impl Reading for File {
     }
 }
 
+impl Patching for File {
+    fn write_all_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        FileExt::write_all_at(self, bytes, offset)
+    }
+
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        FileExt::read_exact_at(self, bytes, offset)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+}
+
 impl Folder for OnDisk {
     fn begin(&self, name: &str) -> io::Result<Box<dyn Writing>> {
         make(&self.0.join(INCOMING))?;
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.incoming(name))?;
+        Ok(Box::new(file))
+    }
+
+    fn patch(&self, name: &str) -> io::Result<Box<dyn Patching>> {
+        make(&self.0.join(INCOMING))?;
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(self.incoming(name))?;
         Ok(Box::new(file))
     }
 

@@ -152,6 +152,11 @@ impl Index {
         })
     }
 
+    /// Whether a blob is pinned, here or not.
+    pub fn is_pinned(&self, hash: BlobHash) -> Result<bool, BlobError> {
+        self.read(|txn| Ok(txn.open_table(PINS)?.get(hash.as_bytes())?.is_some()))
+    }
+
     /// Everything of a blob that is here.
     pub fn entry(&self, hash: BlobHash) -> Result<Option<Entry>, BlobError> {
         self.read(|txn| {

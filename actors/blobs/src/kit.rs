@@ -10,7 +10,7 @@ use openprod_messages::blobs::{BlobError, Kept};
 use openprod_messages::environment::{Clock, Environment, Randomness, Spawner};
 use openprod_model::ids::{BlobHash, WorkspaceId};
 
-use crate::folder::{Folder, OnDisk, Reading, Writing};
+use crate::folder::{Folder, OnDisk, Patching, Reading, Writing};
 use crate::index::{Index, Medium};
 use crate::store::Store;
 
@@ -119,6 +119,10 @@ impl Folder for Failing {
     fn begin(&self, name: &str) -> io::Result<Box<dyn Writing>> {
         self.step()?;
         Ok(Box::new(FailingFile(self.clone(), self.folder.begin(name)?)))
+    }
+    fn patch(&self, name: &str) -> io::Result<Box<dyn Patching>> {
+        self.step()?;
+        self.folder.patch(name)
     }
     fn keep(&self, begun: &str, name: &str) -> io::Result<()> {
         self.step()?;

@@ -16,16 +16,18 @@
 //! chunks, its own I/O traits and some ten crates more, and its interface has changed in twelve breaking releases. What
 //! is sent is BLAKE3's own tree, so either can be exchanged for the other.
 //!
-//! Reading order: [`outline`], [`store`], [`reader`], [`care`], [`collect`], [`mentions`], [`actor`]; [`folder`] and
+//! Reading order: [`outline`], [`store`], [`reader`], [`care`], [`collect`], [`mentions`], [`actor`], [`fetch`], [`partial`]; [`folder`] and
 //! [`index`] are where it all lies, [`tables`] the layout.
 
 pub mod actor;
 pub mod care;
 pub mod collect;
+pub mod fetch;
 pub mod folder;
 pub mod index;
 mod mentions;
 pub mod outline;
+pub mod partial;
 pub mod reader;
 pub mod squeeze;
 pub mod store;

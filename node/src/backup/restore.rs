@@ -12,7 +12,7 @@ use openprod_model::ids::{Position, WorkspaceId};
 use openprod_model::refusal::Refusal;
 use openprod_oplog::store::{LogStore, OpenError};
 
-use super::{Contents, ContentsError, LOG, WORKSPACE, private_folder};
+use super::{Contents, ContentsError, FILES, LOG, WORKSPACE, files as of_files, private_folder};
 use crate::config::Config;
 use crate::folder::{Folder, FolderError, LockError, WorkspaceFolder};
 use crate::node::{Node, StartError};
@@ -177,6 +177,8 @@ fn copied(files: &WorkspaceFolder, log: &Path, id: WorkspaceId) -> Result<Positi
     crate::folder::write_over(&own, &text).map_err(at(&own))?;
     crate::manifest::read(&own, id).map_err(|error| RestoreError::Log(error.to_string()))?;
     private_folder(&part.path().join("backups")).map_err(at(part.path()))?;
+    let saved = log.parent().unwrap_or(Path::new("/")).join(FILES);
+    of_files::place(&saved, &part.path().join(FILES)).map_err(at(&saved))?;
     let revision = opened(&copy, id)?;
     let part = part.keep();
     fs::rename(&part, files.root()).and_then(|()| File::open(parent)?.sync_all()).map_err(at(files.root()))?;

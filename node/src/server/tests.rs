@@ -267,7 +267,7 @@ async fn the_log_of_a_stopped_node_is_backed_up_as_it_is() {
     let settings = home.config.clone();
     home.closes().await;
     let stores = crate::storage::open(&files, id, &settings).unwrap();
-    let written = write(&stores.log, id, "Hamlet", &Place::Within(place.path().join("b")), 0).unwrap();
+    let written = write(&stores.log, &files.blobs(), id, "Hamlet", &Place::Within(place.path().join("b")), 0).unwrap();
     assert!(written.path.ends_with("b/Hamlet-19700101T000000Z") && written.damaged.is_empty(), "{written:?}");
     drop(stores);
     let tour = config(&place.path().join("tour"), &[]);

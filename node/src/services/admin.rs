@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use openprod_api::status;
@@ -112,8 +112,8 @@ impl Service for AdminService {
         }
         let workspace = self.workspace(&request.get_ref().workspace)?;
         let place = self.place_for(&workspace, &request.get_ref().path)?;
-        let now = self.0.env.clock.wall_ms();
-        let job = move |sender: &Sender<v1::BackupResponse>| backed_up(&workspace, &place, now, sender);
+        let (now, files) = (self.0.env.clock.wall_ms(), self.0.folder.workspace(workspace.id).blobs());
+        let job = move |sender: &Sender<v1::BackupResponse>| backed_up(&workspace, &files, &place, now, sender);
         self.stream(&request, job)
     }
 
@@ -226,6 +226,7 @@ fn finding(finding: verification::Finding) -> v1::Finding {
 
 fn backed_up(
     workspace: &Workspace,
+    files: &Path,
     place: &backup::Place,
     now_ms: u64,
     sender: &Sender<v1::BackupResponse>,
@@ -234,14 +235,15 @@ fn backed_up(
     let total = workspace.log.tail().map_or(0, |tail| tail.position.0);
     send(v1::backup_response::Event::Progress(progress("Copying the history", 0, total)))?;
     let name = super::name_of(workspace);
-    let written = backup::write(&workspace.store, workspace.id, &name, place, now_ms).map_err(|error| match error {
-        backup::BackupError::Exists(_) => {
-            let refusal = Refusal::new(Reason::AlreadyExists, sentence(&error.to_string())).at("path");
-            status::refused(&refusal.next("Name a path at which nothing is yet."))
-        }
-        backup::BackupError::Full => super::disk_full(),
-        other => super::unavailable(sentence(&other.to_string())),
-    })?;
+    let written =
+        backup::write(&workspace.store, files, workspace.id, &name, place, now_ms).map_err(|error| match error {
+            backup::BackupError::Exists(_) => {
+                let refusal = Refusal::new(Reason::AlreadyExists, sentence(&error.to_string())).at("path");
+                status::refused(&refusal.next("Name a path at which nothing is yet."))
+            }
+            backup::BackupError::Full => super::disk_full(),
+            other => super::unavailable(sentence(&other.to_string())),
+        })?;
     send(v1::backup_response::Event::Report(v1::BackupReport {
         path: written.path.display().to_string(),
         revision: written.revision.0,

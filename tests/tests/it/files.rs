@@ -5,7 +5,7 @@ use std::process::Stdio;
 use openprod_client::v1;
 use openprod_client::v1::{BlobAvailability, Reason};
 
-use crate::world::{Setup, World, below, row};
+use crate::world::{Setup, World, below, row, typed};
 
 /// Bytes that no compression makes smaller.
 fn film(length: usize) -> Vec<u8> {
@@ -223,4 +223,25 @@ async fn kill_9_may_come_at_any_moment_of_many_puts() {
     mara.puts_file(&film(3_000_000)).await;
     let report: v1::VerifyBlobsReport = mara.verifies_files().await;
     assert_eq!((report.blobs, report.damaged.len(), report.gone.len()), (1, 0, 0));
+}
+
+#[tokio::test]
+async fn a_backup_holds_the_files_and_gives_them_back() {
+    let world = World::new().await;
+    let mara = world.person("Mara").await;
+    let (text, film) = (b"Enter Hamlet. ".repeat(40_000), film(400_000));
+    let (text_hash, film_hash) = (mara.puts_file(&text).await.hash, mara.puts_file(&film).await.hash);
+    let report = mara.backs_up(world.desk().join("saved").to_str().unwrap()).await;
+    assert!(report.bytes > 400_000, "{report:?}");
+    let mut tour = world.another_node("tour").await;
+    tour.stops().await;
+    typed(&format!("openprod restore {} --yes", report.path), tour.folder(), &[]).await.ok();
+    tour.comes_back().await;
+    tour.says("what was left of files was cleared up").await;
+    for (hash, bytes) in [(text_hash, text), (film_hash, film)] {
+        let copy = world.desk().join(&hash);
+        let line = format!("openprod blob get {hash} --output {}", copy.display());
+        typed(&line, tour.folder(), &[]).await.ok();
+        assert!(std::fs::read(copy).unwrap() == bytes);
+    }
 }

@@ -69,7 +69,7 @@ async fn without_node(context: &Context, stopped: Stopped, output: Option<PathBu
         let files = stopped.folder.workspace(id);
         let stores = storage::open(&files, id, &stopped.config).map_err(CliError::failed)?;
         let place = output.map_or_else(|| Place::Within(files.backups()), Place::Exactly);
-        let written = backup::write(&stores.log, id, &id.to_string(), &place, now_ms);
+        let written = backup::write(&stores.log, &files.blobs(), id, &id.to_string(), &place, now_ms);
         stores.state.close();
         written.map_err(|error| CliError::failed(format!("There is no backup: {error}.")))
     });
