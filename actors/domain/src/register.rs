@@ -34,7 +34,7 @@ pub fn shown<'a>(cell: &Cell, tips: &'a [Tip]) -> Option<&'a Tip> {
         // Who was removed stays out until people agree.
         Cell::Member { .. } => latest(&|tip| tip.content == Content::Absent).or_else(law),
         Cell::EdgePosition { .. } => latest(&|_| true),
-        // What somebody still wants stays.
+        // What somebody still wants stays until they agree.
         Cell::Asset { .. } => latest(&|tip| tip.content == Content::Absent).or_else(law),
         // What is in dispute unites nothing.
         Cell::Merge { .. } | Cell::Mapping { .. } => latest(&|tip| tip.content != Content::Present).or_else(law),
@@ -47,12 +47,11 @@ pub fn in_conflict(cell: &Cell, tips: &[Tip]) -> bool {
     disagree(cell, tips.iter().map(|tip| &tip.content))
 }
 
-/// The same for what standing writes say. Places and the reasons of deletions are never in dispute, and edits of one
-/// text merge.
+/// The same for what standing writes say. Places are never in dispute, and edits of one text merge.
 pub fn disagree<'a>(cell: &Cell, standing: impl Iterator<Item = &'a Content>) -> bool {
     let mut standing = standing.filter(|content| !matches!(content, Content::Edit(_)));
     let Some(first) = standing.next() else { return false };
-    !matches!(cell, Cell::EdgePosition { .. } | Cell::Asset { .. }) && standing.any(|content| content != first)
+    !matches!(cell, Cell::EdgePosition { .. }) && standing.any(|content| content != first)
 }
 
 /// The references of `tips` whose content equals the shown one: what a write without a base supersedes.

@@ -14,7 +14,7 @@ use openprod_domain::inverse::stack::Scope;
 use openprod_domain::read::{self, Column, Membership, Table};
 use openprod_domain::text::{ClientId, Document, Kind};
 use openprod_domain::view::View;
-use openprod_model::ids::{ActorId, EdgeId, EntityId, OpRef};
+use openprod_model::ids::{ActorId, BlobHash, EdgeId, EntityId, OpRef};
 use openprod_model::operation::{Basis, ColumnRef, Operation, PositionAt, RawOp};
 use openprod_model::value::{FieldRef, FieldType, Name, Text, Value};
 
@@ -55,6 +55,8 @@ pub(super) const ACTS: &[Act] = &[
     admit_member,
     remove_member,
     name_actor,
+    delete_asset,
+    restore_asset,
     merge_records,
     merge_records,
     split_record,
@@ -67,6 +69,7 @@ pub(super) const ACTS: &[Act] = &[
     resolve,
     undo,
     undo,
+    redo,
     redo,
     redo,
     redo,
@@ -342,6 +345,19 @@ fn remove_member(scene: &mut Scene) -> Option<Command> {
 
 fn name_actor(scene: &mut Scene) -> Option<Command> {
     Some(Command::NameActor { actor: scene.actor(), name: scene.word() })
+}
+
+/// One of three files, by its hash.
+fn file(scene: &mut Scene) -> BlobHash {
+    BlobHash::from_bytes([u8::try_from(scene.dice.below(3)).unwrap(); 32])
+}
+
+fn delete_asset(scene: &mut Scene) -> Option<Command> {
+    Some(Command::DeleteAsset { hash: file(scene), reason: scene.word() })
+}
+
+fn restore_asset(scene: &mut Scene) -> Option<Command> {
+    Some(Command::RestoreAsset { hash: file(scene) })
 }
 
 fn merge_records(scene: &mut Scene) -> Option<Command> {
