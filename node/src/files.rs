@@ -8,6 +8,7 @@ use futures::{Stream, StreamExt};
 use openprod_blobs::collect::{CollectError, Library};
 use openprod_blobs::reader::Reader;
 use openprod_blobs::tables::MentionRow;
+use openprod_blobs::thumbnail;
 use openprod_domain::asset;
 use openprod_messages::blobs::{BlobError, Kept};
 use openprod_messages::environment::Environment;
@@ -15,12 +16,21 @@ use openprod_model::ids::BlobHash;
 use openprod_model::refusal::{Reason, Refusal};
 use tokio::sync::Semaphore;
 
+use crate::child::{self, ChildError, Job};
+
 /// How many files are taken in at once: each holds a piece and a hash in memory, and waits for the same disk.
 const MAX_PUTS: usize = 32;
 
 /// How long the next bytes of a file may take: whoever is gone does not take a place for ever.
 const STALLED_AFTER: Duration = Duration::from_mins(1);
 
+/// How many thumbnails are made at once: each is a process that may use a whole core and much memory.
+const MAX_THUMBNAILS: usize = 2;
+/// How many more wait for that.
+const MAX_WAITING: usize = 64;
+
+static THUMBNAILS: Semaphore = Semaphore::const_new(MAX_THUMBNAILS);
+static WAITING: Semaphore = Semaphore::const_new(MAX_THUMBNAILS + MAX_WAITING);
 static PUTS: Semaphore = Semaphore::const_new(MAX_PUTS);
 
 /// Everything that this node knows of a file.
@@ -197,4 +207,53 @@ pub fn pieces(
         let (piece, rest) = on_a_thread(&env, move || held.next(&mut rest).map(|piece| (piece, rest))).await?;
         Ok((!piece.is_empty()).then_some((piece, (env, reader, rest))))
     })
+}
+
+/// A small picture of a file. Kept once it is made; that none can be made is remembered too.
+pub async fn thumbnail(env: &Environment, library: Library, hash: BlobHash) -> Result<Vec<u8>, FileError> {
+    let store = Arc::clone(&library.store);
+    let (known, reader, kept) = on_a_thread(env, move || -> Result<_, FileError> {
+        let (known, reader) = open(&library, hash)?;
+        let kept = library.store.thumbnail(hash)?;
+        Ok((known, reader, kept))
+    })
+    .await?;
+    let png = match kept {
+        Some(kept) => kept,
+        None => {
+            let made = made(env, reader).await?;
+            let (png, store) = (made.clone(), Arc::clone(&store));
+            on_a_thread(env, move || store.keep_thumbnail(hash, &png)).await?;
+            made
+        }
+    };
+    if png.is_empty() {
+        let message = format!("{} cannot be shown small.", known.called());
+        let refusal = Refusal::new(Reason::NoThumbnail, message);
+        return Err(FileError::Refused(refusal.next("Thumbnails are made of PNG, JPEG, WebP, GIF and PDF.")));
+    }
+    Ok(png)
+}
+
+/// Has a thumbnail made in a process of its own; an empty one if none can be.
+async fn made(env: &Environment, reader: Reader) -> Result<Vec<u8>, FileError> {
+    let first = reader.size().min(thumbnail::BEGINNING_BYTES);
+    let (begins, reader) =
+        on_a_thread(env, move || reader.next(&mut (0..first)).map(|begins| (begins, reader))).await?;
+    if reader.size() > thumbnail::MAX_SOURCE_BYTES || !thumbnail::is_candidate(&begins) {
+        return Ok(Vec::new());
+    }
+    let _waiting = WAITING.try_acquire().map_err(|_| FileError::Busy)?;
+    let _turn = THUMBNAILS.acquire().await.map_err(|_| FileError::Busy)?;
+    let size = reader.size();
+    match child::run(Job::Thumbnail, pieces(env.clone(), reader, 0..size)).await {
+        Ok(png) if thumbnail::is_thumbnail(&png) => Ok(png),
+        // Whatever it was that ended it, it would end it again.
+        Ok(_) | Err(ChildError::Ended(_)) => Ok(Vec::new()),
+        Err(ChildError::Source(error)) => Err(error),
+        Err(ChildError::Late) => Err(FileError::Unavailable("The thumbnail took too long to be made.".to_owned())),
+        Err(ChildError::System(error)) => {
+            Err(FileError::Unavailable(format!("The thumbnail could not be made: {error}.")))
+        }
+    }
 }

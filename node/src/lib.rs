@@ -14,6 +14,7 @@
 //! locks), [`services`] (one file per gRPC service), [`cli`] (what people type).
 
 pub mod backup;
+pub mod child;
 pub mod cli;
 pub mod config;
 pub mod demo;

@@ -57,6 +57,8 @@ const HOLDERS: &[(&str, &[&str])] = &[
     ("bincode", &["model"]),
     ("calamine", &["node"]),
     ("clap", &["node"]),
+    ("hayro", &["blobs"]),
+    ("image", &["blobs"]),
     ("mdns-sd", &["links"]),
     ("mlua", &[]),
     ("quinn", &["links"]),

@@ -128,7 +128,8 @@ impl Store {
         if file.is_some() {
             return Ok(false);
         }
-        self.index.remove(hash)?;
+        // With what may be left beside it.
+        self.remove(hash, &row)?;
         Ok(true)
     }
 

@@ -5,6 +5,7 @@
 //!   incoming/            what is being written; at a start, what was broken off, and what is being fetched (fetch-...)
 //!   ab/ab12...           a blob as it is, under its address
 //!   ab/ab34....zst       a blob kept compressed: its pieces, one zstd frame each
+//!   thumbnails/          made of them; remove it, and they are made anew
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions};

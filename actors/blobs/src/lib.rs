@@ -16,7 +16,7 @@
 //! chunks, its own I/O traits and some ten crates more, and its interface has changed in twelve breaking releases. What
 //! is sent is BLAKE3's own tree, so either can be exchanged for the other.
 //!
-//! Reading order: [`outline`], [`store`], [`reader`], [`care`], [`collect`], [`mentions`], [`actor`], [`fetch`], [`partial`]; [`folder`] and
+//! Reading order: [`outline`], [`store`], [`reader`], [`care`], [`collect`], [`mentions`], [`actor`], [`fetch`], [`partial`], [`thumbnail`]; [`folder`] and
 //! [`index`] are where it all lies, [`tables`] the layout.
 
 pub mod actor;
@@ -32,6 +32,7 @@ pub mod reader;
 pub mod squeeze;
 pub mod store;
 pub mod tables;
+pub mod thumbnail;
 
 // What fails there is the test: a panic is the right report.
 #[cfg(test)]

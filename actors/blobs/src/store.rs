@@ -25,6 +25,7 @@ use crate::outline::{MAX_BLOB_BYTES, Outlining, PIECE_BYTES};
 use crate::reader::Reader;
 use crate::squeeze;
 use crate::tables::BlobRow;
+use crate::thumbnail;
 
 /// The blobs of a workspace. Shared by whoever puts and reads them, each in his own task.
 pub struct Store {
@@ -55,9 +56,13 @@ impl Store {
         self.env.clock.wall_ms()
     }
 
+    fn fresh_name(&self) -> String {
+        format!("{}-{}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// Begins to take a file in. If it is known what it must be, nothing else is taken.
     pub fn begin(self: &Arc<Self>, expected: Option<BlobHash>) -> Putting {
-        let name = format!("{}-{}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed));
+        let name = self.fresh_name();
         let store = Arc::clone(self);
         Putting { store, expected, name, file: None, parts: Parts::default(), piece: Vec::new() }
     }
@@ -100,8 +105,42 @@ impl Store {
     /// Takes a blob away: the file first, then what is known of it.
     pub(crate) fn remove(&self, hash: BlobHash, row: &BlobRow) -> Result<(), BlobError> {
         self.folder.remove(&file_name(hash, row.squeezed)).map_err(|error| disk(&error))?;
+        self.folder.remove(&thumbnail_name(hash)).map_err(|error| disk(&error))?;
         fail::fail_point!("blobs-between-removals");
         self.index.remove(hash)
+    }
+
+    /// The thumbnail of a blob, if one was made: empty if none can be.
+    pub fn thumbnail(&self, hash: BlobHash) -> Result<Option<Vec<u8>>, BlobError> {
+        let read = || -> io::Result<Option<Vec<u8>>> {
+            let Some(file) = self.folder.open(&thumbnail_name(hash))? else { return Ok(None) };
+            let length = usize::try_from(file.size()?).unwrap_or(usize::MAX).min(thumbnail::MAX_BYTES);
+            let mut bytes = vec![0; length];
+            file.read_exact_at(&mut bytes, 0)?;
+            Ok(Some(bytes))
+        };
+        read().map_err(|error| disk(&error))
+    }
+
+    /// Keeps the thumbnail of a blob as long as the blob; an empty one says that none can be made.
+    pub fn keep_thumbnail(&self, hash: BlobHash, bytes: &[u8]) -> Result<(), BlobError> {
+        let begun = self.fresh_name();
+        let write = || {
+            let mut file = self.folder.begin(&begun)?;
+            file.write_all(bytes)?;
+            file.sync()?;
+            drop(file);
+            // Whoever removes the blob removes this with it.
+            let _settling = self.settle();
+            match self.index.row(hash) {
+                Ok(Some(_)) => self.folder.keep(&begun, &thumbnail_name(hash)),
+                _ => self.folder.drop_begun(&begun),
+            }
+        };
+        write().map_err(|error| {
+            drop(self.folder.drop_begun(&begun));
+            disk(&error)
+        })
     }
 
     /// Closes the index; it is opened again when it is needed.
@@ -114,6 +153,11 @@ impl Store {
 pub(crate) fn file_name(hash: BlobHash, squeezed: bool) -> String {
     let (hash, ending) = (hash.to_string(), if squeezed { ".zst" } else { "" });
     format!("{}/{hash}{ending}", &hash[..2])
+}
+
+/// The name of a blob's thumbnail. Another way of making them gives them another name.
+fn thumbnail_name(hash: BlobHash) -> String {
+    format!("thumbnails/{hash}-1.png")
 }
 
 /// A file that is being taken in. Dropped before its end, it leaves nothing.

@@ -179,6 +179,27 @@ fn a_full_disk_refuses_files_with_the_reason_and_takes_them_again_when_there_is_
 }
 
 #[test]
+fn a_thumbnail_is_kept_as_long_as_its_blob() {
+    let mut bench = Bench::new();
+    let hash = bench.puts(b"a picture").unwrap().hash;
+    assert_eq!(bench.store.thumbnail(hash).unwrap(), None);
+    bench.store.keep_thumbnail(hash, b"").unwrap();
+    bench.store.keep_thumbnail(hash, b"small").unwrap();
+    bench.restarts();
+    assert_eq!(bench.store.thumbnail(hash).unwrap(), Some(b"small".to_vec()));
+    assert_eq!(bench.store.list(None, 9).unwrap().len(), 1);
+    bench.folder.fails_after(1, io::ErrorKind::StorageFull);
+    assert!(bench.store.keep_thumbnail(hash, b"smaller").is_err());
+    bench.folder.heals();
+    let row = bench.store.index.row(hash).unwrap().unwrap();
+    bench.store.remove(hash, &row).unwrap();
+    bench.store.keep_thumbnail(hash, b"too late").unwrap();
+    assert_eq!(bench.store.thumbnail(hash).unwrap(), None);
+    bench.restarts();
+    assert_eq!(bench.files(), [""; 0]);
+}
+
+#[test]
 fn pins_hold_also_for_what_is_not_here_yet() {
     let bench = Bench::new();
     let hash = hash_of(b"later");

@@ -58,6 +58,12 @@ impl Workspace {
         self.client().begin(async || self.client().blobs().get_blob(Request::new(message)).await).await
     }
 
+    /// A small picture of a file that is a picture or a PDF, as a PNG.
+    pub async fn thumbnail(&self, hash: BlobHash) -> Result<Vec<u8>, Error> {
+        let hash = hash.to_string();
+        Ok(self.read(v1::GetThumbnailRequest { hash, ..Default::default() }).await?.png)
+    }
+
     /// What the node knows of a file, whether it is there or not.
     pub async fn blob(&self, hash: BlobHash) -> Result<v1::Blob, Error> {
         let hash = hash.to_string();

@@ -247,6 +247,7 @@ questions! {
     overlays.knock_out: KnockOutRequest => KnockOutResponse;
     overlays.undo_staged: UndoStagedRequest => UndoStagedResponse;
     overlays.redo_staged: RedoStagedRequest => RedoStagedResponse;
+    blobs.get_thumbnail: GetThumbnailRequest => GetThumbnailResponse;
     blobs.stat_blob: StatBlobRequest => StatBlobResponse;
     blobs.list_blobs: ListBlobsRequest => ListBlobsResponse;
     blobs.pin_blob: PinBlobRequest => PinBlobResponse;
@@ -307,7 +308,7 @@ of_workspace! {
         SkipQuarantinedRequest, ExportQuarantinedRequest, CreateOverlayRequest, ListOverlaysRequest, GetOverlayRequest,
         RenameOverlayRequest, ActivateOverlayRequest, DeactivateOverlayRequest, StashOverlayRequest,
         RecallOverlayRequest, DiscardOverlayRequest, KeepMineRequest, UseCanonicalRequest, KnockOutRequest,
-        UndoStagedRequest, RedoStagedRequest, StatBlobRequest, ListBlobsRequest, PinBlobRequest, UnpinBlobRequest,
+        UndoStagedRequest, RedoStagedRequest, GetThumbnailRequest, StatBlobRequest, ListBlobsRequest, PinBlobRequest, UnpinBlobRequest,
         CollectBlobsRequest;
 }
 

@@ -42,6 +42,14 @@ enum BlobCommands {
         #[arg(long, short)]
         output: Option<PathBuf>,
     },
+    /// Gets a small picture of a picture or of a PDF, as a PNG
+    Thumbnail {
+        /// File: its name, its hash or the beginning of it
+        file: String,
+        /// Where to write it; - for standard output
+        #[arg(long, short)]
+        output: PathBuf,
+    },
     /// Lists the files that are on the node or that fields refer to
     List,
     /// Reads every file on the node again and compares it with its hash
@@ -85,6 +93,7 @@ pub async fn run(args: BlobArgs, context: &Context) -> Result<(), CliError> {
     match args.command {
         BlobCommands::Put { files } => put_all(context, &workspace, &files).await,
         BlobCommands::Get { file, output } => get(&workspace, &file, output).await,
+        BlobCommands::Thumbnail { file, output } => thumbnail(&workspace, &file, &output).await,
         BlobCommands::List => list(context, &workspace).await,
         BlobCommands::Verify => verify(context, &workspace).await,
         BlobCommands::Pin { files } => pin(context, &workspace, &files, true).await,
@@ -187,6 +196,14 @@ async fn get(workspace: &Workspace, wanted: &str, output: Option<PathBuf>) -> Re
     part.persist_noclobber(&output).map_err(|error| unusable(&error.error))?;
     remark(&format!("Written to {}.", output.display()));
     Ok(())
+}
+
+async fn thumbnail(workspace: &Workspace, wanted: &str, output: &Path) -> Result<(), CliError> {
+    let png = workspace.thumbnail(meant(workspace, wanted).await?.0).await?;
+    if output == Path::new("-") {
+        return Ok(io::stdout().lock().write_all(&png)?);
+    }
+    std::fs::write(output, png).map_err(|error| CliError::file(output, &error))
 }
 
 /// The name of a file, without any way out of this folder.

@@ -53,6 +53,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::child;
 use context::{Context, Globals};
 use error::CliError;
 
@@ -116,6 +117,9 @@ enum Commands {
     Doctor(doctor::DoctorArgs),
     /// Tells and checks the configuration
     Config(config_cmd::ConfigArgs),
+    /// Works for a node, with limits, on what may be hostile; the node starts it by itself
+    #[command(hide = true)]
+    Child(child::ChildArgs),
     Completions(generate::CompletionsArgs),
     Man(generate::ManArgs),
 }
@@ -123,6 +127,9 @@ enum Commands {
 /// The program: reads the command line, runs the command, gives the exit code.
 pub fn main() -> ExitCode {
     let Cli { globals, command } = Cli::parse();
+    if let Commands::Child(args) = command {
+        return child::main(&args);
+    }
     let context = Context::new(globals);
     let done = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(Box::pin(run(command, &context))),
@@ -172,6 +179,8 @@ async fn run(command: Commands, context: &Context) -> Result<(), CliError> {
         Commands::Restore(args) => backup::restore(args, context).await,
         Commands::Doctor(args) => doctor::run(args, context).await,
         Commands::Config(args) => config_cmd::run(args, context).await,
+        // It is done before there are threads.
+        Commands::Child(_) => Ok(()),
         Commands::Completions(args) => generate::completions(&args),
         Commands::Man(args) => generate::man(&args),
     }

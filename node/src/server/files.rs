@@ -3,6 +3,7 @@
 //! ```text
 //! GET, HEAD, PUT  /workspaces/ID/blobs/HASH
 //! POST            /workspaces/ID/blobs
+//! GET             /workspaces/ID/blobs/HASH/thumbnail
 //! ```
 //!
 //! A file never changes, so its hash is its ETag, and what a browser has once it need not ask for again. What is in a file
@@ -73,6 +74,7 @@ pub(super) fn for_own_user(node: &Arc<Node>, stopping: &watch::Receiver<bool>) -
     Router::new()
         .route("/workspaces/{workspace}/blobs", post(take))
         .route("/workspaces/{workspace}/blobs/{hash}", get(give).put(take_as))
+        .route("/workspaces/{workspace}/blobs/{hash}/thumbnail", get(give_small))
         .with_state(counter)
 }
 
@@ -193,6 +195,22 @@ fn named(headers: &HeaderMap, header: header::HeaderName, hash: BlobHash) -> boo
 /// Whether a range is meant of this very file: If-Range names another only if the asker has another.
 fn is_in_range(headers: &HeaderMap, hash: BlobHash) -> bool {
     text(headers, header::IF_RANGE).is_none_or(|tag| tag == etag(hash))
+}
+
+async fn give_small(State(counter): State<Counter>, Path((workspace, hash)): Path<(String, String)>) -> Response {
+    given_small(&counter, &workspace, &hash).await.unwrap_or_else(|status| refused(&status))
+}
+
+async fn given_small(counter: &Counter, workspace: &str, hash: &str) -> Result<Response, Status> {
+    let _place = counter.room.try_acquire().map_err(|_| services::too_busy())?;
+    let workspace = services::workspace(&counter.node, workspace)?;
+    let png = files::thumbnail(&counter.node.env, workspace.library, parsed(hash)?).await?;
+    let mut response = Response::new(Body::from(png));
+    let headers = response.headers_mut();
+    put(headers, header::CONTENT_TYPE, "image/png");
+    put(headers, header::CACHE_CONTROL, KEEP);
+    put(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    Ok(response)
 }
 
 async fn take(

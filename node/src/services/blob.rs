@@ -107,6 +107,15 @@ impl Service for BlobService {
         streaming(request.extensions(), begins.chain(parts))
     }
 
+    async fn get_thumbnail(
+        &self,
+        request: Request<v1::GetThumbnailRequest>,
+    ) -> Result<Response<v1::GetThumbnailResponse>, Status> {
+        let v1::GetThumbnailRequest { workspace, hash } = request.get_ref();
+        let png = files::thumbnail(&self.0.env, self.library(workspace)?, parsed(hash)?).await?;
+        Ok(Response::new(v1::GetThumbnailResponse { png }))
+    }
+
     async fn stat_blob(&self, request: Request<v1::StatBlobRequest>) -> Result<Response<v1::StatBlobResponse>, Status> {
         let v1::StatBlobRequest { workspace, hash } = request.get_ref();
         let blob = self.stat(self.library(workspace)?, parsed(hash)?).await?;

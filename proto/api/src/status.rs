@@ -155,7 +155,8 @@ pub fn code(reason: Reason) -> Code {
         | Reason::UnknownActor
         | Reason::UnknownHistory
         | Reason::UnknownOverlay
-        | Reason::BlobUnavailable => Code::NotFound,
+        | Reason::BlobUnavailable
+        | Reason::NoThumbnail => Code::NotFound,
         Reason::WrongType
         | Reason::UnknownEnumValue
         | Reason::RequiredMissing

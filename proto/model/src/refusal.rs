@@ -66,6 +66,8 @@ pub enum Reason {
     BlobUnavailable,
     /// The file was deleted.
     BlobDeleted,
+    /// The file is no picture that can be shown small.
+    NoThumbnail,
 }
 
 impl Reason {
@@ -102,6 +104,7 @@ impl Reason {
             Self::NotInOverlay => "NOT_IN_OVERLAY",
             Self::BlobUnavailable => "BLOB_UNAVAILABLE",
             Self::BlobDeleted => "BLOB_DELETED",
+            Self::NoThumbnail => "NO_THUMBNAIL",
         }
     }
 }

@@ -29,6 +29,7 @@ mod scenario_e;
 mod schema;
 mod startup;
 mod three_way;
+mod thumbnails;
 mod undoing;
 mod watching;
 mod world;

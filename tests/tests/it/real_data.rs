@@ -8,7 +8,7 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use crate::world::{World, at_revision};
 
-fn data() -> Option<PathBuf> {
+pub(crate) fn data() -> Option<PathBuf> {
     let folder = std::env::var_os("OPENPROD_REAL_DATA").map(PathBuf::from);
     if folder.is_none() {
         println!("SKIPPED: OPENPROD_REAL_DATA does not name a folder");

@@ -37,6 +37,11 @@ impl Person {
         Ok(bytes)
     }
 
+    /// A small picture of a file.
+    pub(crate) async fn looks_at_thumbnail(&self, hash: &str) -> Result<Vec<u8>, Error> {
+        self.workspace().thumbnail(hash_of(hash)).await
+    }
+
     /// What the node knows of a file.
     pub(crate) async fn looks_at_file(&self, hash: &str) -> v1::Blob {
         self.workspace().blob(hash_of(hash)).await.unwrap()
