@@ -218,14 +218,11 @@ pub async fn thumbnail(env: &Environment, library: Library, hash: BlobHash) -> R
         Ok((known, reader, kept))
     })
     .await?;
-    let png = match kept {
-        Some(kept) => kept,
-        None => {
-            let made = made(env, reader).await?;
-            let (png, store) = (made.clone(), Arc::clone(&store));
-            on_a_thread(env, move || store.keep_thumbnail(hash, &png)).await?;
-            made
-        }
+    let png = if let Some(kept) = kept {
+        kept
+    } else {
+        let (made, store) = (made(env, reader).await?, Arc::clone(&store));
+        on_a_thread(env, move || store.keep_thumbnail(hash, &made).map(|()| made)).await?
     };
     if png.is_empty() {
         let message = format!("{} cannot be shown small.", known.called());

@@ -59,15 +59,12 @@ pub fn is_thumbnail(bytes: &[u8]) -> bool {
 }
 
 fn kind(begins: &[u8]) -> Option<Kind> {
-    match image::guess_format(begins) {
-        Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP | ImageFormat::Gif)) => {
-            Some(Kind::Picture(format))
-        }
-        _ => {
-            let head = &begins[..begins.len().min(PDF_BEGINS_WITHIN)];
-            head.windows(PDF.len()).any(|window| window == PDF).then_some(Kind::Pdf)
-        }
+    use ImageFormat::{Gif, Jpeg, Png, WebP};
+    if let Ok(format @ (Png | Jpeg | WebP | Gif)) = image::guess_format(begins) {
+        return Some(Kind::Picture(format));
     }
+    let head = &begins[..begins.len().min(PDF_BEGINS_WITHIN)];
+    head.windows(PDF.len()).any(|window| window == PDF).then_some(Kind::Pdf)
 }
 
 /// The thumbnail of a file, as a PNG. May take long, take much memory, or panic: run it where that harms nobody.
@@ -132,7 +129,8 @@ mod tests {
     use super::*;
 
     fn drawn(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
-        let picture = image::RgbImage::from_fn(width, height, |x, y| image::Rgb([(x % 256) as u8, (y % 256) as u8, 7]));
+        let shade = |at: u32| u8::try_from(at % 256).unwrap();
+        let picture = image::RgbImage::from_fn(width, height, |x, y| image::Rgb([shade(x), shade(y), 7]));
         let mut bytes = Vec::new();
         DynamicImage::ImageRgb8(picture).write_to(&mut Cursor::new(&mut bytes), format).unwrap();
         bytes

@@ -1,5 +1,6 @@
 //! Thumbnails: made in a process that a hostile file can only end; and the picture and PDF suites, accepted or refused.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use openprod_client::v1::Reason;
@@ -38,14 +39,14 @@ fn pdf(width: u32, height: u32) -> Vec<u8> {
     let mut places = Vec::new();
     for (number, object) in objects.iter().enumerate() {
         places.push(file.len());
-        file += &format!("{} 0 obj\n{object}\nendobj\n", number + 1);
+        write!(file, "{} 0 obj\n{object}\nendobj\n", number + 1).unwrap();
     }
     let table = file.len();
     file += "xref\n0 6\n0000000000 65535 f \n";
     for place in places {
-        file += &format!("{place:010} 00000 n \n");
+        write!(file, "{place:010} 00000 n \n").unwrap();
     }
-    file += &format!("trailer\n<< /Size 6 /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n");
+    write!(file, "trailer\n<< /Size 6 /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n").unwrap();
     file.into_bytes()
 }
 
