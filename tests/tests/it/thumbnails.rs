@@ -44,7 +44,7 @@ fn pdf(width: u32, height: u32) -> Vec<u8> {
     let table = file.len();
     file += "xref\n0 6\n0000000000 65535 f \n";
     for place in places {
-        write!(file, "{place:010} 00000 n \n").unwrap();
+        writeln!(file, "{place:010} 00000 n ").unwrap();
     }
     write!(file, "trailer\n<< /Size 6 /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n").unwrap();
     file.into_bytes()
