@@ -2,3 +2,8 @@
 //!
 //! Nothing here acts: no actors, no I/O, no clock, no randomness. A frame is a length, then the canonical bytes of one
 //! value of [`openprod_model::codec`].
+
+pub mod admission;
+pub mod letters;
+pub mod recovery;
+pub mod ticket;
