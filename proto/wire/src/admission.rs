@@ -43,7 +43,7 @@ pub struct Session {
 impl Session {
     fn said(&self, domain: &[u8], rest: &[&[u8]]) -> Vec<u8> {
         let mut said = [domain, &self.exporter, self.joiner.as_bytes(), self.member.as_bytes()].concat();
-        rest.iter().for_each(|part| said.extend_from_slice(part));
+        said.extend(rest.iter().flat_map(|part| part.iter().copied()));
         said
     }
 
@@ -236,10 +236,9 @@ impl Frame {
     fn is_modest(&self) -> bool {
         let fits = |name: &Text| name.as_str().len() <= MAX_NAME_BYTES;
         match self {
-            Self::Claim { name, .. } => fits(name),
             Self::Request { workspace, name, .. } => fits(name) && workspace.as_ref().is_none_or(fits),
             Self::Choose { names } => names.len() <= MAX_CHOICES && names.iter().all(fits),
-            Self::Challenge { name, .. } | Self::Admitted { name, .. } => fits(name),
+            Self::Claim { name, .. } | Self::Challenge { name, .. } | Self::Admitted { name, .. } => fits(name),
             Self::Reveal { .. } | Self::Refused { .. } => true,
         }
     }
