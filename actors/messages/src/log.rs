@@ -1,10 +1,13 @@
 //! Reading the log: what any room may look up without asking the oplog's actor.
 
+use std::collections::BTreeSet;
+
 use openprod_domain::inverse::stack::{Step, Trail, Which};
 use openprod_domain::view::Read;
-use openprod_model::bundle::{Bundle, BundleKind};
+use openprod_model::bundle::{Bundle, BundleKind, Op};
 use openprod_model::clock::Hlc;
-use openprod_model::ids::{ActorId, BundleId, CommandId, Digest, Position, SessionId};
+use openprod_model::ids::{ActorId, BundleId, CommandId, Digest, OpRef, Position, SessionId};
+use openprod_model::operation::Operation;
 use serde::{Deserialize, Serialize};
 
 /// What the log keeps beside each bundle, so that most questions need not read it.
@@ -154,6 +157,24 @@ fn step(position: Position, entry: &Entry) -> Step {
     Step { position, digest: entry.digest, id: entry.id, actor: entry.actor, kind: entry.kind }
 }
 
+/// The same, read from the bundles themselves: for logs that do not keep it at hand.
+pub fn member_ops_before<L: LogReader + ?Sized>(log: &L, at: Position) -> Read<BTreeSet<OpRef>> {
+    let (mut found, mut past) = (BTreeSet::new(), BTreeSet::from([at]));
+    while let Some(at) = past.pop_last() {
+        let Some(Stored::Whole(bundle)) = log.bundle(at)? else { continue };
+        found.extend(bundle.ops().iter().filter(|op| changes_membership(op)).map(|op| op.reference));
+        for ancestor in bundle.ancestors() {
+            past.extend(log.position_of(ancestor)?);
+        }
+    }
+    Ok(found)
+}
+
+fn changes_membership(op: &Op) -> bool {
+    use Operation::{AdmitMember, Bootstrap, RemoveMember};
+    matches!(op.operation, Some(Bootstrap { .. } | AdmitMember { .. } | RemoveMember { .. }))
+}
+
 /// Reads the log. Each call sees one consistent state of it, at least as new as every acknowledged append.
 pub trait LogReader: Send + Sync {
     /// The end.
@@ -172,6 +193,10 @@ pub trait LogReader: Send + Sync {
     fn position_of_id(&self, id: BundleId) -> Read<Option<Position>>;
     /// An actor's last bundle: the greatest tip of its chain.
     fn prev_of(&self, actor: ActorId) -> Read<Option<Digest>>;
+    /// The ops that admitted and removed members, in the past of the bundle at a position and in itself.
+    fn member_ops_known(&self, at: Position) -> Read<BTreeSet<OpRef>> {
+        member_ops_before(self, at)
+    }
     /// The answer that was given to a command, and its revision.
     fn receipt(&self, command: CommandId) -> Read<Option<(Position, Receipt)>>;
     /// The quarantined bundles numbered from `from` on, at most `limit`.

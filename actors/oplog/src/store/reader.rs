@@ -154,6 +154,13 @@ impl LogReader for LogStore {
         Ok(self.tips(actor)?.last().map(|(_, digest)| *digest))
     }
 
+    fn member_ops_known(&self, at: Position) -> Read<BTreeSet<OpRef>> {
+        let row = self.read(|txn| entry_row(txn, at))?;
+        let set = row.map(|row| row.members).filter(|set| *set != SetId::EMPTY);
+        let ops = set.map(|set| self.member_set(set)).transpose()?.flatten();
+        Ok(ops.into_iter().flatten().collect())
+    }
+
     fn receipt(&self, command: CommandId) -> Read<Option<(Position, Receipt)>> {
         self.read(|txn| {
             let row = txn.open_table(RECEIPTS)?.get(command.as_bytes())?;

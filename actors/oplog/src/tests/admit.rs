@@ -1,6 +1,6 @@
 //! Bundles from elsewhere: what is let in, what waits, what is put into quarantine.
 
-use openprod_messages::log::LogReader;
+use openprod_messages::log::{LogReader, member_ops_before};
 use openprod_messages::oplog::Admitted;
 use openprod_model::bundle::{Bundle, BundleKind, Draft, Stamp};
 use openprod_model::clock::{Hlc, LATEST_WALL_MS};
@@ -35,6 +35,27 @@ async fn a_whole_log_comes_in_from_elsewhere_once_in_any_order() {
     assert_eq!(admitted.through, Position(62));
     assert_eq!(counts(&oplog.admit(shuffled).await), (0, 62, 0, 0));
     assert_eq!(check_log(&oplog.store).len(), 62);
+}
+
+/// Who was admitted concurrently is not in the past: neither as it is kept, nor as the bundles themselves tell.
+#[tokio::test]
+async fn what_a_bundle_knew_of_the_members_is_kept_with_it() {
+    let (oplog, mut known) = founded().await;
+    let (mara, leo) = (person("Mara"), person("Leo"));
+    let mut apart = known.clone();
+    let (here, there) = (known.admit(&mara, &leo), apart.admit(&mara, &person("Ines")));
+    let (later, removal) = (apart.edit(&mara), known.remove(&mara, &leo));
+    oplog.admit(bytes(&[&here, &there, &later, &removal])).await;
+    let ops = |bundle: &Bundle| {
+        let at = oplog.store.position_of(bundle.digest()).unwrap().unwrap();
+        let kept = oplog.store.member_ops_known(at).unwrap();
+        assert_eq!(kept, member_ops_before(&*oplog.store, at).unwrap());
+        kept
+    };
+    let [admission, elsewhere] = [&here, &there].map(|bundle| bundle.ops()[0].reference);
+    assert!(ops(&removal).contains(&admission) && !ops(&removal).contains(&elsewhere));
+    assert!(ops(&later).contains(&elsewhere) && !ops(&later).contains(&admission));
+    assert!(oplog.store.member_ops_known(Position(99)).unwrap().is_empty());
 }
 
 /// I-7.

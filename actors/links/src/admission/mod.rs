@@ -1,0 +1,3 @@
+//! Admission: who may join a workspace, and who may sync it.
+
+pub mod gate;
