@@ -17,7 +17,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("api", &["domain", "model"], &[]),
     ("wire", &["model"], &[]),
     ("domain", &["model"], &[]),
-    ("messages", &["domain", "model"], &[]),
+    ("messages", &["domain", "model", "wire"], &[]),
     ("disk", &[], &[]),
     ("commands", &["domain", "messages", "model"], &[]),
     ("conflicts", &["domain", "messages", "model"], &[]),

@@ -19,6 +19,7 @@ pub mod describe;
 pub mod fold;
 pub mod index;
 pub mod inverse;
+pub mod join_mode;
 pub mod oracle;
 pub mod overlay;
 pub mod query;

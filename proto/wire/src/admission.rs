@@ -1,22 +1,18 @@
 //! Admission: what a node that wants to join and a member say to each other, on a stream of its own.
 //!
-//! The joiner asks once. Who has a ticket or the recovery key proves it by a signature over the TLS session, so that
+//! The joiner asks once. Who has a ticket or a member's key proves it by a signature over the TLS session, so that
 //! nobody in between can use what he hears. Who has neither may ask where the workspace lets itself be found: then both
 //! sides mix a number into the session that neither could choose knowing the other's, and two people compare the six
 //! digits that follow from it. The commitment comes first, so that somebody who answers both sides with sessions of his
 //! own has one chance in a million, however fast he computes (as in ZRTP, RFC 6189, section 4.4.1.1).
-//!
-//! A frame is a kind (u16, little-endian) and a body. A kind that this version does not know is no mistake of the
-//! peer's; a body that does not decode is.
 
-use openprod_model::codec;
 use openprod_model::identity::{self, Keys, Signature};
 use openprod_model::ids::{ActorId, WorkspaceId};
 use openprod_model::value::Text;
 use serde::{Deserialize, Serialize};
 
-/// Largest frame of an admission stream, in bytes: a few names and a signature.
-pub const MAX_FRAME_BYTES: usize = 4096;
+use crate::framing::Frame;
+
 /// Longest name that a node gives itself, in bytes: a line on a screen.
 pub const MAX_NAME_BYTES: usize = 128;
 /// Most names of workspaces in one answer: a list that somebody chooses from.
@@ -25,7 +21,7 @@ pub const MAX_CHOICES: usize = 16;
 pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-openprod-admission/1";
 
 const TICKET_DOMAIN: &[u8] = b"openprod/join-by-ticket/1\0";
-const RECOVERY_DOMAIN: &[u8] = b"openprod/join-by-recovery/1\0";
+const MEMBER_DOMAIN: &[u8] = b"openprod/join-by-member/1\0";
 const COMMITMENT_DOMAIN: &[u8] = b"openprod/join-commitment/1\0";
 const CODE_DOMAIN: &[u8] = b"openprod/join-code/1\0";
 
@@ -47,7 +43,7 @@ impl Session {
         said
     }
 
-    /// Shows that the joiner has a ticket's secret, or the recovery key.
+    /// Shows that the joiner has a ticket's secret, or a member's key.
     pub fn prove(&self, by: Right, workspace: WorkspaceId, keys: &Keys) -> Signature {
         keys.sign(&self.said(by.domain(), &[workspace.as_bytes()]))
     }
@@ -79,15 +75,15 @@ pub fn commitment(number: &[u8; 32]) -> [u8; 32] {
 pub enum Right {
     /// A ticket.
     Ticket,
-    /// The recovery key.
-    Recovery,
+    /// A key that is a member already: the recovery key, or a person's own, taken along to another computer.
+    Member,
 }
 
 impl Right {
     fn domain(self) -> &'static [u8] {
         match self {
             Self::Ticket => TICKET_DOMAIN,
-            Self::Recovery => RECOVERY_DOMAIN,
+            Self::Member => MEMBER_DOMAIN,
         }
     }
 }
@@ -107,6 +103,9 @@ pub enum Denial {
     /// Whoever would admit is no longer a member.
     #[error("who made this ticket is no longer a member")]
     MakerRemoved,
+    /// Whoever joins was removed after it had joined with this very ticket.
+    #[error("this node was removed since; a new ticket readmits it")]
+    Removed,
     /// A person said no.
     #[error("a member said no")]
     Denied,
@@ -121,119 +120,66 @@ pub enum Denial {
     Unavailable,
 }
 
-macro_rules! frames {
-    ($($(#[$doc:meta])* $kind:literal $name:ident { $($(#[$field_doc:meta])* $field:ident : $type:ty,)* })*) => {
-        /// What is said on an admission stream.
-        #[derive(Debug, Clone, PartialEq, Eq)]
-        pub enum Frame {
-            $($(#[$doc])* $name { $($(#[$field_doc])* $field: $type,)* },)*
-        }
-
-        mod body {
-            use super::*;
-            $(#[derive(Serialize, Deserialize)] pub(super) struct $name { $(pub(super) $field: $type,)* })*
-        }
-
-        impl Frame {
-            /// Its bytes.
-            pub fn encode(&self) -> Vec<u8> {
-                // A tuple of the fields has the bytes of the struct, and needs no copy of them.
-                let (kind, body): (u16, Vec<u8>) = match self {
-                    $(Self::$name { $($field,)* } => ($kind, codec::encode(&($($field,)*))),)*
-                };
-                [kind.to_le_bytes().as_slice(), &body].concat()
-            }
-
-            fn from_body(kind: u16, bytes: &[u8]) -> Result<Self, FrameError> {
-                Ok(match kind {
-                    $($kind => {
-                        let body::$name { $($field,)* } = codec::decode(bytes).map_err(|_| FrameError::Malformed)?;
-                        Self::$name { $($field,)* }
-                    })*
-                    _ => return Err(FrameError::Unknown(kind)),
-                })
-            }
-        }
-    };
-}
-
-frames! {
-    /// The joiner has a ticket or the recovery key.
-    1 Claim {
+/// What is said on an admission stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Admission {
+    /// The joiner has a ticket of the stream's workspace, or the key of a member.
+    Claim {
         /// Which of them.
         by: Right,
-        /// The workspace.
-        workspace: WorkspaceId,
-        /// The public half of the ticket's key, or of the recovery key.
+        /// The public half of the ticket's key, or the member.
         key: ActorId,
         /// See [`Session::prove`].
         proof: Signature,
         /// What the joining node is called.
         name: Text,
-    }
+    },
     /// The joiner has nothing and asks to be let in.
-    2 Request {
+    Request {
         /// The name of the workspace; none if there is only one that can be meant.
         workspace: Option<Text>,
         /// See [`commitment`].
         commitment: [u8; 32],
         /// What the joining node is called.
         name: Text,
-    }
-    /// The joiner's number, once the member has said its own.
-    3 Reveal {
-        /// The number.
-        number: [u8; 32],
-    }
+    },
     /// The member will ask its people, once the joiner has said its number.
-    10 Challenge {
+    Challenge {
         /// The member's number.
         number: [u8; 32],
         /// What the workspace is called.
         name: Text,
-    }
+    },
+    /// The joiner's number, once the member has said its own.
+    Reveal {
+        /// The number.
+        number: [u8; 32],
+    },
     /// Several workspaces can be meant: the joiner shall name one of them in a new stream.
-    11 Choose {
+    Choose {
         /// Their names.
         names: Vec<Text>,
-    }
+    },
     /// The joiner's node is a member from now on.
-    12 Admitted {
+    Admitted {
         /// The workspace.
         workspace: WorkspaceId,
         /// What it is called.
         name: Text,
-    }
+    },
     /// It is not.
-    13 Refused {
+    Refused {
         /// Why.
         why: Denial,
-    }
+    },
 }
 
-/// Why bytes are not a frame of this version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum FrameError {
-    /// A newer version's kind of frame.
-    #[error("a frame of the unknown kind {0}")]
-    Unknown(u16),
-    /// A mistake of the peer's, or worse.
-    #[error("a malformed frame")]
-    Malformed,
-}
+impl Frame for Admission {
+    const KINDS: u32 = 7;
+    /// A few names and a signature.
+    const MAX_BYTES: usize = 4096;
 
-impl Frame {
-    /// Reads a frame.
-    pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
-        if bytes.len() > MAX_FRAME_BYTES {
-            return Err(FrameError::Malformed);
-        }
-        let (kind, body) = bytes.split_first_chunk::<2>().ok_or(FrameError::Malformed)?;
-        let frame = Self::from_body(u16::from_le_bytes(*kind), body)?;
-        if frame.is_modest() { Ok(frame) } else { Err(FrameError::Malformed) }
-    }
-
-    fn is_modest(&self) -> bool {
+    fn is_within_bounds(&self) -> bool {
         let fits = |name: &Text| name.as_str().len() <= MAX_NAME_BYTES;
         match self {
             Self::Request { workspace, name, .. } => fits(name) && workspace.as_ref().is_none_or(fits),

@@ -4,6 +4,7 @@
 //! value of [`openprod_model::codec`].
 
 pub mod admission;
+pub mod framing;
 pub mod letters;
 pub mod recovery;
 pub mod ticket;
