@@ -5,7 +5,7 @@
 //! node.lock                   held while a node runs; says which
 //! identities/                 the keys of this node's actors, 0600
 //! tokens/                     the tokens of this node's clients, 0600
-//! workspaces/<id>/            workspace.toml, log.redb, state.redb, overlays.redb, backups/
+//! workspaces/<id>/            workspace.toml, log.redb, state.redb, overlays.redb, tickets, backups/
 //! ```
 //!
 //! Nothing is repaired behind anybody's back: what is wrong is refused, with the command that mends it.
@@ -259,6 +259,11 @@ impl WorkspaceFolder {
     /// The overlays: private to this node, and in no backup.
     pub fn overlays(&self) -> PathBuf {
         self.root.join("overlays.redb")
+    }
+
+    /// The tickets that were given out: private to this node, and in no backup.
+    pub fn tickets(&self) -> PathBuf {
+        self.root.join("tickets")
     }
 
     /// There as long as the workspace is being made: a restart removes what was broken off.

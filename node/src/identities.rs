@@ -225,6 +225,20 @@ fn io_at(path: &Path) -> impl Fn(std::io::Error) -> IdentityError + '_ {
     move |source| IdentityError::Io { path: path.to_owned(), source }
 }
 
+/// Every key that this node can sign with: those of its actors, and its own.
+pub struct AllKeys {
+    /// The actors'.
+    pub identities: std::sync::Arc<Identities>,
+    /// The node's.
+    pub device: Keys,
+}
+
+impl Keyring for AllKeys {
+    fn keys(&self, actor: Option<ActorId>) -> Option<Keys> {
+        if actor == Some(self.device.actor()) { Some(self.device.clone()) } else { self.identities.keys(actor) }
+    }
+}
+
 impl Keyring for Identities {
     fn keys(&self, actor: Option<ActorId>) -> Option<Keys> {
         let actor = actor.or_else(|| self.default_actor())?;

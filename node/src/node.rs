@@ -1,22 +1,25 @@
 //! The node: its folder, its identities, and the workspaces that it runs.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use openprod_messages::commands::{CommandError, CommandsMsg, Outcome};
+use openprod_links::admission::room::TicketShelf;
+use openprod_messages::commands::{CommandError, CommandsMsg, Founding, Outcome};
 use openprod_messages::environment::Environment;
 use openprod_model::identity::Keys;
 use openprod_model::ids::{ActorId, CommandId, Position, WorkspaceId};
 use openprod_model::refusal::{Reason, Refusal};
 use openprod_model::value::Text;
+use openprod_wire::admission::modest;
+use openprod_wire::recovery::RecoveryKey;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
 use crate::config::Config;
 use crate::environment;
 use crate::folder::{self, Folder, FolderError, FolderLock, LockError};
-use crate::identities::{Identities, Identity, IdentityError, key_at};
+use crate::identities::{AllKeys, Identities, Identity, IdentityError, key_at};
 use crate::manifest::{self, Manifest};
 use crate::migration;
 use crate::storage::{self, Stores};
@@ -52,6 +55,16 @@ pub enum Slot {
         /// Why, for people.
         why: String,
     },
+}
+
+/// A workspace that was made.
+pub struct Made {
+    /// It.
+    pub workspace: Workspace,
+    /// What came of its first bundle.
+    pub outcome: Outcome,
+    /// Its recovery key, known to nobody else and never again; none in an answer that is given again.
+    pub recovery: Option<RecoveryKey>,
 }
 
 /// A running node.
@@ -125,17 +138,22 @@ impl Node {
         migration::bring_forward(&folder, self.env.clock.wall_ms()).map_err(|error| error.to_string())?;
         manifest::read(&folder.manifest(), id).map_err(|error| error.to_string())?;
         let Stores { log, state, overlays } = storage::open(&folder, id, &self.config)?;
-        let parts = Parts { id, log, state, overlays, env: self.env.clone(), keyring: self.identities.clone() };
+        let keyring = AllKeys { identities: Arc::clone(&self.identities), device: self.device.clone() };
+        let parts = Parts {
+            id,
+            log,
+            state,
+            overlays,
+            tickets: Arc::new(TicketFile(folder.tickets())),
+            node: (self.device.actor(), own_name()),
+            env: self.env.clone(),
+            keyring: Arc::new(keyring),
+        };
         workspace::start(parts, self.supervisor.get_cell()).await.map_err(|error| error.to_string())
     }
 
     /// Makes a new workspace and its first bundle. If this command made one before, that is the answer.
-    pub async fn create(
-        &self,
-        command: CommandId,
-        name: Text,
-        founder: Option<ActorId>,
-    ) -> Result<(Workspace, Outcome), CommandError> {
+    pub async fn create(&self, command: CommandId, name: Text, founder: Option<ActorId>) -> Result<Made, CommandError> {
         let unknown =
             || Refusal::new(Reason::UnknownActor, "This node does not hold the founder's keys.").at("founder");
         let founder = founder.or_else(|| self.identities.default_actor()).ok_or_else(unknown)?;
@@ -146,16 +164,18 @@ impl Node {
         }
         // A second call with the same command must find what the first one makes.
         let _one_at_a_time = self.creating.lock().await;
+        let recovery = Keys::from_seed(&environment::secret(&*self.env.random));
+        let founding = self.founding(name, &founder, &recovery);
         if let Some(workspace) = self.created_by(command)? {
-            let outcome = found(&workspace, command, name, &founder).await?;
-            return Ok((workspace, outcome));
+            let outcome = found(&workspace, command, founding).await?;
+            return Ok(Made { workspace, outcome, recovery: None });
         }
         let id = WorkspaceId::new(self.env.clock.wall_ms(), self.ten());
         let workspace = self.make(id).await?;
-        match found(&workspace, command, name, &founder).await {
+        match found(&workspace, command, founding).await {
             Ok(outcome) => {
                 self.list_made(&workspace)?;
-                Ok((workspace, outcome))
+                Ok(Made { workspace, outcome, recovery: Some(RecoveryKey { workspace: id, keys: recovery }) })
             }
             Err(error) => {
                 workspace.close().await;
@@ -163,6 +183,13 @@ impl Node {
                 Err(error)
             }
         }
+    }
+
+    /// Its founder is a member, and so are this node, which syncs it, and the recovery key.
+    fn founding(&self, name: Text, founder: &Identity, recovery: &Keys) -> Founding {
+        let besides = vec![(self.device.actor(), own_name()), (recovery.actor(), modest("Recovery key"))];
+        let (founder, founder_name) = (founder.keys.actor(), founder.name.clone());
+        Founding { name, founder, founder_name, besides, recovery: Some(recovery.actor()) }
     }
 
     /// The workspace whose first bundle was made by this command, as its log remembers.
@@ -292,14 +319,9 @@ impl Node {
 }
 
 /// Makes the first bundle of a workspace, or gives the first answer again.
-async fn found(
-    workspace: &Workspace,
-    command: CommandId,
-    name: Text,
-    founder: &Identity,
-) -> Result<Outcome, CommandError> {
-    let (founder, founder_name) = (founder.keys.actor(), founder.name.clone());
-    let message = |reply| CommandsMsg::Found { command, name, founder, founder_name, reply };
+async fn found(workspace: &Workspace, command: CommandId, founding: Founding) -> Result<Outcome, CommandError> {
+    let founding = Box::new(founding);
+    let message = |reply| CommandsMsg::Found { command, founding, reply };
     let outcome = workspace.commands.call(message).await;
     outcome.map_err(|none| CommandError::Unavailable(none.to_string()))?
 }
@@ -307,6 +329,28 @@ async fn found(
 /// What the first identity is called: what the system calls the user.
 fn first_name() -> String {
     std::env::var("USER").ok().filter(|name| !name.trim().is_empty()).unwrap_or_else(|| "Me".to_owned())
+}
+
+/// What this node is called where it is a member: what the network calls the machine.
+fn own_name() -> Text {
+    modest(&rustix::system::uname().nodename().to_string_lossy())
+}
+
+/// The tickets of a workspace, in a file of its folder.
+struct TicketFile(PathBuf);
+
+impl TicketShelf for TicketFile {
+    fn read(&self) -> std::io::Result<Option<Vec<u8>>> {
+        match std::fs::read(&self.0) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write(&self, bytes: &[u8]) -> std::io::Result<()> {
+        folder::write_over(&self.0, bytes)
+    }
 }
 
 fn disk_error(error: &std::io::Error) -> CommandError {

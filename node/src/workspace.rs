@@ -7,6 +7,7 @@
 //!  +- overlays   keeps what is staged, on this node only
 //!  +- commands   the one door for writes
 //!  +- conflicts  keeps at hand which cells are in conflict
+//!  +- admission  gives out tickets, and lets in who may join
 //! ```
 //!
 //! One for one: a room that dies is started again after a pause, and nobody else is disturbed, for each rebuilds itself
@@ -19,7 +20,9 @@ use std::time::Duration;
 use openprod_commands::actor::{Commands, CommandsArgs};
 use openprod_conflicts::Board;
 use openprod_conflicts::actor::{Conflicts, ConflictsArgs};
+use openprod_links::admission::room::{Admissions, AdmissionsArgs, TicketShelf};
 use openprod_messages::address::Address;
+use openprod_messages::admission::AdmissionMsg;
 use openprod_messages::commands::{CommandsMsg, SharedKeyring};
 use openprod_messages::conflicts;
 use openprod_messages::environment::Environment;
@@ -28,7 +31,8 @@ use openprod_messages::oplog::OplogMsg;
 use openprod_messages::overlays::{Overlays, OverlaysMsg};
 use openprod_messages::snapshot::Snapshots;
 use openprod_messages::state::StateMsg;
-use openprod_model::ids::{Position, WorkspaceId};
+use openprod_model::ids::{ActorId, Position, WorkspaceId};
+use openprod_model::value::Text;
 use openprod_oplog::actor::{Oplog, OplogArgs};
 use openprod_oplog::store::LogStore;
 use openprod_overlays::actor::{Overlays as Overlaying, OverlaysArgs};
@@ -78,6 +82,8 @@ pub struct Workspace {
     pub shelf: Arc<dyn Overlays>,
     /// The cells in conflict, for reading.
     pub conflicts: Arc<dyn conflicts::Conflicts>,
+    /// The admission room.
+    pub admission: Address<AdmissionMsg>,
     /// Tells when the log has grown.
     pub appended: watch::Receiver<Position>,
     /// How it is.
@@ -95,6 +101,10 @@ pub struct Parts {
     pub state: Arc<StateStore>,
     /// Where its overlays lie.
     pub overlays: Box<dyn OverlayStore>,
+    /// Where the tickets lie that admit to it.
+    pub tickets: Arc<dyn TicketShelf>,
+    /// This node's own key, and what the node is called.
+    pub node: (ActorId, Text),
     /// Clock, randomness, threads.
     pub env: Environment,
     /// This node's keys.
@@ -128,11 +138,14 @@ pub enum Room {
     Commands,
     /// Keeps at hand which cells are in conflict.
     Conflicts,
+    /// Gives out tickets, and lets in who may join.
+    Admission,
 }
 
 impl Room {
     /// All rooms, in the order in which they are started.
-    pub const ALL: [Self; 5] = [Self::Oplog, Self::State, Self::Overlays, Self::Commands, Self::Conflicts];
+    pub const ALL: [Self; 6] =
+        [Self::Oplog, Self::State, Self::Overlays, Self::Commands, Self::Conflicts, Self::Admission];
 
     /// Its word.
     pub fn word(self) -> &'static str {
@@ -142,6 +155,7 @@ impl Room {
             Self::Overlays => "overlays",
             Self::Commands => "commands",
             Self::Conflicts => "conflicts",
+            Self::Admission => "admission",
         }
     }
 }
@@ -157,6 +171,7 @@ pub struct WorkspaceArgs {
     overlays: OverlaysArgs,
     commands: CommandsArgs,
     conflicts: ConflictsArgs,
+    admission: AdmissionsArgs,
     condition: watch::Sender<Condition>,
     env: Environment,
 }
@@ -178,7 +193,7 @@ pub async fn start(parts: Parts, parent: ActorCell) -> Result<Workspace, SpawnEr
 
 /// Gives each room the addresses that it may speak to, and nothing else.
 fn assemble(parts: Parts) -> (Workspace, WorkspaceArgs) {
-    let Parts { id, log, state, overlays, env, keyring } = parts;
+    let Parts { id, log, state, overlays, tickets, node, env, keyring } = parts;
     let (oplog_at, state_at, commands_at) = (Address::of("oplog"), Address::of("state"), Address::of("commands room"));
     let overlays_at = Address::of("overlays room");
     let (appended, appended_seen) = watch::channel(Position::ZERO);
@@ -199,6 +214,7 @@ fn assemble(parts: Parts) -> (Workspace, WorkspaceArgs) {
         shelf: shelf.clone(),
         appended: appended_seen.clone(),
         conflicts: board.clone(),
+        admission: Address::of("admission room"),
         condition: condition_seen,
         supervisor: Address::of("workspace"),
     };
@@ -207,6 +223,16 @@ fn assemble(parts: Parts) -> (Workspace, WorkspaceArgs) {
         state: StateArgs { store: state, log: reader.clone(), env: env.clone(), oplog: oplog_at.clone() },
         conflicts: ConflictsArgs { board, log: reader.clone(), snapshots: snapshots.clone(), env: env.clone() },
         overlays: OverlaysArgs { shelf: shelf.clone(), env: env.clone(), appended: appended_seen },
+        admission: AdmissionsArgs {
+            env: env.clone(),
+            node: node.0,
+            node_name: node.1,
+            keyring: keyring.clone(),
+            shelf: tickets,
+            commands: workspace.commands.clone(),
+            log: reader.clone(),
+            snapshots: snapshots.clone(),
+        },
         commands: CommandsArgs {
             workspace: id,
             env: env.clone(),
@@ -311,6 +337,11 @@ impl Tree {
             }
             Room::Conflicts => {
                 let (actor, _) = Actor::spawn_linked(None, Conflicts, self.args.conflicts.clone(), parent).await?;
+                actor.get_cell()
+            }
+            Room::Admission => {
+                let (actor, _) = Actor::spawn_linked(None, Admissions, self.args.admission.clone(), parent).await?;
+                workspace.admission.moved_to(actor.clone());
                 actor.get_cell()
             }
         };
