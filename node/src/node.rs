@@ -79,6 +79,8 @@ pub struct Node {
     pub identities: Arc<Identities>,
     /// The key that it is known by.
     pub device: Keys,
+    /// All keys that it signs with.
+    pub keyring: Arc<AllKeys>,
     /// When it started, by its own clock, in milliseconds since 1970.
     pub started_ms: u64,
     workspaces: RwLock<BTreeMap<WorkspaceId, Slot>>,
@@ -97,9 +99,11 @@ impl Node {
         let identities = Identities::open(folder.identities(), folder.tokens(), &first_name(), &*env.random)?;
         let supervisor = Actor::spawn(None, NodeSupervisor, ()).await;
         let (supervisor, _) = supervisor.map_err(|error| StartError::Supervisor(error.to_string()))?;
+        let identities = Arc::new(identities);
         let node = Arc::new(Self {
             started_ms: env.clock.wall_ms(),
-            identities: Arc::new(identities),
+            keyring: Arc::new(AllKeys::new(Arc::clone(&identities), device.clone())),
+            identities,
             workspaces: RwLock::default(),
             creating: tokio::sync::Mutex::default(),
             config,
@@ -138,7 +142,6 @@ impl Node {
         migration::bring_forward(&folder, self.env.clock.wall_ms()).map_err(|error| error.to_string())?;
         manifest::read(&folder.manifest(), id).map_err(|error| error.to_string())?;
         let Stores { log, state, overlays } = storage::open(&folder, id, &self.config)?;
-        let keyring = AllKeys { identities: Arc::clone(&self.identities), device: self.device.clone() };
         let parts = Parts {
             id,
             log,
@@ -147,7 +150,7 @@ impl Node {
             tickets: Arc::new(TicketFile(folder.tickets())),
             node: (self.device.actor(), own_name()),
             env: self.env.clone(),
-            keyring: Arc::new(keyring),
+            keyring: self.keyring.clone(),
         };
         workspace::start(parts, self.supervisor.get_cell()).await.map_err(|error| error.to_string())
     }
@@ -332,7 +335,7 @@ fn first_name() -> String {
 }
 
 /// What this node is called where it is a member: what the network calls the machine.
-fn own_name() -> Text {
+pub fn own_name() -> Text {
     modest(&rustix::system::uname().nodename().to_string_lossy())
 }
 

@@ -247,6 +247,8 @@ generated! {
     history: history_service_client::HistoryServiceClient;
     /// Overlays.
     overlays: overlay_service_client::OverlayServiceClient;
+    /// Tickets, and those who ask to join.
+    invites: invite_service_client::InviteServiceClient;
     /// What happens.
     events: event_service_client::EventServiceClient;
     /// Care of a workspace's data.

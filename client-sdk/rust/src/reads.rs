@@ -247,6 +247,13 @@ questions! {
     overlays.knock_out: KnockOutRequest => KnockOutResponse;
     overlays.undo_staged: UndoStagedRequest => UndoStagedResponse;
     overlays.redo_staged: RedoStagedRequest => RedoStagedResponse;
+    invites.create_invite: CreateInviteRequest => CreateInviteResponse;
+    invites.list_invites: ListInvitesRequest => ListInvitesResponse;
+    invites.revoke_invite: RevokeInviteRequest => RevokeInviteResponse;
+    invites.list_join_requests: ListJoinRequestsRequest => ListJoinRequestsResponse;
+    invites.approve_join_request: ApproveJoinRequestRequest => ApproveJoinRequestResponse;
+    invites.deny_join_request: DenyJoinRequestRequest => DenyJoinRequestResponse;
+    invites.recover_workspace: RecoverWorkspaceRequest => RecoverWorkspaceResponse;
     admin.list_quarantine: ListQuarantineRequest => ListQuarantineResponse;
     admin.get_quarantined: GetQuarantinedRequest => GetQuarantinedResponse;
     admin.retry_quarantined: RetryQuarantinedRequest => RetryQuarantinedResponse;
@@ -302,7 +309,8 @@ of_workspace! {
         SkipQuarantinedRequest, ExportQuarantinedRequest, CreateOverlayRequest, ListOverlaysRequest, GetOverlayRequest,
         RenameOverlayRequest, ActivateOverlayRequest, DeactivateOverlayRequest, StashOverlayRequest,
         RecallOverlayRequest, DiscardOverlayRequest, KeepMineRequest, UseCanonicalRequest, KnockOutRequest,
-        UndoStagedRequest, RedoStagedRequest;
+        UndoStagedRequest, RedoStagedRequest, CreateInviteRequest, ListInvitesRequest, RevokeInviteRequest,
+        ListJoinRequestsRequest, ApproveJoinRequestRequest, DenyJoinRequestRequest;
 }
 
 macro_rules! paged {

@@ -19,6 +19,7 @@ use openprod_api::v1::conflict_service_server::{self, ConflictServiceServer};
 use openprod_api::v1::edge_service_server::{self, EdgeServiceServer};
 use openprod_api::v1::event_service_server::{self, EventServiceServer};
 use openprod_api::v1::history_service_server::{self, HistoryServiceServer};
+use openprod_api::v1::invite_service_server::{self, InviteServiceServer};
 use openprod_api::v1::node_service_server::{self, NodeServiceServer};
 use openprod_api::v1::overlay_service_server::{self, OverlayServiceServer};
 use openprod_api::v1::table_service_server::{self, TableServiceServer};
@@ -47,6 +48,7 @@ pub mod conflict;
 pub mod edge;
 pub mod event;
 pub mod history;
+pub mod invite;
 pub mod node;
 pub mod overlay;
 pub mod table;
@@ -66,13 +68,14 @@ pub const STREAM_AHEAD: usize = 16;
 pub const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// The full names of the services, as health checks name them.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 11] = [
     admin_service_server::SERVICE_NAME,
     command_service_server::SERVICE_NAME,
     conflict_service_server::SERVICE_NAME,
     edge_service_server::SERVICE_NAME,
     event_service_server::SERVICE_NAME,
     history_service_server::SERVICE_NAME,
+    invite_service_server::SERVICE_NAME,
     node_service_server::SERVICE_NAME,
     overlay_service_server::SERVICE_NAME,
     table_service_server::SERVICE_NAME,
@@ -102,6 +105,7 @@ pub fn routes(node: &Arc<Node>) -> Routes {
         .add_service(bounded!(EdgeServiceServer(edge::EdgeService)))
         .add_service(bounded!(EventServiceServer(event::EventService)))
         .add_service(bounded!(HistoryServiceServer(history::HistoryService)))
+        .add_service(bounded!(InviteServiceServer(invite::InviteService)))
         .add_service(bounded!(NodeServiceServer(node::NodeService)))
         .add_service(bounded!(OverlayServiceServer(overlay::OverlayService)))
         .add_service(bounded!(TableServiceServer(table::TableService)))

@@ -1,0 +1,193 @@
+//! InviteService: tickets, those who ask to join, and the recovery key.
+
+use std::sync::Arc;
+
+use openprod_api::convert::history::signed_ms;
+use openprod_api::convert::ids;
+use openprod_api::status::refused;
+use openprod_api::v1;
+use openprod_api::v1::invite_service_server::InviteService as Service;
+use openprod_messages::admission::{AdmissionMsg, Answer, JoinRequest, Terms, TicketNote, TicketStanding};
+use openprod_model::ids::ActorId;
+use openprod_model::refusal::{Reason, Refusal};
+use openprod_wire::recovery::RecoveryKey;
+use openprod_wire::ticket::{MAX_ADDRESSES, MAX_USES, Ticket};
+use ractor::RpcReplyPort;
+use tonic::{Request, Response, Status};
+
+use super::{Caller, acting, caller, failed, no_answer, workspace};
+use crate::node::Node;
+use crate::recovery;
+
+/// How many nodes may join with a ticket where nothing is said.
+const DEFAULT_USES: u16 = 1;
+/// How long a ticket is good where nothing is said: until the other laptop is found.
+const DEFAULT_LIFETIME_MS: u64 = 2 * 60 * 60 * 1000;
+
+/// Gives out tickets, and decides about those who ask.
+pub struct InviteService {
+    node: Arc<Node>,
+}
+
+impl InviteService {
+    /// The service of this node.
+    pub fn new(node: Arc<Node>) -> Self {
+        Self { node }
+    }
+
+    async fn asks<T: Send + 'static>(
+        &self,
+        named: &str,
+        message: impl FnOnce(RpcReplyPort<T>) -> AdmissionMsg,
+    ) -> Result<T, Status> {
+        workspace(&self.node, named)?.admission.call(message).await.map_err(no_answer)
+    }
+
+    async fn decides(&self, named: &str, code: String, answer: Answer, by: Who<'_>) -> Result<v1::JoinRequest, Status> {
+        let by = by.actor()?;
+        let request = self.asks(named, |reply| AdmissionMsg::Decide { code, answer, by, reply }).await?;
+        request.map(shown).map_err(failed)
+    }
+}
+
+/// Who acts, as a request names him, and who calls.
+struct Who<'a> {
+    caller: Caller,
+    named: &'a str,
+}
+
+impl Who<'_> {
+    fn actor(&self) -> Result<Option<ActorId>, Status> {
+        let named = ids::optional_id(self.named, "actor").map_err(|refusal| refused(&refusal))?;
+        acting(self.caller, named, "actor")
+    }
+}
+
+#[tonic::async_trait]
+impl Service for InviteService {
+    async fn create_invite(
+        &self,
+        request: Request<v1::CreateInviteRequest>,
+    ) -> Result<Response<v1::CreateInviteResponse>, Status> {
+        let caller = caller(request.extensions())?;
+        let v1::CreateInviteRequest { workspace: named, actor, uses, lifetime_s } = request.into_inner();
+        let maker = Who { caller, named: &actor }.actor()?;
+        let workspace = workspace(&self.node, &named)?;
+        let terms = terms(uses, lifetime_s);
+        let made = workspace.admission.call(|reply| AdmissionMsg::Invite { terms, maker, reply }).await;
+        let (note, secret) = made.map_err(no_answer)?.map_err(failed)?;
+        let mut addresses = self.node.addresses();
+        addresses.truncate(MAX_ADDRESSES);
+        let ticket = Ticket {
+            workspace: workspace.id,
+            inviter: self.node.device.actor(),
+            addresses: addresses.clone(),
+            secret,
+            expires_ms: note.expires_ms,
+            uses: note.uses,
+        };
+        Ok(Response::new(v1::CreateInviteResponse {
+            ticket: ticket.to_string(),
+            invite: Some(invite(note)),
+            addresses: addresses.iter().map(ToString::to_string).collect(),
+        }))
+    }
+
+    async fn list_invites(
+        &self,
+        request: Request<v1::ListInvitesRequest>,
+    ) -> Result<Response<v1::ListInvitesResponse>, Status> {
+        let notes = self.asks(&request.into_inner().workspace, |reply| AdmissionMsg::Tickets { reply }).await?;
+        Ok(Response::new(v1::ListInvitesResponse { invites: notes.into_iter().map(invite).collect() }))
+    }
+
+    async fn revoke_invite(
+        &self,
+        request: Request<v1::RevokeInviteRequest>,
+    ) -> Result<Response<v1::RevokeInviteResponse>, Status> {
+        caller(request.extensions())?;
+        let v1::RevokeInviteRequest { workspace, invite: ticket } = request.into_inner();
+        let ticket = ids::id(&ticket, "invite").map_err(|refusal| refused(&refusal))?;
+        let note = self.asks(&workspace, |reply| AdmissionMsg::Revoke { ticket, reply }).await?;
+        Ok(Response::new(v1::RevokeInviteResponse { invite: Some(invite(note.map_err(failed)?)) }))
+    }
+
+    async fn list_join_requests(
+        &self,
+        request: Request<v1::ListJoinRequestsRequest>,
+    ) -> Result<Response<v1::ListJoinRequestsResponse>, Status> {
+        let waiting = self.asks(&request.into_inner().workspace, |reply| AdmissionMsg::Requests { reply }).await?;
+        Ok(Response::new(v1::ListJoinRequestsResponse { requests: waiting.into_iter().map(shown).collect() }))
+    }
+
+    async fn approve_join_request(
+        &self,
+        request: Request<v1::ApproveJoinRequestRequest>,
+    ) -> Result<Response<v1::ApproveJoinRequestResponse>, Status> {
+        let caller = caller(request.extensions())?;
+        let v1::ApproveJoinRequestRequest { workspace, code, actor } = request.into_inner();
+        let request = self.decides(&workspace, code, Answer::Approve, Who { caller, named: &actor }).await?;
+        Ok(Response::new(v1::ApproveJoinRequestResponse { request: Some(request) }))
+    }
+
+    async fn deny_join_request(
+        &self,
+        request: Request<v1::DenyJoinRequestRequest>,
+    ) -> Result<Response<v1::DenyJoinRequestResponse>, Status> {
+        let caller = caller(request.extensions())?;
+        let v1::DenyJoinRequestRequest { workspace, code, actor } = request.into_inner();
+        let request = self.decides(&workspace, code, Answer::Deny, Who { caller, named: &actor }).await?;
+        Ok(Response::new(v1::DenyJoinRequestResponse { request: Some(request) }))
+    }
+
+    async fn recover_workspace(
+        &self,
+        request: Request<v1::RecoverWorkspaceRequest>,
+    ) -> Result<Response<v1::RecoverWorkspaceResponse>, Status> {
+        let caller = caller(request.extensions())?;
+        let v1::RecoverWorkspaceRequest { recovery_key, actor } = request.into_inner();
+        let actor = Who { caller, named: &actor }.actor()?;
+        let key = RecoveryKey::parse(&recovery_key).map_err(|error| {
+            let message = format!("This is not a recovery key: {error}.");
+            refused(&Refusal::new(Reason::InvalidValue, message).at("recovery_key"))
+        })?;
+        let workspace = key.workspace.to_string();
+        let actor = recovery::recover(&self.node, key, actor).await.map_err(failed)?;
+        Ok(Response::new(v1::RecoverWorkspaceResponse { workspace, actor: actor.to_string() }))
+    }
+}
+
+/// What was asked for; a number that is too large is refused as such by the room.
+fn terms(uses: u32, lifetime_s: u32) -> Terms {
+    Terms {
+        uses: if uses == 0 { DEFAULT_USES } else { u16::try_from(uses).unwrap_or(MAX_USES.saturating_add(1)) },
+        lifetime_ms: if lifetime_s == 0 { DEFAULT_LIFETIME_MS } else { u64::from(lifetime_s) * 1000 },
+    }
+}
+
+fn invite(note: TicketNote) -> v1::Invite {
+    let state = match note.standing {
+        TicketStanding::Live => v1::InviteState::Live,
+        TicketStanding::UsedUp => v1::InviteState::UsedUp,
+        TicketStanding::Expired => v1::InviteState::Expired,
+        TicketStanding::Revoked => v1::InviteState::Revoked,
+    };
+    v1::Invite {
+        invite: note.key.to_string(),
+        actor: note.maker.to_string(),
+        created_ms: signed_ms(note.made_ms),
+        expires_ms: signed_ms(note.expires_ms),
+        uses: u32::from(note.uses),
+        joined: note.joined.iter().map(ToString::to_string).collect(),
+        state: state.into(),
+    }
+}
+
+fn shown(request: JoinRequest) -> v1::JoinRequest {
+    v1::JoinRequest {
+        node: request.joiner.to_string(),
+        name: request.name.to_string(),
+        code: request.code,
+        since_ms: signed_ms(request.since_ms),
+    }
+}
