@@ -11,7 +11,6 @@ use openprod_model::ids::{ActorId, WorkspaceId};
 use openprod_wire::admission::{Admission, Denial, EXPORTER_LABEL, Session};
 use openprod_wire::closing::CloseCode;
 use openprod_wire::framing::Frame;
-use openprod_wire::hello::{TAG_LABEL, WorkspaceTag};
 use tokio::sync::oneshot;
 
 use super::crowd::Crowd;
@@ -26,8 +25,6 @@ const VERDICT_DEADLINE: Duration = Duration::from_millis(PATIENCE_MS).saturating
 
 /// The workspaces of this node, as its door sees them.
 pub trait Houses: Send + Sync {
-    /// The ids of those that run.
-    fn ids(&self) -> Vec<WorkspaceId>;
     /// Those that whoever finds them may ask to join.
     fn findable(&self) -> Vec<Findable>;
     /// The admission room of one.
@@ -63,9 +60,9 @@ impl Door {
         Self { key, houses, env, crowd: Mutex::default() }
     }
 
-    /// Hears out whoever opened `channel` on `connection` for admission: to the workspace that `tag` names, or to one
+    /// Hears out whoever opened `channel` on `connection` for admission: to the workspace that its tag names, or to one
     /// that he has yet to find. Strangers hear nothing but that the channel is given up.
-    pub async fn hears(&self, connection: &dyn Connection, channel: Channel, tag: Option<WorkspaceTag>) {
+    pub async fn hears(&self, connection: &dyn Connection, channel: Channel, named: Option<WorkspaceId>) {
         let address = connection.remote().ip();
         let entered =
             self.crowd.lock().unwrap_or_else(PoisonError::into_inner).enter(address, self.env.clock.wall_ms());
@@ -75,14 +72,8 @@ impl Door {
         let session = Session { exporter, joiner: connection.peer(), member: self.key };
         let mut number = [0; 32];
         self.env.random.fill(&mut number);
-        let host = Host::new(session, tag.and_then(|tag| self.named(connection, tag)), number);
+        let host = Host::new(session, named, number);
         self.serves(host, channel, connection.peer()).await;
-    }
-
-    /// The workspace that a tag names.
-    fn named(&self, connection: &dyn Connection, tag: WorkspaceTag) -> Option<WorkspaceId> {
-        let (secret, side) = (connection.exporter(TAG_LABEL, b""), connection.side().other());
-        self.houses.ids().into_iter().find(|id| WorkspaceTag::of(*id, &secret, side) == tag)
     }
 
     async fn serves(&self, mut host: Host, channel: Channel, joiner: ActorId) {

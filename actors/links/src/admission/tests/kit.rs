@@ -27,6 +27,7 @@ use openprod_model::identity::Keys;
 use openprod_model::ids::{ActorId, BundleId, CommandId, Digest, EdgeId, EntityId, OpId, OpRef, Position, WorkspaceId};
 use openprod_model::operation::{Basis, Operation, RawOp};
 use openprod_model::value::Text;
+use openprod_wire::hello::{TAG_LABEL, WorkspaceTag};
 use openprod_wire::opening::Opening;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::watch;
@@ -325,9 +326,6 @@ struct Street {
 }
 
 impl Houses for Street {
-    fn ids(&self) -> Vec<WorkspaceId> {
-        vec![HAMLET]
-    }
     fn findable(&self) -> Vec<Findable> {
         let snapshot = self.house.snapshot().unwrap();
         let (mode, name) = (JoinMode::of(snapshot.view()).unwrap(), name_of(&*snapshot).unwrap());
@@ -404,13 +402,15 @@ impl Node {
                 let door = Arc::clone(&door);
                 tokio::spawn(async move {
                     while let Ok(mut channel) = connection.accept().await {
-                        let tag = match channel.receive.hear::<Opening>().await {
-                            Ok(Some(Opening::Admission { tag })) => Some(tag),
+                        let secret = connection.exporter(TAG_LABEL, b"");
+                        let hamlet = WorkspaceTag::of(HAMLET, &secret, connection.side().other());
+                        let named = match channel.receive.hear::<Opening>().await {
+                            Ok(Some(Opening::Admission { tag })) if tag == hamlet => Some(HAMLET),
                             Ok(Some(Opening::Asking)) => None,
                             _ => continue,
                         };
                         let (door, connection) = (Arc::clone(&door), Arc::clone(&connection));
-                        tokio::spawn(async move { door.hears(&*connection, channel, tag).await });
+                        tokio::spawn(async move { door.hears(&*connection, channel, named).await });
                     }
                 });
             }

@@ -18,7 +18,9 @@ use openprod_model::identity::Keys;
 use openprod_model::ids::ActorId;
 use openprod_model::operation::Operation;
 use openprod_model::refusal::Reason;
-use openprod_wire::admission::{Denial, Right, modest};
+use openprod_wire::admission::{Admission, Denial, Right, modest};
+use openprod_wire::hello::{TAG_LABEL, WorkspaceTag};
+use openprod_wire::opening::Opening;
 use openprod_wire::ticket::Secret;
 use tokio::sync::oneshot;
 
@@ -26,7 +28,7 @@ use self::kit::{HAMLET, Node, keys, text};
 use super::crowd::MAX_FROM_ONE;
 use super::gate::{Gate, Roll};
 use super::guest::{Joined, Means, NotJoined};
-use super::knock::{KnockError, Progress, knock};
+use super::knock::{Comparison, KnockError, knock};
 use super::waiting::PATIENCE_MS;
 use crate::transport::Network;
 
@@ -64,9 +66,7 @@ impl Node {
     }
 
     async fn joins(&self, seed: u8, means: Means) -> Result<Joined, KnockError> {
-        let address = [SocketAddr::from(Self::ADDRESS)];
-        let network = self.visitor(seed);
-        knock(&*network, &address, Some(self.key), means, modest("Ines's laptop"), [seed; 32], |_| {}).await
+        asks(&*self.visitor(seed), means, |_| {}).await
     }
 
     /// Somebody knocks, and is left waiting: the code that his screen shows, and what comes of it.
@@ -74,13 +74,10 @@ impl Node {
         let (network, (shown, code)) = (self.visitor(seed), oneshot::channel());
         let shown = Mutex::new(Some(shown));
         let waits = tokio::spawn(async move {
-            let tell = |progress| {
-                if let Progress::Compare { code, .. } = progress {
-                    shown.lock().unwrap().take().unwrap().send(code).unwrap();
-                }
+            let show = |comparison: Comparison| {
+                shown.lock().unwrap().take().unwrap().send(comparison.code).unwrap();
             };
-            let address = [SocketAddr::from(Self::ADDRESS)];
-            knock(&*network, &address, None, asking(), modest("Ines's laptop"), [seed; 32], tell).await
+            asks(&*network, asking(), show).await
         });
         let code = code.await.unwrap();
         while self.requests().await.iter().all(|request| request.joiner != keys(seed).actor()) {
@@ -88,6 +85,21 @@ impl Node {
         }
         (code, waits)
     }
+}
+
+/// Dials, and asks to be admitted on a channel that names the workspace by its tag, or none.
+async fn asks(network: &dyn Network, means: Means, show: impl FnMut(Comparison) + Send) -> Result<Joined, KnockError> {
+    let connection = network.dial(SocketAddr::from(Node::ADDRESS), None).await.unwrap();
+    let opening = match &means {
+        Means::Asking { .. } => Opening::Asking,
+        Means::Key { workspace, .. } => {
+            let secret = connection.exporter(TAG_LABEL, b"");
+            Opening::Admission { tag: WorkspaceTag::of(*workspace, &secret, connection.side()) }
+        }
+    };
+    let mut channel = connection.open().await.unwrap();
+    channel.send.say(&opening).await.unwrap();
+    knock(network.key(), &*connection, channel, means, modest("Ines's laptop"), [7; 32], show).await
 }
 
 fn by_ticket(secret: Secret) -> Means {
@@ -271,32 +283,23 @@ async fn one_address_takes_no_more_than_its_share_of_the_door() {
     let node = Node::starts().await;
     node.is_open_to(JoinMode::Request);
     let network = node.visitor(9);
-    let connection = network.dial(SocketAddr::from(Node::ADDRESS), None).await.unwrap();
     let mut held = Vec::new();
     for _ in 0..MAX_FROM_ONE {
+        let connection = network.dial(SocketAddr::from(Node::ADDRESS), None).await.unwrap();
         let mut channel = connection.open().await.unwrap();
-        channel.send.say(&openprod_wire::opening::Opening::Asking).await.unwrap();
-        held.push(channel);
+        channel.send.say(&Opening::Asking).await.unwrap();
+        let (commitment, name) = ([0; 32], text("Ines's laptop"));
+        channel.send.say(&Admission::Request { workspace: None, commitment, name }).await.unwrap();
+        let answer = channel.receive.hear::<Admission>().await.unwrap();
+        assert!(matches!(answer, Some(Admission::Challenge { .. })), "it is inside: {answer:?}");
+        held.push((connection, channel));
     }
-    tokio::time::advance(TICK).await;
-    let address = [SocketAddr::from(Node::ADDRESS)];
-    let more = knock(&*network, &address, None, asking(), modest("x"), [1; 32], |_| {}).await;
-    assert_eq!(more, SILENCE);
+    assert_eq!(asks(&*network, asking(), |_| {}).await, SILENCE);
     // Who says nothing is not waited for.
     tokio::time::advance(Duration::from_secs(11)).await;
-    for mut channel in held {
+    for (_, mut channel) in held {
         assert!(channel.receive.receive().await.is_err());
     }
-}
-
-#[tokio::test]
-async fn where_nobody_is_or_another_node_the_joiner_is_told() {
-    let node = Node::starts().await;
-    let (network, nowhere) = (node.visitor(9), SocketAddr::from(([10, 9, 9, 9], 1)));
-    let addresses = [nowhere, SocketAddr::from(Node::ADDRESS)];
-    let lost = knock(&*network, &addresses, Some(keys(77).actor()), asking(), modest("x"), [1; 32], |_| {}).await;
-    let Err(KnockError::Unreachable(tried)) = lost else { panic!("{lost:?}") };
-    assert_eq!(tried.len(), 2);
 }
 
 /// The same law as on a roll made by hand, read from a log and a state.
