@@ -1,11 +1,12 @@
 //! The node: its folder, its identities, and the workspaces that it runs.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
-use openprod_links::admission::room::TicketShelf;
+use openprod_messages::admission::TicketShelf;
 use openprod_messages::commands::{CommandError, CommandsMsg, Founding, Outcome};
 use openprod_messages::environment::Environment;
 use openprod_model::identity::Keys;
@@ -83,6 +84,8 @@ pub struct Node {
     pub keyring: Arc<AllKeys>,
     /// When it started, by its own clock, in milliseconds since 1970.
     pub started_ms: u64,
+    /// Where other nodes reach this one, once it listens for them.
+    pub listening: OnceLock<Vec<SocketAddr>>,
     workspaces: RwLock<BTreeMap<WorkspaceId, Slot>>,
     creating: tokio::sync::Mutex<()>,
     supervisor: ActorRef<()>,
@@ -104,6 +107,7 @@ impl Node {
             started_ms: env.clock.wall_ms(),
             keyring: Arc::new(AllKeys::new(Arc::clone(&identities), device.clone())),
             identities,
+            listening: OnceLock::new(),
             workspaces: RwLock::default(),
             creating: tokio::sync::Mutex::default(),
             config,
@@ -255,6 +259,11 @@ impl Node {
         if let Err(error) = std::fs::remove_dir_all(root) {
             tracing::warn!(folder = %root.display(), %error, "an unfinished workspace could not be removed");
         }
+    }
+
+    /// Where other nodes reach this one; nowhere as long as it does not listen for them.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listening.get().cloned().unwrap_or_default()
     }
 
     /// All workspaces.

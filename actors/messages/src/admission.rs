@@ -76,6 +76,14 @@ pub enum Verdict {
     Silence,
 }
 
+/// Where the tickets of a workspace are kept: private to this node, and in no backup.
+pub trait TicketShelf: Send + Sync {
+    /// What was kept last; none if nothing was.
+    fn read(&self) -> std::io::Result<Option<Vec<u8>>>;
+    /// Keeps this in its place, whole and durably.
+    fn write(&self, bytes: &[u8]) -> std::io::Result<()>;
+}
+
 /// Messages to the admission room.
 pub enum AdmissionMsg {
     /// Make a ticket, in the name of one of this node's actors; the default one if none.

@@ -29,6 +29,7 @@ pub mod generate;
 pub mod history;
 pub mod identities;
 pub mod import;
+pub mod invites;
 pub mod json;
 pub mod known;
 pub mod members;
@@ -102,6 +103,10 @@ enum Commands {
     Export(export::ExportArgs),
     Members(members::MembersArgs),
     Identities(identities::IdentitiesArgs),
+    Invite(invites::InviteArgs),
+    Invites(invites::InvitesArgs),
+    Requests(invites::RequestsArgs),
+    Recover(invites::RecoverArgs),
     /// Checks everything that a workspace has stored
     Verify(verify::VerifyArgs),
     /// Lists and treats bundles that were not taken into history
@@ -163,6 +168,10 @@ async fn run(command: Commands, context: &Context) -> Result<(), CliError> {
         Commands::Export(args) => export::run(args, context).await,
         Commands::Members(args) => members::run(args, context).await,
         Commands::Identities(args) => identities::run(args, context).await,
+        Commands::Invite(args) => invites::invite(args, context).await,
+        Commands::Invites(args) => invites::invites(args, context).await,
+        Commands::Requests(args) => invites::requests(args, context).await,
+        Commands::Recover(args) => invites::recover(&args, context).await,
         Commands::Verify(args) => verify::run(args, context).await,
         Commands::Quarantine(args) => quarantine::run(args, context).await,
         Commands::Backup(args) => backup::run(args, context).await,

@@ -13,6 +13,7 @@ mod disk;
 mod doors;
 mod edges;
 mod first_minutes;
+mod joining;
 mod kept;
 mod one_person;
 mod overlays;

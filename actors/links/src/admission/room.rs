@@ -13,7 +13,7 @@ use openprod_domain::join_mode::JoinMode;
 use openprod_domain::read::{self, Membership};
 use openprod_domain::view::Read;
 use openprod_messages::address::Address;
-use openprod_messages::admission::{AdmissionMsg, Answer, JoinRequest, Terms, TicketNote, Verdict};
+use openprod_messages::admission::{AdmissionMsg, Answer, JoinRequest, Terms, TicketNote, TicketShelf, Verdict};
 use openprod_messages::commands::{CommandError, CommandsMsg, SharedKeyring};
 use openprod_messages::environment::Environment;
 use openprod_messages::log::LogReader;
@@ -34,14 +34,6 @@ use super::waiting::Waiting;
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// How long an admission may take to show in the state before the joiner is told all the same.
 const FOLD_DEADLINE: Duration = Duration::from_secs(10);
-
-/// Where the tickets of a workspace are kept: private to this node, and in no backup.
-pub trait TicketShelf: Send + Sync {
-    /// What was kept last; none if nothing was.
-    fn read(&self) -> std::io::Result<Option<Vec<u8>>>;
-    /// Keeps this in its place, whole and durably.
-    fn write(&self, bytes: &[u8]) -> std::io::Result<()>;
-}
 
 /// What the room may speak to and use.
 #[derive(Clone)]

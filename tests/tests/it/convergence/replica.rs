@@ -4,7 +4,8 @@ use std::sync::{Arc, Weak};
 
 use openprod_disk::MemoryDisk;
 use openprod_domain::command::Request;
-use openprod_messages::commands::{CommandError, CommandsMsg, Keyring, Outcome};
+use openprod_messages::admission::TicketShelf;
+use openprod_messages::commands::{CommandError, CommandsMsg, Founding, Keyring, Outcome};
 use openprod_messages::environment::Environment;
 use openprod_messages::log::{LogReader, Stored, Tail};
 use openprod_messages::oplog::{Admitted, OplogMsg};
@@ -42,6 +43,18 @@ impl Cast {
 
     pub(super) fn actor(&self, number: usize) -> ActorId {
         self.0[number % self.0.len()].actor()
+    }
+}
+
+/// Nobody is invited here.
+struct NoTickets;
+
+impl TicketShelf for NoTickets {
+    fn read(&self) -> std::io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+    fn write(&self, _: &[u8]) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -121,7 +134,8 @@ impl Replica {
         let founder = self.cast.actor(0);
         let (name, founder_name) = (Text::new(name).unwrap(), Text::new("Mara").unwrap());
         let command = CommandId::from_bytes([0; 16]);
-        let ask = |reply| CommandsMsg::Found { command, name, founder, founder_name, reply };
+        let founding = Box::new(Founding { name, founder, founder_name, besides: Vec::new(), recovery: None });
+        let ask = |reply| CommandsMsg::Found { command, founding, reply };
         let found = self.workspace().commands.call(ask).await.unwrap().unwrap();
         self.catches_up().await;
         found.answer.digest
@@ -302,7 +316,9 @@ async fn begin(cast: &Arc<Cast>, env: &Environment, disks: &Disks, unknown: &'st
     let stores = (Arc::downgrade(&log), Arc::downgrade(&state));
     let (house, _) = Actor::spawn(None, House, ()).await.unwrap();
     let overlays = Box::new(FileStore::in_memory(WORKSPACE));
-    let parts = Parts { id: WORKSPACE, log, state, overlays, env: env.clone(), keyring: cast.clone() };
+    let node = (cast.actor(0), Text::new("Replica").unwrap());
+    let (env, keyring, tickets) = (env.clone(), cast.clone(), Arc::new(NoTickets));
+    let parts = Parts { id: WORKSPACE, log, state, overlays, tickets, node, env, keyring };
     let workspace = workspace::start(parts, house.get_cell()).await.unwrap();
     Life { workspace, house, stores }
 }

@@ -1,5 +1,6 @@
 //! A world to act in: nodes in folders of their own, and people at them.
 
+mod doorkeeper;
 mod identity;
 mod node;
 mod person;
@@ -17,6 +18,7 @@ use std::sync::{Arc, Mutex};
 
 use openprod_model::ids::WorkspaceId;
 
+pub(crate) use doorkeeper::founds_with_recovery_key;
 pub(crate) use node::{Node, Setup};
 pub(crate) use person::{Person, Thing, connected};
 pub(crate) use speak::*;

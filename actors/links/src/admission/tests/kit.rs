@@ -15,7 +15,7 @@ use openprod_domain::read::{self, Membership};
 use openprod_domain::unions::Unions;
 use openprod_domain::view::{History, Moment, Read, ReadFailure, Reading, View};
 use openprod_messages::address::Address;
-use openprod_messages::admission::AdmissionMsg;
+use openprod_messages::admission::{AdmissionMsg, TicketShelf};
 use openprod_messages::commands::{Answer, CommandError, CommandsMsg, Keyring, Outcome};
 use openprod_messages::environment::{Clock, Environment, Randomness, Spawner};
 use openprod_messages::log::LogReader;
@@ -34,7 +34,7 @@ use tokio::sync::watch;
 
 use super::super::door::{Door, Houses};
 use super::super::host::Findable;
-use super::super::room::{Admissions, AdmissionsArgs, TicketShelf, name_of};
+use super::super::room::{Admissions, AdmissionsArgs, name_of};
 use crate::transport::Network;
 use crate::transport::memory::Ether;
 
