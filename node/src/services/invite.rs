@@ -88,7 +88,7 @@ impl Service for InviteService {
         };
         Ok(Response::new(v1::CreateInviteResponse {
             ticket: ticket.to_string(),
-            invite: Some(invite(note)),
+            invite: Some(invite(&note)),
             addresses: addresses.iter().map(ToString::to_string).collect(),
         }))
     }
@@ -98,7 +98,7 @@ impl Service for InviteService {
         request: Request<v1::ListInvitesRequest>,
     ) -> Result<Response<v1::ListInvitesResponse>, Status> {
         let notes = self.asks(&request.into_inner().workspace, |reply| AdmissionMsg::Tickets { reply }).await?;
-        Ok(Response::new(v1::ListInvitesResponse { invites: notes.into_iter().map(invite).collect() }))
+        Ok(Response::new(v1::ListInvitesResponse { invites: notes.iter().map(invite).collect() }))
     }
 
     async fn revoke_invite(
@@ -109,7 +109,7 @@ impl Service for InviteService {
         let v1::RevokeInviteRequest { workspace, invite: ticket } = request.into_inner();
         let ticket = ids::id(&ticket, "invite").map_err(|refusal| refused(&refusal))?;
         let note = self.asks(&workspace, |reply| AdmissionMsg::Revoke { ticket, reply }).await?;
-        Ok(Response::new(v1::RevokeInviteResponse { invite: Some(invite(note.map_err(failed)?)) }))
+        Ok(Response::new(v1::RevokeInviteResponse { invite: Some(invite(&note.map_err(failed)?)) }))
     }
 
     async fn list_join_requests(
@@ -165,7 +165,7 @@ fn terms(uses: u32, lifetime_s: u32) -> Terms {
     }
 }
 
-fn invite(note: TicketNote) -> v1::Invite {
+fn invite(note: &TicketNote) -> v1::Invite {
     let state = match note.standing {
         TicketStanding::Live => v1::InviteState::Live,
         TicketStanding::UsedUp => v1::InviteState::UsedUp,

@@ -74,7 +74,7 @@ async fn the_recovery_key_makes_its_holder_a_member_again() {
     let taken_out = mara.takes_out().await;
 
     let elsewhere = world.another_node("elsewhere").await;
-    let leo = Person::arrives(&elsewhere, "Leo", Default::default()).await;
+    let leo = Person::arrives(&elsewhere, "Leo", std::sync::Arc::default()).await;
     assert_eq!(leo.recovers(&key).await.unwrap_err().reason, "UNKNOWN_WORKSPACE");
     brings_in(&leo.client, taken_out).await.unwrap();
     let leo = leo.in_workspace(workspace_id(&id));

@@ -91,12 +91,13 @@ impl Door {
                     },
                     Effect::Find => effects.extend(host.handle(Event::Found(self.houses.findable()))),
                     Effect::Claim { workspace, by, key, name } => {
-                        verdict = self.ask(workspace, |reply| AdmissionMsg::Claim { by, key, joiner, name, reply });
+                        verdict =
+                            Some(self.ask(workspace, |reply| AdmissionMsg::Claim { by, key, joiner, name, reply }));
                     }
                     Effect::Knock { workspace, name, code } => {
                         let since_ms = self.env.clock.wall_ms();
                         let request = JoinRequest { joiner, name, code, since_ms };
-                        verdict = self.ask(workspace, |reply| AdmissionMsg::Knock { request, reply });
+                        verdict = Some(self.ask(workspace, |reply| AdmissionMsg::Knock { request, reply }));
                     }
                     Effect::Close => break,
                 }
@@ -110,12 +111,12 @@ impl Door {
         &self,
         workspace: WorkspaceId,
         message: impl FnOnce(ractor::RpcReplyPort<Verdict>) -> AdmissionMsg,
-    ) -> Option<oneshot::Receiver<Verdict>> {
+    ) -> oneshot::Receiver<Verdict> {
         let (port, verdict) = ractor::concurrency::oneshot();
         if let Some(room) = self.houses.room(workspace) {
             let _ = room.cast(message(port.into()));
         }
-        Some(verdict)
+        verdict
     }
 }
 

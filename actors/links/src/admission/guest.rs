@@ -8,6 +8,7 @@ use openprod_wire::framing::{self, FrameError};
 
 /// By what somebody joins.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it, and only while somebody joins")]
 pub enum Means {
     /// A ticket's key, or that of a member: the recovery key, or a person's own.
     Key {

@@ -11,7 +11,7 @@ use openprod_domain::command::{Command, Request, Stance};
 use openprod_domain::fold::workspace_name_setting;
 use openprod_domain::join_mode::JoinMode;
 use openprod_domain::read::{self, Membership};
-use openprod_domain::view::Read;
+use openprod_domain::view::{Read, ReadFailure};
 use openprod_messages::address::Address;
 use openprod_messages::admission::{AdmissionMsg, Answer, JoinRequest, Terms, TicketNote, TicketShelf, Verdict};
 use openprod_messages::commands::{CommandError, CommandsMsg, SharedKeyring};
@@ -92,7 +92,7 @@ impl Actor for Admissions {
             AdmissionMsg::Revoke { ticket, reply } => answer(reply, desk.revoke(ticket).await),
             AdmissionMsg::Claim { by, key, joiner, name, reply } => {
                 let verdict = desk.claim(by, key, joiner, name).await;
-                answer(reply, verdict.unwrap_or_else(denied));
+                answer(reply, verdict.unwrap_or_else(|error| denied(&error)));
             }
             AdmissionMsg::Knock { request, reply } => desk.knock(request, reply).await,
             AdmissionMsg::Requests { reply } => answer(reply, desk.requests()),
@@ -164,14 +164,14 @@ impl Desk {
         match self.mode() {
             Ok(JoinMode::Request) => {
                 let left = self.waiting.enter(request, reply);
-                left.into_iter().for_each(|(reply, why)| answer(reply, Verdict::Denied(why)));
+                turn_away(left);
             }
             Ok(JoinMode::Open) => {
                 let verdict = self.walk_in(joiner, name).await;
-                answer(reply, verdict.unwrap_or_else(denied));
+                answer(reply, verdict.unwrap_or_else(|error| denied(&error)));
             }
             Ok(JoinMode::Invite) => answer(reply, Verdict::Silence),
-            Err(error) => answer(reply, denied(error)),
+            Err(error) => answer(reply, denied(&error)),
         }
     }
 
@@ -214,7 +214,7 @@ impl Desk {
 
     fn sweep(&mut self) {
         let left = self.waiting.sweep(self.now(), RpcReplyPort::is_closed);
-        left.into_iter().for_each(|(reply, why)| answer(reply, Verdict::Denied(why)));
+        turn_away(left);
     }
 
     /// Makes `joiner` a member, in the name of `by`, and waits until the state shows it: from then on it may sync.
@@ -263,7 +263,7 @@ impl Desk {
         let outcome = self.args.commands.call(|reply| CommandsMsg::Execute { request, actor, reply }).await;
         let outcome = outcome.map_err(|none| CommandError::Unavailable(none.to_string()))??;
         let mut folded = self.args.snapshots.folded();
-        let shows = folded.wait_for(|folded| folded.position >= outcome.revision);
+        let shows = folded.wait_for(|now| now.position >= outcome.revision);
         if tokio::time::timeout(FOLD_DEADLINE, shows).await.is_err() {
             tracing::warn!("an admission is written and does not show in the state yet");
         }
@@ -301,8 +301,8 @@ impl Desk {
     /// Keeps the tickets durably, then goes by them.
     async fn keep(&mut self, tickets: Tickets) -> Result<(), CommandError> {
         let (bytes, shelf) = (tickets.bytes(), Arc::clone(&self.args.shelf));
-        let kept = self.args.env.offload(move || shelf.write(&bytes)).await;
-        match kept {
+        let written = self.args.env.offload(move || shelf.write(&bytes)).await;
+        match written {
             Some(Ok(())) => {
                 self.tickets = tickets;
                 Ok(())
@@ -334,12 +334,19 @@ fn kept(shelf: &dyn TicketShelf) -> Tickets {
     })
 }
 
-fn denied(error: CommandError) -> Verdict {
+fn turn_away(left: Vec<(RpcReplyPort<Verdict>, Denial)>) {
+    for (reply, why) in left {
+        answer(reply, Verdict::Denied(why));
+    }
+}
+
+fn denied(error: &CommandError) -> Verdict {
     tracing::warn!(%error, "somebody could not be admitted");
     Verdict::Denied(Denial::Unavailable)
 }
 
-fn unreadable(failure: openprod_domain::view::ReadFailure) -> CommandError {
+#[allow(clippy::needless_pass_by_value, reason = "it maps errors")]
+fn unreadable(failure: ReadFailure) -> CommandError {
     CommandError::Unavailable(failure.to_string())
 }
 

@@ -110,6 +110,7 @@ fn asking() -> Means {
     Means::Asking { workspace: None }
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "what a joiner gets is compared with it")]
 fn joined() -> Result<Joined, KnockError> {
     Ok(Joined { workspace: HAMLET, name: text("Hamlet") })
 }
@@ -163,8 +164,8 @@ async fn a_ticket_ends_when_it_is_revoked_or_old_or_its_maker_is_gone() {
     let node = Node::starts().await;
     let (one, two, three) = (node.invites(1).await, node.invites(1).await, node.invites(1).await);
     let ticket = one.keys().actor();
-    let note = node.room.call(|reply| AdmissionMsg::Revoke { ticket, reply }).await.unwrap().unwrap();
-    assert_eq!(note.standing, TicketStanding::Revoked);
+    let revoked = node.room.call(|reply| AdmissionMsg::Revoke { ticket, reply }).await.unwrap().unwrap();
+    assert_eq!(revoked.standing, TicketStanding::Revoked);
     assert_eq!(node.joins(9, by_ticket(one)).await, refused(Denial::Revoked));
     node.house.does(&node.mara, Stance::Beside, admits(node.leo.actor())).unwrap();
     node.house.does(&node.leo, Stance::Beside, removes(node.mara.actor())).unwrap();
