@@ -1,1 +1,3 @@
 //! Other nodes: finding them, admitting them, and giving each other the bundles that the other lacks.
+
+pub mod transport;
