@@ -135,7 +135,9 @@ impl PipeOut {
         if self.head.is_none() {
             self.head = self.parcels.recv().await;
         }
-        if let Some(Parcel::Frame { due, .. }) = &self.head {
+        if let Some(Parcel::Frame { due, .. }) = &self.head
+            && *due > Instant::now()
+        {
             tokio::time::sleep_until(*due).await;
         }
         if self.weather.wait_for(|weather| weather.passes).await.is_err() && !self.weather.borrow().passes {
