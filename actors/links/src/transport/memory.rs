@@ -235,7 +235,6 @@ struct MemoryConnection {
     side: Side,
     incoming: tokio::sync::Mutex<mpsc::Receiver<super::Channel>>,
     outgoing: mpsc::Sender<super::Channel>,
-    opened: Arc<tokio::sync::Semaphore>,
 }
 
 impl MemoryConnection {
@@ -243,14 +242,13 @@ impl MemoryConnection {
         let (there, dialled) = mpsc::channel(super::MAX_CHANNELS as usize);
         let (back, dialler) = mpsc::channel(super::MAX_CHANNELS as usize);
         [(Side::Dialler, dialler, there), (Side::Dialled, dialled, back)].map(|(side, incoming, outgoing)| {
-            let opened = Arc::new(tokio::sync::Semaphore::new(super::MAX_CHANNELS as usize));
             let wire = Arc::clone(wire);
-            Arc::new(Self { wire, side, incoming: incoming.into(), outgoing, opened }) as Arc<dyn Connection>
+            Arc::new(Self { wire, side, incoming: incoming.into(), outgoing }) as Arc<dyn Connection>
         })
     }
 
     async fn open_one(&self) -> Option<super::Channel> {
-        let place = Arc::new(Arc::clone(&self.opened).acquire_owned().await.ok()?);
+        let place = Arc::new(self.wire.places(self.side).acquire_owned().await.ok()?);
         let (mine, theirs) = pipe::channel(&self.wire, self.side, &place);
         self.outgoing.send(theirs).await.ok()?;
         Some(mine)
@@ -299,6 +297,10 @@ impl Connection for MemoryConnection {
 
     fn exporter(&self, label: &[u8], context: &[u8]) -> [u8; 32] {
         self.wire.exporter(label, context)
+    }
+
+    fn welcome(&self) {
+        self.wire.welcome(self.side.other());
     }
 
     fn open(&self) -> BoxFuture<'_, Result<super::Channel, Closed>> {

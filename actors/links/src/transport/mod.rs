@@ -20,6 +20,7 @@ pub use openprod_wire::hello::Side;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
+pub mod quic;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +38,9 @@ pub const SEND_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How many channels the other side may have open at once on a connection: a few for each of many workspaces.
 pub const MAX_CHANNELS: u32 = 256;
+
+/// How many it may have open before it is welcome.
+pub const MAX_STRANGER_CHANNELS: u32 = 4;
 
 /// How many bytes one direction of a channel holds that were sent and not yet read.
 pub const CHANNEL_WINDOW_BYTES: u32 = 1024 * 1024;
@@ -82,6 +86,9 @@ pub trait Connection: Send + Sync {
 
     /// 32 bytes that only the two ends of this connection can compute, the same at both (RFC 8446, section 7.5).
     fn exporter(&self, label: &[u8], context: &[u8]) -> [u8; 32];
+
+    /// The other belongs here: from now on it may have [`MAX_CHANNELS`] open, and a member's share of memory.
+    fn welcome(&self);
 
     /// Opens a channel, as soon as the other allows one more. The other hears of it with the first frame.
     fn open(&self) -> BoxFuture<'_, Result<Channel, Closed>>;

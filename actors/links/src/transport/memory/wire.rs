@@ -1,6 +1,11 @@
 //! A wire: what the two ends of a connection in memory share.
 
+use std::sync::atomic::AtomicBool;
+
+use tokio::sync::Semaphore;
+
 use super::*;
+use crate::transport::{MAX_CHANNELS, MAX_STRANGER_CHANNELS};
 
 /// Who is at one end.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +24,9 @@ pub(super) struct Wire {
     weather: [watch::Receiver<Weather>; 2],
     /// The bytes from each end that were taken at the other.
     carried: [AtomicU64; 2],
+    /// How many more channels each end may open, and whether it is welcome at the other.
+    places: [Arc<Semaphore>; 2],
+    is_welcome: [AtomicBool; 2],
 }
 
 impl Wire {
@@ -27,7 +35,9 @@ impl Wire {
         hasher.update(b"openprod/memory-wire/1").update(&number.to_le_bytes());
         hasher.update(ends[0].key.as_bytes()).update(ends[1].key.as_bytes());
         let over = [watch::channel(None).0, watch::channel(None).0];
-        Self { secret: *hasher.finalize().as_bytes(), ends, over, weather, carried: Default::default() }
+        let places = [(); 2].map(|()| Arc::new(Semaphore::new(MAX_STRANGER_CHANNELS as usize)));
+        let secret = *hasher.finalize().as_bytes();
+        Self { secret, ends, over, weather, carried: Default::default(), places, is_welcome: Default::default() }
     }
 
     pub(super) fn at(&self, side: Side) -> End {
@@ -49,6 +59,17 @@ impl Wire {
 
     pub(super) fn round_trip(&self) -> Duration {
         self.weather.iter().map(|weather| weather.borrow().delay).sum()
+    }
+
+    pub(super) fn places(&self, side: Side) -> Arc<Semaphore> {
+        Arc::clone(&self.places[side as usize])
+    }
+
+    /// The other end takes `side` for one that belongs there.
+    pub(super) fn welcome(&self, side: Side) {
+        if !self.is_welcome[side as usize].swap(true, Ordering::Relaxed) {
+            self.places[side as usize].add_permits((MAX_CHANNELS - MAX_STRANGER_CHANNELS) as usize);
+        }
     }
 
     pub(super) fn carry(&self, from: Side, bytes: usize) {
