@@ -1,3 +1,4 @@
 //! Other nodes: finding them, admitting them, and giving each other the bundles that the other lacks.
 
+pub mod endpoint;
 pub mod transport;
