@@ -94,6 +94,11 @@ pub trait Workspaces: Send + Sync {
     /// replaces the one before. For all but [`Purpose::Admission`] the other was a member a moment ago.
     fn linked(&self, link: &Link, workspace: WorkspaceId, purpose: Purpose, channel: Channel);
 
+    /// The workspaces that are open to everybody near, with their names, to be found by those who do not know them.
+    fn advertised(&self) -> Vec<(WorkspaceId, String)> {
+        Vec::new()
+    }
+
     /// The other is no member of the workspace any more, or the connection is gone: all channels of it on this link end.
     fn parted(&self, link: &Link, workspace: WorkspaceId);
 }

@@ -1,4 +1,5 @@
 //! Other nodes: finding them, admitting them, and giving each other the bundles that the other lacks.
 
+pub mod discovery;
 pub mod endpoint;
 pub mod transport;

@@ -193,14 +193,14 @@ impl Channel {
 }
 
 /// The sending half of what carries a channel.
-trait Outlet: Send {
+trait Outlet: Send + Sync {
     fn send(&mut self, frame: Vec<u8>) -> BoxFuture<'_, Result<(), LinkError>>;
     fn finish(&mut self);
     fn give_up(&mut self, code: CloseCode);
 }
 
 /// The receiving half of what carries a channel.
-trait Inlet: Send {
+trait Inlet: Send + Sync {
     /// May be dropped and called again: nothing is lost.
     fn receive(&mut self) -> BoxFuture<'_, Result<Option<Vec<u8>>, LinkError>>;
     fn set_limit(&mut self, bytes: usize);
