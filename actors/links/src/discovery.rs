@@ -11,7 +11,7 @@ use std::time::Duration;
 use mdns_sd::{IfKind, ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent, ServiceInfo};
 use openprod_messages::address::Address;
 use openprod_messages::environment::Environment;
-use openprod_model::ids::{ActorId, WorkspaceId};
+use openprod_model::ids::ActorId;
 use openprod_wire::beacon::Beacon;
 use tokio::sync::watch;
 
@@ -157,7 +157,7 @@ async fn look(args: &DiscoveryArgs, changes: &mut watch::Receiver<u64>) -> Resul
     loop {
         tokio::select! {
             biased;
-            changed = changes.changed() => match changed {
+            news = changes.changed() => match news {
                 Ok(()) => daemon.show(args, salt)?,
                 Err(_) => return Ok(()),
             },

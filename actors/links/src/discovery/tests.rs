@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use openprod_messages::environment::{Clock, Randomness, Spawner};
+use openprod_model::ids::WorkspaceId;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::mpsc;
 
@@ -105,9 +106,9 @@ async fn node(n: u8, mdns_port: u16, workspaces: Vec<WorkspaceId>) -> Node {
         nearby: Arc::new(shown),
         env: Environment { clock: plain(), random: plain(), spawner: plain() },
     };
-    let (changes, changed) = watch::channel(0);
+    let (changes, news) = watch::channel(0);
     let key = args.key;
-    tokio::spawn(run(args, changed));
+    tokio::spawn(run(args, news));
     Node { key, changes, told, nearby }
 }
 
