@@ -145,6 +145,11 @@ impl Folder {
         self.root.join("node.key")
     }
 
+    /// The file of the nodes that this one remembers.
+    pub fn peers(&self) -> PathBuf {
+        self.root.join("peers.toml")
+    }
+
     /// The folder of the keys of this node's actors.
     pub fn identities(&self) -> PathBuf {
         self.root.join("identities")

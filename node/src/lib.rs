@@ -26,6 +26,7 @@ pub mod logging;
 pub mod manifest;
 pub mod migration;
 pub mod node;
+pub mod peers;
 pub mod restart;
 pub mod run;
 pub mod server;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
 use openprod_messages::commands::{CommandError, CommandsMsg, Outcome};
@@ -12,6 +12,7 @@ use openprod_model::ids::{ActorId, CommandId, Position, WorkspaceId};
 use openprod_model::refusal::{Reason, Refusal};
 use openprod_model::value::Text;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::environment;
@@ -19,6 +20,7 @@ use crate::folder::{self, Folder, FolderError, FolderLock, LockError};
 use crate::identities::{Identities, Identity, IdentityError, key_at};
 use crate::manifest::{self, Manifest};
 use crate::migration;
+use crate::peers::Peers;
 use crate::storage::{self, Stores};
 use crate::workspace::{self, Condition, Parts, Workspace};
 
@@ -68,7 +70,10 @@ pub struct Node {
     pub device: Keys,
     /// When it started, by its own clock, in milliseconds since 1970.
     pub started_ms: u64,
+    /// Other nodes, once they are spoken with; see [`crate::peers`].
+    pub peers: OnceLock<Peers>,
     workspaces: RwLock<BTreeMap<WorkspaceId, Slot>>,
+    listed: watch::Sender<()>,
     creating: tokio::sync::Mutex<()>,
     supervisor: ActorRef<()>,
     _lock: FolderLock,
@@ -87,7 +92,9 @@ impl Node {
         let node = Arc::new(Self {
             started_ms: env.clock.wall_ms(),
             identities: Arc::new(identities),
+            peers: OnceLock::new(),
             workspaces: RwLock::default(),
+            listed: watch::Sender::default(),
             creating: tokio::sync::Mutex::default(),
             config,
             folder,
@@ -117,7 +124,7 @@ impl Node {
                 Slot::Closed { why }
             }
         };
-        self.write().insert(id, slot);
+        self.list(id, slot);
     }
 
     async fn try_open(&self, id: WorkspaceId) -> Result<Workspace, String> {
@@ -182,7 +189,7 @@ impl Node {
     pub async fn adopt(&self, id: WorkspaceId) -> Result<Workspace, CommandError> {
         match self.try_open(id).await {
             Ok(workspace) => {
-                self.write().insert(id, Slot::Open(Box::new(workspace.clone())));
+                self.list(id, Slot::Open(Box::new(workspace.clone())));
                 Ok(workspace)
             }
             Err(why) => Err(CommandError::Unavailable(why)),
@@ -216,7 +223,7 @@ impl Node {
             .and_then(|()| std::fs::File::open(folder.root()))
             .and_then(|folder| folder.sync_all());
         finished.map_err(|error| disk_error(&error))?;
-        self.write().insert(workspace.id, Slot::Open(Box::new(workspace.clone())));
+        self.list(workspace.id, Slot::Open(Box::new(workspace.clone())));
         Ok(())
     }
 
@@ -231,6 +238,11 @@ impl Node {
     pub fn workspaces(&self) -> Vec<(WorkspaceId, Slot)> {
         let workspaces = self.workspaces.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         workspaces.iter().map(|(id, slot)| (*id, slot.clone())).collect()
+    }
+
+    /// Tells when a workspace is listed that was not.
+    pub fn listed(&self) -> watch::Receiver<()> {
+        self.listed.subscribe()
     }
 
     /// A workspace that runs.
@@ -270,6 +282,9 @@ impl Node {
 
     /// Closes all workspaces, within `patience`; what is not closed by then is whole all the same (I-1).
     pub async fn stop(&self, patience: Duration) {
+        if let Some(peers) = self.peers.get() {
+            peers.stop();
+        }
         let all = self.workspaces().into_iter().filter_map(|(_, slot)| match slot {
             Slot::Open(workspace) => Some(async move { workspace.close().await }),
             Slot::Closed { .. } => None,
@@ -284,6 +299,11 @@ impl Node {
         let mut bytes = [0; 10];
         self.env.random.fill(&mut bytes);
         bytes
+    }
+
+    fn list(&self, id: WorkspaceId, slot: Slot) {
+        self.write().insert(id, slot);
+        self.listed.send_replace(());
     }
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<WorkspaceId, Slot>> {

@@ -186,8 +186,6 @@ pub enum EndpointMsg {
         /// The workspace.
         workspace: WorkspaceId,
     },
-    /// The node stops: all connections are closed.
-    Stop,
     /// The acceptor: somebody has dialled.
     Came(Arc<dyn Connection>),
     /// A peer's pause may be over.
@@ -315,7 +313,6 @@ impl Actor for Endpoint {
             EndpointMsg::Left { key } => running.peers.left(key),
             EndpointMsg::Changed => running.changes.send_modify(|count| *count += 1),
             EndpointMsg::Renew { link, workspace } => running.renew(link, workspace),
-            EndpointMsg::Stop => running.stop(),
             EndpointMsg::Came(connection) => running.came(connection),
             EndpointMsg::Due(peer) => running.due(peer),
             EndpointMsg::Dialled(peer, result) => running.dialled(peer, result),
@@ -563,11 +560,6 @@ impl Running {
             // The conversation is over where it does not listen.
             let _ = linked.renewals.send(workspace);
         }
-    }
-
-    fn stop(&mut self) {
-        self.args.network.stop();
-        self.me.stop(None);
     }
 
     fn status(&self, reply: RpcReplyPort<Vec<PeerStatus>>) {

@@ -247,6 +247,8 @@ generated! {
     history: history_service_client::HistoryServiceClient;
     /// Overlays.
     overlays: overlay_service_client::OverlayServiceClient;
+    /// Other nodes.
+    peers: peer_service_client::PeerServiceClient;
     /// What happens.
     events: event_service_client::EventServiceClient;
     /// Care of a workspace's data.

@@ -34,6 +34,7 @@ pub mod known;
 pub mod members;
 pub mod output;
 pub mod overlays;
+pub mod peers;
 pub mod quarantine;
 pub mod records;
 pub mod resolve;
@@ -102,6 +103,9 @@ enum Commands {
     Export(export::ExportArgs),
     Members(members::MembersArgs),
     Identities(identities::IdentitiesArgs),
+    /// Lists the nodes that this one knows, and how it stands with each
+    Peers,
+    Peer(peers::PeerArgs),
     /// Checks everything that a workspace has stored
     Verify(verify::VerifyArgs),
     /// Lists and treats bundles that were not taken into history
@@ -163,6 +167,8 @@ async fn run(command: Commands, context: &Context) -> Result<(), CliError> {
         Commands::Export(args) => export::run(args, context).await,
         Commands::Members(args) => members::run(args, context).await,
         Commands::Identities(args) => identities::run(args, context).await,
+        Commands::Peers => peers::list(context).await,
+        Commands::Peer(args) => peers::peer(args, context).await,
         Commands::Verify(args) => verify::run(args, context).await,
         Commands::Quarantine(args) => quarantine::run(args, context).await,
         Commands::Backup(args) => backup::run(args, context).await,

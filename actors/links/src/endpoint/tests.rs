@@ -520,7 +520,7 @@ async fn a_stopped_node_says_goodbye() {
     let (mara, leo) = (world.node(1, &[1, 2]).await, world.node(2, &[1, 2]).await);
     mara.adds(2).await;
     leo.rooms.until(&[(1, SHOW, BUNDLES)]).await;
-    leo.endpoint.cast(EndpointMsg::Stop).unwrap();
+    leo.network.stop();
     mara.rooms.until(&[]).await;
     assert!(leo.network.dial(address(1), None).await.is_err());
 }

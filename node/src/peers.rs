@@ -1,0 +1,263 @@
+//! Other nodes, as this one is assembled: the socket, the endpoint that speaks with them, and discovery.
+//!
+//! ```text
+//! node
+//!  +- peers (this actor)
+//!      +- endpoint    keeps the connections
+//!      discovery      a task; finds nodes on the local network
+//!      lookout        a task; tells both when workspaces or members have changed
+//! ```
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use openprod_domain::read::{self, Membership};
+use openprod_links::discovery::{self, DiscoveryArgs, MDNS_PORT, Nearby, Reach};
+use openprod_links::endpoint::{Endpoint, EndpointArgs, EndpointMsg, Link, Purpose, Workspaces};
+use openprod_links::transport::quic::{Quic, StartError};
+use openprod_links::transport::{Channel, Network};
+use openprod_messages::address::Address;
+use openprod_messages::snapshot::Folded;
+use openprod_model::ids::{ActorId, WorkspaceId};
+use openprod_wire::closing::CloseCode;
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::watch;
+
+use crate::config::Origin;
+use crate::node::{Node, Slot};
+use crate::restart::{Restarts, Verdict};
+use crate::workspace::{Condition, Workspace};
+use book::Book;
+
+mod book;
+
+/// What changes within this time is told once: a burst of edits is one reason to look.
+const CALM: Duration = Duration::from_millis(200);
+
+/// Other nodes, as the rest of this one sees them.
+pub struct Peers {
+    /// The endpoint.
+    pub endpoint: Address<EndpointMsg>,
+    /// Where this node is dialled.
+    pub network: Arc<Quic>,
+    /// The open workspaces near.
+    pub nearby: watch::Receiver<Vec<Nearby>>,
+    supervisor: ActorRef<SupervisorMsg>,
+    /// Discovery ends with it.
+    lookout: tokio::task::AbortHandle,
+}
+
+/// Why a node does not speak with others though it should.
+#[derive(Debug, thiserror::Error)]
+pub enum PeersError {
+    /// Its socket could not be opened.
+    #[error("{0}: set peer_listen to another address and port, or to \"off\"")]
+    Network(#[from] StartError),
+    /// The supervisor did not start.
+    #[error("the supervisor of peers did not start: {0}")]
+    Supervisor(String),
+}
+
+/// Begins to speak with other nodes, if the configuration says so.
+pub async fn start(node: &Arc<Node>) -> Result<Option<Peers>, PeersError> {
+    let Some(address) = node.config.peer_listen else { return Ok(None) };
+    let network = listen(node, address)?;
+    let endpoint = Address::of("endpoint");
+    let args = EndpointArgs {
+        network: Arc::clone(&network) as Arc<dyn Network>,
+        workspaces: Arc::new(OfNode(Arc::downgrade(node))),
+        book: Arc::new(Book(node.folder.peers())),
+        env: node.env.clone(),
+        software: concat!("openprod ", env!("CARGO_PKG_VERSION")).to_owned(),
+    };
+    let watched = Watched { args: args.clone(), endpoint: endpoint.clone(), restarts: Restarts::default() };
+    let supervisor = Actor::spawn(None, Supervisor, watched).await;
+    let (supervisor, _) = supervisor.map_err(|error| PeersError::Supervisor(error.to_string()))?;
+    let (changes, changed) = watch::channel(0);
+    let (shown, nearby) = watch::channel(Vec::new());
+    let lookout = tokio::spawn(look_out(Arc::downgrade(node), changes, endpoint.clone())).abort_handle();
+    if let Some(reach) = reach(node) {
+        let found = DiscoveryArgs {
+            key: network.key(),
+            port: network.addresses().first().map_or(0, SocketAddr::port),
+            reach,
+            mdns_port: MDNS_PORT,
+            workspaces: args.workspaces,
+            endpoint: endpoint.clone(),
+            nearby: Arc::new(shown),
+            env: args.env,
+        };
+        tokio::spawn(discovery::run(found, changed));
+    }
+    for address in network.addresses() {
+        tracing::info!(%address, key = %network.key().short(), "listening for other nodes");
+    }
+    Ok(Some(Peers { endpoint, network, nearby, supervisor, lookout }))
+}
+
+/// A port that nobody chose may be another one: two nodes run on one machine without a word.
+fn listen(node: &Node, address: SocketAddr) -> Result<Arc<Quic>, StartError> {
+    let is_chosen = node.config.entries().iter().any(|e| e.name == "peer_listen" && e.origin != Origin::Default);
+    match Quic::listen(&node.device, address) {
+        Err(StartError::Listen { source, .. }) if source.kind() == std::io::ErrorKind::AddrInUse && !is_chosen => {
+            tracing::warn!(%address, "another program has this port; other nodes find this one on a free one");
+            Quic::listen(&node.device, SocketAddr::new(address.ip(), 0))
+        }
+        listening => listening,
+    }
+}
+
+/// Where discovery looks. A node that listens on loopback only has nothing to tell the network.
+fn reach(node: &Node) -> Option<Reach> {
+    let ip = node.config.peer_listen?.ip();
+    match ip {
+        _ if !node.config.discovery || ip.is_loopback() => None,
+        ip if ip.is_unspecified() => Some(Reach::Network),
+        ip => Some(Reach::Interface(ip)),
+    }
+}
+
+impl Peers {
+    /// Says goodbye to all.
+    pub fn stop(&self) {
+        self.network.stop();
+        self.supervisor.stop(None);
+        self.lookout.abort();
+    }
+}
+
+/// The workspaces of this node, as the endpoint sees them.
+struct OfNode(Weak<Node>);
+
+fn running(node: &Node) -> Vec<Workspace> {
+    let open = node.workspaces().into_iter().filter_map(|(_, slot)| match slot {
+        Slot::Open(workspace) => Some(*workspace),
+        Slot::Closed { .. } => None,
+    });
+    open.filter(|workspace| *workspace.condition.borrow() == Condition::Running).collect()
+}
+
+impl Workspaces for OfNode {
+    fn known(&self) -> Vec<WorkspaceId> {
+        self.0.upgrade().map_or_else(Vec::new, |node| running(&node).iter().map(|workspace| workspace.id).collect())
+    }
+
+    /// Who cannot be asked about is no member for now.
+    fn is_member(&self, workspace: WorkspaceId, peer: ActorId) -> bool {
+        let Some(node) = self.0.upgrade() else { return false };
+        let Ok(workspace) = node.workspace(workspace) else { return false };
+        let membership = workspace.snapshots.snapshot().and_then(|snapshot| read::membership(snapshot.view(), peer));
+        matches!(membership, Ok(Membership::Admitted))
+    }
+
+    /// No room of this build serves channels of workspaces: the other is told so at once, and does not wait.
+    fn linked(&self, link: &Link, workspace: WorkspaceId, purpose: Purpose, channel: Channel) {
+        tracing::debug!(peer = %link.peer.short(), %workspace, ?purpose, "a channel is not served");
+        channel.give_up(CloseCode::UNKNOWN);
+    }
+
+    fn parted(&self, link: &Link, workspace: WorkspaceId) {
+        tracing::debug!(peer = %link.peer.short(), %workspace, "a workspace is not shared any more");
+    }
+}
+
+type FoldedReceivers = Vec<watch::Receiver<Folded>>;
+
+/// Tells when workspaces or what they hold have changed, until it is stopped or the node is gone.
+async fn look_out(node: Weak<Node>, changes: watch::Sender<u64>, endpoint: Address<EndpointMsg>) {
+    let Some((mut listed, mut folded)) = node.upgrade().map(|node| (node.listed(), folded(&node))) else { return };
+    loop {
+        tokio::select! {
+            biased;
+            news = listed.changed() => if news.is_err() { return },
+            () = any(&mut folded) => {}
+        }
+        tokio::time::sleep(CALM).await;
+        // What changes from here on is told the next time.
+        let Some(node) = node.upgrade() else { return };
+        folded = self::folded(&node);
+        changes.send_modify(|count| *count += 1);
+        // An endpoint that is restarting looks for itself.
+        let _ = endpoint.cast(EndpointMsg::Changed);
+    }
+}
+
+fn folded(node: &Node) -> FoldedReceivers {
+    running(node).iter().map(|workspace| workspace.snapshots.folded()).collect()
+}
+
+async fn any(folded: &mut FoldedReceivers) {
+    if folded.is_empty() {
+        std::future::pending::<()>().await;
+    }
+    // One whose workspace is closed is left out the next time.
+    let _ = futures::future::select_all(folded.iter_mut().map(|one| Box::pin(one.changed()))).await;
+}
+
+/// Starts the endpoint again when it dies.
+struct Supervisor;
+
+struct Watched {
+    args: EndpointArgs,
+    endpoint: Address<EndpointMsg>,
+    restarts: Restarts,
+}
+
+enum SupervisorMsg {
+    StartAgain,
+}
+
+impl Actor for Supervisor {
+    type Msg = SupervisorMsg;
+    type State = Watched;
+    type Arguments = Watched;
+
+    async fn pre_start(&self, me: ActorRef<SupervisorMsg>, watched: Watched) -> Result<Watched, ActorProcessingErr> {
+        watched.start(&me).await?;
+        Ok(watched)
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<SupervisorMsg>,
+        message: SupervisorMsg,
+        watched: &mut Watched,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            SupervisorMsg::StartAgain => watched.start(&me).await,
+        }
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        me: ActorRef<SupervisorMsg>,
+        event: SupervisionEvent,
+        watched: &mut Watched,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorFailed(_, error) => watched.died(&me, &error.to_string()),
+            SupervisionEvent::ActorTerminated(_, _, why) => watched.died(&me, why.as_deref().unwrap_or("it ended")),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Watched {
+    async fn start(&self, me: &ActorRef<SupervisorMsg>) -> Result<(), ActorProcessingErr> {
+        let (endpoint, _) = Actor::spawn_linked(None, Endpoint, self.args.clone(), me.get_cell()).await?;
+        self.endpoint.moved_to(endpoint);
+        Ok(())
+    }
+
+    fn died(&mut self, me: &ActorRef<SupervisorMsg>, error: &str) {
+        match self.restarts.died(self.args.env.clock.monotonic_ms()) {
+            Verdict::Restart { after_ms } => {
+                tracing::error!(error, after_ms, "the endpoint died and is started again");
+                me.send_after(Duration::from_millis(after_ms), || SupervisorMsg::StartAgain);
+            }
+            Verdict::GiveUp => tracing::error!(error, "the endpoint keeps dying: this node speaks with no others"),
+        }
+    }
+}
