@@ -1,7 +1,6 @@
 //! The node: its folder, its identities, and the workspaces that it runs.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
@@ -16,6 +15,7 @@ use openprod_model::value::Text;
 use openprod_wire::admission::modest;
 use openprod_wire::recovery::RecoveryKey;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::environment;
@@ -23,6 +23,7 @@ use crate::folder::{self, Folder, FolderError, FolderLock, LockError};
 use crate::identities::{AllKeys, Identities, Identity, IdentityError, key_at};
 use crate::manifest::{self, Manifest};
 use crate::migration;
+use crate::peers::Peers;
 use crate::storage::{self, Stores};
 use crate::workspace::{self, Condition, Parts, Workspace};
 
@@ -84,9 +85,10 @@ pub struct Node {
     pub keyring: Arc<AllKeys>,
     /// When it started, by its own clock, in milliseconds since 1970.
     pub started_ms: u64,
-    /// Where other nodes reach this one, once it listens for them.
-    pub listening: OnceLock<Vec<SocketAddr>>,
+    /// Other nodes, once they are spoken with; see [`crate::peers`].
+    pub peers: OnceLock<Peers>,
     workspaces: RwLock<BTreeMap<WorkspaceId, Slot>>,
+    listed: watch::Sender<()>,
     creating: tokio::sync::Mutex<()>,
     supervisor: ActorRef<()>,
     _lock: FolderLock,
@@ -107,8 +109,9 @@ impl Node {
             started_ms: env.clock.wall_ms(),
             keyring: Arc::new(AllKeys::new(Arc::clone(&identities), device.clone())),
             identities,
-            listening: OnceLock::new(),
+            peers: OnceLock::new(),
             workspaces: RwLock::default(),
+            listed: watch::Sender::default(),
             creating: tokio::sync::Mutex::default(),
             config,
             folder,
@@ -138,7 +141,7 @@ impl Node {
                 Slot::Closed { why }
             }
         };
-        self.write().insert(id, slot);
+        self.list(id, slot);
     }
 
     async fn try_open(&self, id: WorkspaceId) -> Result<Workspace, String> {
@@ -216,7 +219,7 @@ impl Node {
     pub async fn adopt(&self, id: WorkspaceId) -> Result<Workspace, CommandError> {
         match self.try_open(id).await {
             Ok(workspace) => {
-                self.write().insert(id, Slot::Open(Box::new(workspace.clone())));
+                self.list(id, Slot::Open(Box::new(workspace.clone())));
                 Ok(workspace)
             }
             Err(why) => Err(CommandError::Unavailable(why)),
@@ -250,7 +253,7 @@ impl Node {
             .and_then(|()| std::fs::File::open(folder.root()))
             .and_then(|folder| folder.sync_all());
         finished.map_err(|error| disk_error(&error))?;
-        self.write().insert(workspace.id, Slot::Open(Box::new(workspace.clone())));
+        self.list(workspace.id, Slot::Open(Box::new(workspace.clone())));
         Ok(())
     }
 
@@ -261,15 +264,15 @@ impl Node {
         }
     }
 
-    /// Where other nodes reach this one; nowhere as long as it does not listen for them.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listening.get().cloned().unwrap_or_default()
-    }
-
     /// All workspaces.
     pub fn workspaces(&self) -> Vec<(WorkspaceId, Slot)> {
         let workspaces = self.workspaces.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         workspaces.iter().map(|(id, slot)| (*id, slot.clone())).collect()
+    }
+
+    /// Tells when a workspace is listed that was not.
+    pub fn listed(&self) -> watch::Receiver<()> {
+        self.listed.subscribe()
     }
 
     /// A workspace that runs.
@@ -309,6 +312,9 @@ impl Node {
 
     /// Closes all workspaces, within `patience`; what is not closed by then is whole all the same (I-1).
     pub async fn stop(&self, patience: Duration) {
+        if let Some(peers) = self.peers.get() {
+            peers.stop();
+        }
         let all = self.workspaces().into_iter().filter_map(|(_, slot)| match slot {
             Slot::Open(workspace) => Some(async move { workspace.close().await }),
             Slot::Closed { .. } => None,
@@ -323,6 +329,11 @@ impl Node {
         let mut bytes = [0; 10];
         self.env.random.fill(&mut bytes);
         bytes
+    }
+
+    fn list(&self, id: WorkspaceId, slot: Slot) {
+        self.write().insert(id, slot);
+        self.listed.send_replace(());
     }
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<WorkspaceId, Slot>> {

@@ -94,6 +94,14 @@ pub trait Workspaces: Send + Sync {
     /// replaces the one before. For all but [`Purpose::Admission`] the other was a member a moment ago.
     fn linked(&self, link: &Link, workspace: WorkspaceId, purpose: Purpose, channel: Channel);
 
+    /// The workspaces that are open to everybody near, with their names, to be found by those who do not know them.
+    fn advertised(&self) -> Vec<(WorkspaceId, String)> {
+        Vec::new()
+    }
+
+    /// Somebody who knows no workspace asks to be admitted to one. The connection ends when nobody holds it.
+    fn asked(&self, connection: Arc<dyn Connection>, channel: Channel);
+
     /// The other is no member of the workspace any more, or the connection is gone: all channels of it on this link end.
     fn parted(&self, link: &Link, workspace: WorkspaceId);
 }
@@ -181,8 +189,6 @@ pub enum EndpointMsg {
         /// The workspace.
         workspace: WorkspaceId,
     },
-    /// The node stops: all connections are closed.
-    Stop,
     /// The acceptor: somebody has dialled.
     Came(Arc<dyn Connection>),
     /// A peer's pause may be over.
@@ -310,7 +316,6 @@ impl Actor for Endpoint {
             EndpointMsg::Left { key } => running.peers.left(key),
             EndpointMsg::Changed => running.changes.send_modify(|count| *count += 1),
             EndpointMsg::Renew { link, workspace } => running.renew(link, workspace),
-            EndpointMsg::Stop => running.stop(),
             EndpointMsg::Came(connection) => running.came(connection),
             EndpointMsg::Due(peer) => running.due(peer),
             EndpointMsg::Dialled(peer, result) => running.dialled(peer, result),
@@ -426,6 +431,7 @@ impl Running {
             connection: Arc::clone(&connection),
             myself: self.myself.clone(),
             known: self.known(),
+            workspaces: Arc::clone(&self.args.workspaces),
             clock: Arc::clone(&self.args.env.clock),
         };
         let is_myself = connection.peer() == self.args.network.key();
@@ -448,6 +454,8 @@ impl Running {
         self.unmet -= 1;
         match meeting.result {
             Ok((greeting, control)) => self.greeted(greeting, control, meeting.dialled),
+            // Whoever has its channel keeps the connection.
+            Err(HelloError::Asks) => {}
             Err(error) => {
                 tracing::debug!(peer = %meeting.connection.peer().short(), link = meeting.link.0, %error, "no hello");
                 meeting.connection.close(error.code());
@@ -558,11 +566,6 @@ impl Running {
             // The conversation is over where it does not listen.
             let _ = linked.renewals.send(workspace);
         }
-    }
-
-    fn stop(&mut self) {
-        self.args.network.stop();
-        self.me.stop(None);
     }
 
     fn status(&self, reply: RpcReplyPort<Vec<PeerStatus>>) {

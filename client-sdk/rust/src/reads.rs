@@ -213,6 +213,9 @@ questions! {
     nodes.export_identity: ExportIdentityRequest => ExportIdentityResponse;
     nodes.import_identity: ImportIdentityRequest => ImportIdentityResponse;
     nodes.set_default_identity: SetDefaultIdentityRequest => SetDefaultIdentityResponse;
+    peers.list_peers: ListPeersRequest => ListPeersResponse;
+    peers.add_peer: AddPeerRequest => AddPeerResponse;
+    peers.forget_peer: ForgetPeerRequest => ForgetPeerResponse;
     workspaces.list_workspaces: ListWorkspacesRequest => ListWorkspacesResponse;
     workspaces.get_workspace: GetWorkspaceRequest => GetWorkspaceResponse;
     tables.list_tables: ListTablesRequest => ListTablesResponse;

@@ -28,6 +28,19 @@ pub struct InviteArgs {
     expires: String,
 }
 
+/// Joins a workspace that other nodes have
+#[derive(Debug, Clone, Args)]
+pub struct JoinArgs {
+    /// Ticket, or recovery key
+    ticket: Option<String>,
+    /// Where a member's node listens, such as 10.0.0.5:7118: needed for a recovery key, and to ask without a ticket
+    #[arg(long, value_name = "ADDRESS", required_unless_present = "ticket")]
+    at: Option<String>,
+    /// What the workspace is called there, if several can be joined
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+}
+
 /// Lists and revokes tickets
 #[derive(Debug, Clone, Args)]
 pub struct InvitesArgs {
@@ -118,6 +131,48 @@ fn qr(ticket: &str) -> Result<String, CliError> {
     let code = QrCode::new(ticket).map_err(failed)?;
     // Terminals are mostly dark, and scanners want a light ground.
     Ok(code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build())
+}
+
+/// Runs `join`.
+pub async fn join(args: JoinArgs, context: &Context) -> Result<(), CliError> {
+    use v1::join_response::Event;
+    let client = context.client().await?;
+    let actor = context.acting(&client).await?.map(|actor| actor.to_string()).unwrap_or_default();
+    let message = v1::JoinRequest {
+        ticket: args.ticket.unwrap_or_default(),
+        address: args.at.unwrap_or_default(),
+        workspace_name: args.name.unwrap_or_default(),
+        actor,
+    };
+    let mut answers = client.join(message).await?;
+    while let Some(answer) = answers.next().await? {
+        match answer.event {
+            Some(Event::Comparison(shown)) => compare(context, &shown)?,
+            Some(Event::Joined(joined)) => return arrived(context, &joined),
+            None => {}
+        }
+    }
+    Err(CliError::failed("The node broke off.").next("Try again: the same ticket is still good for you."))
+}
+
+fn compare(context: &Context, shown: &v1::JoinComparison) -> Result<(), CliError> {
+    if context.style == Style::Json {
+        return output::json(&json!({"workspace_name": shown.workspace_name, "code": shown.code}));
+    }
+    remark(&format!(
+        "To join {}, a member has to type `openprod requests approve` with this code:",
+        shown.workspace_name
+    ));
+    line(&shown.code)
+}
+
+fn arrived(context: &Context, joined: &v1::Joined) -> Result<(), CliError> {
+    if context.style == Style::Json {
+        return output::json(&json!({"workspace": joined.workspace, "name": joined.name}));
+    }
+    line(&joined.workspace)?;
+    remark(&format!("Joined {}. What it holds comes as the nodes sync: `openprod peers` tells.", joined.name));
+    Ok(())
 }
 
 /// Runs `invites`.
@@ -211,7 +266,7 @@ async fn waiting(context: &Context, workspace: &Workspace) -> Result<(), CliErro
     grid(context.style, &shown)
 }
 
-fn told(context: &Context, request: Option<v1::JoinRequest>, verb: &str) -> Result<(), CliError> {
+fn told(context: &Context, request: Option<v1::WaitingNode>, verb: &str) -> Result<(), CliError> {
     let request = request.unwrap_or_default();
     if context.style == Style::Json {
         return output::json(&request_json(&request));
@@ -221,7 +276,7 @@ fn told(context: &Context, request: Option<v1::JoinRequest>, verb: &str) -> Resu
     Ok(())
 }
 
-fn request_json(request: &v1::JoinRequest) -> Json {
+fn request_json(request: &v1::WaitingNode) -> Json {
     json!({"node": request.node, "name": request.name, "code": request.code, "since_ms": request.since_ms})
 }
 

@@ -35,6 +35,7 @@ pub mod known;
 pub mod members;
 pub mod output;
 pub mod overlays;
+pub mod peers;
 pub mod quarantine;
 pub mod records;
 pub mod resolve;
@@ -104,9 +105,13 @@ enum Commands {
     Members(members::MembersArgs),
     Identities(identities::IdentitiesArgs),
     Invite(invites::InviteArgs),
+    Join(invites::JoinArgs),
     Invites(invites::InvitesArgs),
     Requests(invites::RequestsArgs),
     Recover(invites::RecoverArgs),
+    /// Lists the nodes that this one knows, and how it stands with each
+    Peers,
+    Peer(peers::PeerArgs),
     /// Checks everything that a workspace has stored
     Verify(verify::VerifyArgs),
     /// Lists and treats bundles that were not taken into history
@@ -169,9 +174,12 @@ async fn run(command: Commands, context: &Context) -> Result<(), CliError> {
         Commands::Members(args) => members::run(args, context).await,
         Commands::Identities(args) => identities::run(args, context).await,
         Commands::Invite(args) => invites::invite(args, context).await,
+        Commands::Join(args) => invites::join(args, context).await,
         Commands::Invites(args) => invites::invites(args, context).await,
         Commands::Requests(args) => invites::requests(args, context).await,
         Commands::Recover(args) => invites::recover(&args, context).await,
+        Commands::Peers => peers::list(context).await,
+        Commands::Peer(args) => peers::peer(args, context).await,
         Commands::Verify(args) => verify::run(args, context).await,
         Commands::Quarantine(args) => quarantine::run(args, context).await,
         Commands::Backup(args) => backup::run(args, context).await,

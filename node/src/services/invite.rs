@@ -1,5 +1,6 @@
 //! InviteService: tickets, those who ask to join, and the recovery key.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use openprod_api::convert::history::signed_ms;
@@ -7,16 +8,25 @@ use openprod_api::convert::ids;
 use openprod_api::status::refused;
 use openprod_api::v1;
 use openprod_api::v1::invite_service_server::InviteService as Service;
+use openprod_links::admission::guest::NotJoined;
+use openprod_links::admission::knock::{Comparison, KnockError};
 use openprod_messages::admission::{AdmissionMsg, Answer, JoinRequest, Terms, TicketNote, TicketStanding};
 use openprod_model::ids::ActorId;
 use openprod_model::refusal::{Reason, Refusal};
+use openprod_wire::admission::modest;
 use openprod_wire::recovery::RecoveryKey;
 use openprod_wire::ticket::{MAX_ADDRESSES, MAX_USES, Ticket};
 use ractor::RpcReplyPort;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{Caller, acting, caller, failed, no_answer, workspace};
+use super::peer::resolved;
+use super::{Caller, Parts, STREAM_AHEAD, acting, caller, failed, no_answer, streaming, workspace};
+use crate::identities::Identity;
+use crate::joining::{self, JoinError, Way};
 use crate::node::Node;
+use crate::peers::Peers;
 use crate::recovery;
 
 /// How many nodes may join with a ticket where nothing is said.
@@ -43,7 +53,7 @@ impl InviteService {
         workspace(&self.node, named)?.admission.call(message).await.map_err(no_answer)
     }
 
-    async fn decides(&self, named: &str, code: String, answer: Answer, by: Who<'_>) -> Result<v1::JoinRequest, Status> {
+    async fn decides(&self, named: &str, code: String, answer: Answer, by: Who<'_>) -> Result<v1::WaitingNode, Status> {
         let by = by.actor()?;
         let request = self.asks(named, |reply| AdmissionMsg::Decide { code, answer, by, reply }).await?;
         request.map(shown).map_err(failed)
@@ -65,6 +75,28 @@ impl Who<'_> {
 
 #[tonic::async_trait]
 impl Service for InviteService {
+    type JoinStream = Parts<v1::JoinResponse>;
+
+    async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<Self::JoinStream>, Status> {
+        let caller = caller(request.extensions())?;
+        let asked = request.get_ref();
+        let actor = Who { caller, named: &asked.actor }.actor()?;
+        let person = person(&self.node, actor).map_err(|refusal| refused(&refusal))?;
+        let addresses = match asked.address.trim() {
+            "" => Vec::new(),
+            address => resolved(address).await.map_err(|refusal| refused(&refusal))?,
+        };
+        let way = way(asked, addresses).map_err(|refusal| refused(&refusal))?;
+        if self.node.peers.get().is_none() {
+            let alone = Refusal::new(Reason::InvalidRequest, "This node does not speak with other nodes.");
+            let next = "Set peer_listen to an address and port, then start the node again.";
+            return Err(refused(&alone.next(next)));
+        }
+        let (sender, parts) = mpsc::channel(STREAM_AHEAD);
+        tokio::spawn(joins(Arc::clone(&self.node), way, person, sender));
+        streaming(request.extensions(), ReceiverStream::new(parts))
+    }
+
     async fn create_invite(
         &self,
         request: Request<v1::CreateInviteRequest>,
@@ -76,7 +108,7 @@ impl Service for InviteService {
         let terms = terms(uses, lifetime_s);
         let made = workspace.admission.call(|reply| AdmissionMsg::Invite { terms, maker, reply }).await;
         let (note, secret) = made.map_err(no_answer)?.map_err(failed)?;
-        let mut addresses = self.node.addresses();
+        let mut addresses = self.node.peers.get().map(Peers::addresses).unwrap_or_default();
         addresses.truncate(MAX_ADDRESSES);
         let ticket = Ticket {
             workspace: workspace.id,
@@ -157,6 +189,75 @@ impl Service for InviteService {
     }
 }
 
+/// Who works on the workspace here.
+fn person(node: &Node, named: Option<ActorId>) -> Result<Identity, Refusal> {
+    let person = named.or_else(|| node.identities.default_actor()).and_then(|actor| node.identities.of(actor));
+    let message = "This node does not hold the keys of that actor.";
+    person.ok_or_else(|| Refusal::new(Reason::UnknownActor, message).at("actor"))
+}
+
+/// By what the request joins.
+fn way(asked: &v1::JoinRequest, addresses: Vec<SocketAddr>) -> Result<Way, Refusal> {
+    let invalid = |why: String| Refusal::new(Reason::InvalidValue, why).at("ticket");
+    if asked.ticket.is_empty() {
+        let name = Some(asked.workspace_name.trim()).filter(|name| !name.is_empty());
+        return Ok(Way::Asking(name.map(modest), needed(addresses)?));
+    }
+    if RecoveryKey::is_meant(&asked.ticket) {
+        let key = RecoveryKey::parse(&asked.ticket).map_err(|error| invalid(format!("The recovery key: {error}.")))?;
+        return Ok(Way::Recovery(key, needed(addresses)?));
+    }
+    let ticket = Ticket::parse(&asked.ticket).map_err(|error| {
+        invalid(format!("This is not a whole ticket: {error}."))
+            .next("Copy it again, from its first letter to its last.")
+    })?;
+    let addresses = addresses.into_iter().chain(ticket.addresses).collect();
+    Ok(Way::Ticket(Ticket { addresses, ..ticket }))
+}
+
+fn needed(addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Refusal> {
+    let missing = || Refusal::new(Reason::InvalidRequest, "The request lacks the address of a member's node.");
+    if addresses.is_empty() { Err(missing().at("address")) } else { Ok(addresses) }
+}
+
+/// Joins, whether or not anybody still listens: what is begun is not left half done.
+async fn joins(node: Arc<Node>, way: Way, person: Identity, parts: mpsc::Sender<Result<v1::JoinResponse, Status>>) {
+    use v1::join_response::Event;
+    let Some(peers) = node.peers.get() else { return };
+    let told = parts.clone();
+    let show = move |comparison: Comparison| {
+        let (workspace_name, code) = (comparison.workspace.to_string(), comparison.code);
+        let event = Some(Event::Comparison(v1::JoinComparison { workspace_name, code }));
+        // There is room: it is said once, and first.
+        let _ = told.try_send(Ok(v1::JoinResponse { event }));
+    };
+    let joined = joining::join(&node, peers, way, &person, show);
+    let joined = tokio::select! {
+        biased;
+        // Whoever asked a person there and goes away waits no longer.
+        () = parts.closed() => return,
+        joined = joined => joined,
+    };
+    let answer = joined.map_err(|error| not_joined(&error)).map(|joined| {
+        let (workspace, name) = (joined.workspace.to_string(), joined.name.to_string());
+        v1::JoinResponse { event: Some(Event::Joined(v1::Joined { workspace, name })) }
+    });
+    let _ = parts.send(answer).await;
+}
+
+fn not_joined(error: &JoinError) -> Status {
+    if let JoinError::Here(error) = error {
+        return failed(error.clone());
+    }
+    let mut message = error.to_string();
+    if let JoinError::Knock(KnockError::NotJoined(NotJoined::Choose(names))) = error {
+        let names: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
+        message = format!("{message}: {}", names.join(", "));
+    }
+    let refusal = Refusal::new(Reason::NotAMember, super::sentence(&message));
+    refused(&refusal.next(joining::advice(error)))
+}
+
 /// What was asked for; a number that is too large is refused as such by the room.
 fn terms(uses: u32, lifetime_s: u32) -> Terms {
     Terms {
@@ -183,8 +284,8 @@ fn invite(note: &TicketNote) -> v1::Invite {
     }
 }
 
-fn shown(request: JoinRequest) -> v1::JoinRequest {
-    v1::JoinRequest {
+fn shown(request: JoinRequest) -> v1::WaitingNode {
+    v1::WaitingNode {
         node: request.joiner.to_string(),
         name: request.name.to_string(),
         code: request.code,

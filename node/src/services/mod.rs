@@ -22,6 +22,7 @@ use openprod_api::v1::history_service_server::{self, HistoryServiceServer};
 use openprod_api::v1::invite_service_server::{self, InviteServiceServer};
 use openprod_api::v1::node_service_server::{self, NodeServiceServer};
 use openprod_api::v1::overlay_service_server::{self, OverlayServiceServer};
+use openprod_api::v1::peer_service_server::{self, PeerServiceServer};
 use openprod_api::v1::table_service_server::{self, TableServiceServer};
 use openprod_api::v1::workspace_service_server::{self, WorkspaceServiceServer};
 use openprod_domain::fold::workspace_name_setting;
@@ -51,6 +52,7 @@ pub mod history;
 pub mod invite;
 pub mod node;
 pub mod overlay;
+pub mod peer;
 pub mod table;
 pub mod workspace;
 
@@ -68,7 +70,7 @@ pub const STREAM_AHEAD: usize = 16;
 pub const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// The full names of the services, as health checks name them.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 12] = [
     admin_service_server::SERVICE_NAME,
     command_service_server::SERVICE_NAME,
     conflict_service_server::SERVICE_NAME,
@@ -78,6 +80,7 @@ pub const NAMES: [&str; 11] = [
     invite_service_server::SERVICE_NAME,
     node_service_server::SERVICE_NAME,
     overlay_service_server::SERVICE_NAME,
+    peer_service_server::SERVICE_NAME,
     table_service_server::SERVICE_NAME,
     workspace_service_server::SERVICE_NAME,
 ];
@@ -108,6 +111,7 @@ pub fn routes(node: &Arc<Node>) -> Routes {
         .add_service(bounded!(InviteServiceServer(invite::InviteService)))
         .add_service(bounded!(NodeServiceServer(node::NodeService)))
         .add_service(bounded!(OverlayServiceServer(overlay::OverlayService)))
+        .add_service(bounded!(PeerServiceServer(peer::PeerService)))
         .add_service(bounded!(TableServiceServer(table::TableService)))
         .add_service(bounded!(WorkspaceServiceServer(workspace::WorkspaceService)))
         .add_service(reflection().build_v1().expect(DESCRIBED))

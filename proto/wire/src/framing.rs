@@ -126,10 +126,8 @@ impl Deframer {
     /// Takes the next bytes, at most [`Self::wanted`] of them (the rest is left), and gives the frame that they complete.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Option<Vec<u8>>, FrameError> {
         let bytes = &bytes[..bytes.len().min(self.wanted())];
-        match &mut self.part {
-            Part::Prefix(have) => have.extend_from_slice(bytes),
-            Part::Body { bytes: have, .. } => have.extend_from_slice(bytes),
-        }
+        let (Part::Prefix(have) | Part::Body { bytes: have, .. }) = &mut self.part;
+        have.extend_from_slice(bytes);
         self.turn()
     }
 

@@ -160,7 +160,6 @@ impl Frame for Control {
 /// How far the other's clock is ahead of this node's, in milliseconds, by one question and its answer: it was read about
 /// halfway between the two (RFC 5905, with one reading instead of two).
 pub fn clock_offset_ms(asked_ms: u64, answered_ms: u64, theirs_ms: u64) -> i64 {
-    let halfway = asked_ms / 2 + answered_ms / 2 + (asked_ms % 2 + answered_ms % 2) / 2;
-    let difference = i128::from(theirs_ms) - i128::from(halfway);
+    let difference = i128::from(theirs_ms) - i128::from(u64::midpoint(asked_ms, answered_ms));
     i64::try_from(difference).unwrap_or(if difference < 0 { i64::MIN } else { i64::MAX })
 }

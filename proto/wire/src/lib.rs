@@ -3,10 +3,11 @@
 //! Nothing here acts: no actors, no I/O, no clock, no randomness. A frame is a length, then the canonical bytes of one
 //! value of [`openprod_model::codec`].
 //!
-//! Reading order: [`framing`], [`opening`], [`hello`], [`closing`]; then [`letters`], [`ticket`], [`recovery`] and
-//! [`admission`].
+//! Reading order: [`framing`], [`opening`], [`hello`], [`closing`], [`beacon`]; then [`letters`], [`ticket`],
+//! [`recovery`] and [`admission`].
 
 pub mod admission;
+pub mod beacon;
 pub mod closing;
 pub mod framing;
 pub mod hello;

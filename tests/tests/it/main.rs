@@ -18,6 +18,7 @@ mod kept;
 mod one_person;
 mod overlays;
 mod pages;
+mod peers;
 mod people;
 mod real_data;
 mod refusals;

@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PROBE_EVERY: Duration = Duration::from_secs(15);
 
 /// How long somebody who is no member may stay who has asked to be admitted: a person has to answer.
-const APPLICANT_PATIENCE: Duration = Duration::from_secs(30 * 60);
+const APPLICANT_PATIENCE: Duration = Duration::from_mins(30);
 
 /// How long somebody may stay who is no member and asks for nothing.
 const STRANGER_PATIENCE: Duration = Duration::from_secs(30);
@@ -120,6 +120,9 @@ pub(super) enum HelloError {
     Misbehaved,
     #[error("it is this very node")]
     Myself,
+    /// No failure: its channel was handed over.
+    #[error("it asks to be admitted")]
+    Asks,
 }
 
 impl HelloError {
@@ -127,7 +130,7 @@ impl HelloError {
     pub(super) fn code(&self) -> CloseCode {
         match self {
             Self::Link(LinkError::TooSlow) => CloseCode::TOO_SLOW,
-            Self::Link(LinkError::Closed(_) | LinkError::GivenUp(_)) => CloseCode::DONE,
+            Self::Link(LinkError::Closed(_) | LinkError::GivenUp(_)) | Self::Asks => CloseCode::DONE,
             Self::Link(_) | Self::Misbehaved => CloseCode::MISBEHAVED,
             Self::Version { .. } => CloseCode::VERSION,
             Self::Stranger => CloseCode::NOT_WELCOME,
@@ -139,7 +142,7 @@ impl HelloError {
     pub(super) fn is_lasting(&self) -> bool {
         match self {
             Self::Link(LinkError::Closed(how)) => super::peers::is_unwelcome(how),
-            Self::Link(_) | Self::Misbehaved => false,
+            Self::Link(_) | Self::Misbehaved | Self::Asks => false,
             Self::Version { .. } | Self::Stranger | Self::Myself => true,
         }
     }
@@ -152,6 +155,7 @@ pub(super) struct Beginning {
     pub(super) myself: Myself,
     /// The workspaces that this node runs or is about to join.
     pub(super) known: Vec<WorkspaceId>,
+    pub(super) workspaces: Arc<dyn Workspaces>,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -173,7 +177,7 @@ impl Beginning {
         let mut channel = self.connection.open().await.map_err(LinkError::from)?;
         channel.send.say(&Opening::Control).await?;
         channel.send.say(&Control::Hello(self.hello(self.known.clone()))).await?;
-        let theirs = hello(&mut channel).await?;
+        let theirs = self.hear(&mut channel).await?;
         let greeting = self.agree(theirs)?;
         Ok((greeting, channel))
     }
@@ -181,10 +185,15 @@ impl Beginning {
     /// Nothing is said before the other has shown that it knows a workspace of this node.
     async fn answer(self) -> Result<(Greeting, Channel), HelloError> {
         let mut channel = self.connection.accept().await.map_err(LinkError::from)?;
-        if channel.receive.hear().await? != Some(Opening::Control) {
-            return Err(HelloError::Misbehaved);
+        match channel.receive.hear().await? {
+            Some(Opening::Control) => {}
+            Some(Opening::Asking) => {
+                self.workspaces.asked(Arc::clone(&self.connection), channel);
+                return Err(HelloError::Asks);
+            }
+            _ => return Err(HelloError::Misbehaved),
         }
-        let theirs = hello(&mut channel).await?;
+        let theirs = self.hear(&mut channel).await?;
         let link = self.link(0);
         let named: BTreeSet<_> = theirs.knows.iter().copied().collect();
         let is_named = |workspace: &WorkspaceId| named.contains(&link.tag(*workspace, Side::Dialler));
@@ -196,6 +205,16 @@ impl Beginning {
         let greeting = self.agree(theirs)?;
         channel.send.say(&answer).await?;
         Ok((greeting, channel))
+    }
+
+    async fn hear(&self, channel: &mut Channel) -> Result<Hello, HelloError> {
+        match channel.receive.hear().await {
+            Ok(Some(Control::Hello(hello))) => Ok(hello),
+            Ok(Some(_)) => Err(HelloError::Misbehaved),
+            // The channel goes with its connection, which says why a moment later.
+            Ok(None) | Err(LinkError::GivenUp(_)) => Err(LinkError::Closed(self.connection.closed().await).into()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn hello(&self, knows: Vec<WorkspaceId>) -> Hello {
@@ -218,13 +237,6 @@ impl Beginning {
         let connection = Arc::clone(&self.connection);
         let secret = connection.exporter(TAG_LABEL, &[]);
         Link { id: self.id, peer: connection.peer(), version, connection, secret }
-    }
-}
-
-async fn hello(channel: &mut Channel) -> Result<Hello, HelloError> {
-    match channel.receive.hear().await? {
-        Some(Control::Hello(hello)) => Ok(hello),
-        _ => Err(HelloError::Misbehaved),
     }
 }
 
@@ -300,10 +312,19 @@ impl Conversation {
                     Err(_) => Err(CloseCode::STOPPING),
                 },
                 heard = receive.hear::<Control>() => talk.hear(heard).await,
-                Some(workspace) = renewals.recv() => talk.renew(workspace),
-                Some((workspace, channel)) = talk.opening.next() => talk.opened(workspace, channel),
+                Some(workspace) = renewals.recv() => {
+                    talk.renew(workspace);
+                    Ok(())
+                }
+                Some((workspace, channel)) = talk.opening.next() => {
+                    talk.opened(workspace, channel);
+                    Ok(())
+                }
                 Some((channel, opening)) = talk.awaited.next() => talk.take(channel, opening),
-                accepted = connection.accept(), if may_await => talk.await_opening(accepted),
+                accepted = connection.accept(), if may_await => {
+                    talk.await_opening(accepted);
+                    Ok(())
+                }
                 _ = probe.tick() => talk.probe().await,
                 () = leaving(talk.leave_at) => Err(CloseCode::NOT_WELCOME),
             };
@@ -335,13 +356,13 @@ impl Talk {
         if here == self.here {
             return Ok(());
         }
-        let (had_some, has_some) = (!self.here.is_empty(), !here.is_empty());
+        let (was_empty, is_empty) = (self.here.is_empty(), here.is_empty());
         self.here = here;
         self.shut();
-        if had_some && !has_some {
+        if is_empty {
             return Err(CloseCode::NOT_WELCOME);
         }
-        if !had_some {
+        if was_empty {
             self.leave_at = None;
             self.link.connection.welcome();
         }
@@ -355,7 +376,9 @@ impl Talk {
     fn shut(&mut self) {
         let (stay, go): (BTreeSet<_>, BTreeSet<_>) = self.linked.iter().partition(|w| self.here.contains(w));
         self.linked = stay;
-        go.into_iter().for_each(|workspace| self.workspaces.parted(&self.link, workspace));
+        for workspace in go {
+            self.workspaces.parted(&self.link, workspace);
+        }
     }
 
     /// What both take part in; who dialled opens the channels that are missing.
@@ -365,7 +388,9 @@ impl Talk {
         let shared: Vec<_> = self.here.iter().copied().filter(is_shared).collect();
         if self.side == Side::Dialler {
             let missing: Vec<_> = shared.iter().copied().filter(|w| !self.linked.contains(w)).collect();
-            missing.into_iter().for_each(|workspace| self.open(workspace));
+            for workspace in missing {
+                self.open(workspace);
+            }
         }
         (self.tells)(News::Shares(shared));
     }
@@ -376,7 +401,7 @@ impl Talk {
         self.opening.push(Box::pin(async move { (workspace, link.open(workspace, Purpose::Bundles).await) }));
     }
 
-    fn opened(&mut self, workspace: WorkspaceId, channel: Result<Channel, LinkError>) -> Step {
+    fn opened(&mut self, workspace: WorkspaceId, channel: Result<Channel, LinkError>) {
         match channel {
             Ok(channel) if self.here.contains(&workspace) => {
                 self.workspaces.linked(&self.link, workspace, Purpose::Bundles, channel);
@@ -384,16 +409,14 @@ impl Talk {
             Ok(channel) => channel.give_up(CloseCode::NOT_WELCOME),
             Err(_) => drop(self.linked.remove(&workspace)),
         }
-        Ok(())
     }
 
     /// The work on a workspace broke off on this side, and begins again.
-    fn renew(&mut self, workspace: WorkspaceId) -> Step {
+    fn renew(&mut self, workspace: WorkspaceId) {
         let is_shared = self.there.contains(&self.link.tag(workspace, self.side.other()));
         if self.side == Side::Dialler && self.here.contains(&workspace) && is_shared {
             self.open(workspace);
         }
-        Ok(())
     }
 
     async fn hear(&mut self, heard: Result<Option<Control>, LinkError>) -> Step {
@@ -418,14 +441,13 @@ impl Talk {
         }
     }
 
-    fn await_opening(&mut self, accepted: Result<Channel, Closed>) -> Step {
+    fn await_opening(&mut self, accepted: Result<Channel, Closed>) {
         if let Ok(mut channel) = accepted {
             self.awaited.push(Box::pin(async move {
                 let opening = channel.receive.hear_within(PATIENCE).await;
                 (channel, opening)
             }));
         }
-        Ok(())
     }
 
     /// The other has opened a channel, and said what for.
@@ -476,6 +498,8 @@ impl Talk {
     }
 
     fn part(&mut self) {
-        std::mem::take(&mut self.linked).into_iter().for_each(|w| self.workspaces.parted(&self.link, w));
+        for workspace in std::mem::take(&mut self.linked) {
+            self.workspaces.parted(&self.link, workspace);
+        }
     }
 }

@@ -113,31 +113,31 @@ impl Peer {
 #[derive(Debug)]
 pub(super) struct Peers {
     me: ActorId,
-    peers: BTreeMap<PeerNumber, Peer>,
+    all: BTreeMap<PeerNumber, Peer>,
     next: u64,
 }
 
 impl Peers {
     pub(super) fn new(me: ActorId) -> Self {
-        Self { me, peers: BTreeMap::new(), next: 0 }
+        Self { me, all: BTreeMap::new(), next: 0 }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Peer> {
-        self.peers.values()
+        self.all.values()
     }
 
     /// What a later run of the node should know.
     pub(super) fn remembered(&self) -> Vec<KnownPeer> {
-        let kept = self.peers.values().filter(|peer| peer.is_remembered);
+        let kept = self.all.values().filter(|peer| peer.is_remembered);
         kept.map(|peer| KnownPeer { key: peer.key, addresses: peer.addresses.clone() }).collect()
     }
 
     pub(super) fn key_of(&self, number: PeerNumber) -> Option<ActorId> {
-        self.peers.get(&number).and_then(|peer| peer.key)
+        self.all.get(&number).and_then(|peer| peer.key)
     }
 
     pub(super) fn link_of(&self, key: ActorId) -> Option<LinkId> {
-        self.peers.values().find(|peer| peer.key == Some(key)).and_then(|peer| match peer.stage {
+        self.all.values().find(|peer| peer.key == Some(key)).and_then(|peer| match peer.stage {
             Stage::Connected(met) => Some(met.link),
             _ => None,
         })
@@ -146,7 +146,7 @@ impl Peers {
     /// A person or an earlier run of the node names a peer: it is remembered, and dialled at once.
     pub(super) fn add(&mut self, key: Option<ActorId>, addresses: &[SocketAddr]) -> (Option<PeerNumber>, Vec<Act>) {
         let (number, mut acts) = self.seek(key, addresses);
-        if let Some(peer) = number.and_then(|number| self.peers.get_mut(&number)) {
+        if let Some(peer) = number.and_then(|number| self.all.get_mut(&number)) {
             peer.is_remembered = true;
             acts.insert(0, Act::Remember);
         }
@@ -156,7 +156,7 @@ impl Peers {
     /// A peer is dialled at once, and until it answers.
     pub(super) fn seek(&mut self, key: Option<ActorId>, addresses: &[SocketAddr]) -> (Option<PeerNumber>, Vec<Act>) {
         let known = self.find(key, addresses).or_else(|| self.make(key));
-        let Some((number, peer)) = known.and_then(|n| Some((n, self.peers.get_mut(&n)?))) else {
+        let Some((number, peer)) = known.and_then(|n| Some((n, self.all.get_mut(&n)?))) else {
             return (None, Vec::new());
         };
         peer.key = peer.key.or(key);
@@ -168,7 +168,7 @@ impl Peers {
     }
 
     pub(super) fn is_remembered(&self, key: ActorId) -> bool {
-        self.peers.values().any(|peer| peer.is_remembered && peer.key == Some(key))
+        self.all.values().any(|peer| peer.is_remembered && peer.key == Some(key))
     }
 
     /// Discovery found a node. A hint, no more: it is dialled if nothing is known of it, after a courtesy pause if the
@@ -178,7 +178,7 @@ impl Peers {
             return Vec::new();
         }
         let Some(number) = self.find(Some(key), &[]).or_else(|| self.make(Some(key))) else { return Vec::new() };
-        let Some(peer) = self.peers.get_mut(&number) else { return Vec::new() };
+        let Some(peer) = self.all.get_mut(&number) else { return Vec::new() };
         peer.learn(addresses);
         let pause = if self.me < key { 0 } else { COURTESY_MS };
         match peer.stage {
@@ -195,13 +195,13 @@ impl Peers {
         let is_gone = |peer: &Peer| {
             peer.key == Some(key) && !peer.is_remembered && matches!(peer.stage, Stage::Resting | Stage::Waiting { .. })
         };
-        self.peers.retain(|_, peer| !is_gone(peer));
+        self.all.retain(|_, peer| !is_gone(peer));
     }
 
     /// A person takes a peer out of the list, by its key or an address of it. None if there is no such peer.
     pub(super) fn forget(&mut self, is_meant: impl Fn(&Peer) -> bool) -> Option<Vec<Act>> {
-        let number = self.peers.iter().find(|(_, peer)| is_meant(peer)).map(|(number, _)| *number)?;
-        let peer = self.peers.remove(&number)?;
+        let number = self.all.iter().find(|(_, peer)| is_meant(peer)).map(|(number, _)| *number)?;
+        let peer = self.all.remove(&number)?;
         let mut acts = vec![Act::Remember];
         if let Stage::Connected(met) = peer.stage {
             acts.push(Act::Close { link: met.link, code: CloseCode::FORGOTTEN });
@@ -211,8 +211,8 @@ impl Peers {
 
     /// A pause may be over.
     pub(super) fn due(&mut self, number: PeerNumber, now_ms: u64) -> Vec<Act> {
-        let dials = self.peers.values().filter(|peer| peer.stage == Stage::Dialling).count();
-        let Some(peer) = self.peers.get_mut(&number) else { return Vec::new() };
+        let dials = self.all.values().filter(|peer| peer.stage == Stage::Dialling).count();
+        let Some(peer) = self.all.get_mut(&number) else { return Vec::new() };
         match peer.stage {
             Stage::Waiting { until_ms } if until_ms > now_ms => Vec::new(),
             Stage::Waiting { .. } if dials >= MAX_DIALS => self.wait(number, now_ms, CROWDED_PAUSE_MS),
@@ -226,7 +226,7 @@ impl Peers {
 
     /// Nobody answered, somebody else did, or the hello failed.
     pub(super) fn failed(&mut self, number: PeerNumber, why: Failure, now_ms: u64, chance: u64) -> Vec<Act> {
-        let Some(peer) = self.peers.get_mut(&number).filter(|peer| peer.stage == Stage::Dialling) else {
+        let Some(peer) = self.all.get_mut(&number).filter(|peer| peer.stage == Stage::Dialling) else {
             return Vec::new();
         };
         peer.trouble = why.trouble;
@@ -242,7 +242,7 @@ impl Peers {
             return (false, vec![Act::Close { link: met.link, code: CloseCode::BUSY }]);
         };
         let me = self.me;
-        let Some(peer) = self.peers.get_mut(&number) else { return (false, Vec::new()) };
+        let Some(peer) = self.all.get_mut(&number) else { return (false, Vec::new()) };
         let mut acts = Vec::new();
         if let Stage::Connected(old) = peer.stage {
             if !replaces(me, &met, &old) {
@@ -263,7 +263,7 @@ impl Peers {
     /// The other is a member of a workspace of this node: it is worth remembering.
     pub(super) fn belongs(&mut self, link: LinkId) -> Vec<Act> {
         let is_this = |peer: &&mut Peer| matches!(peer.stage, Stage::Connected(met) if met.link == link);
-        match self.peers.values_mut().find(is_this).filter(|peer| !peer.is_remembered) {
+        match self.all.values_mut().find(is_this).filter(|peer| !peer.is_remembered) {
             Some(peer) => {
                 peer.is_remembered = true;
                 vec![Act::Remember]
@@ -275,10 +275,10 @@ impl Peers {
     /// The peer that a connection belongs to; entries that turn out to be one node become one.
     fn place(&mut self, key: ActorId, dialled: Option<PeerNumber>) -> Option<PeerNumber> {
         let known = self.find(Some(key), &[]);
-        match (known, dialled.filter(|number| self.peers.contains_key(number))) {
+        match (known, dialled.filter(|number| self.all.contains_key(number))) {
             (Some(known), Some(dialled)) if known != dialled => {
-                let twin = self.peers.remove(&dialled)?;
-                self.peers.get_mut(&known)?.learn(&twin.addresses);
+                let twin = self.all.remove(&dialled)?;
+                self.all.get_mut(&known)?.learn(&twin.addresses);
                 Some(known)
             }
             (Some(known), _) => Some(known),
@@ -290,7 +290,7 @@ impl Peers {
     /// A connection ended. Only the one that was kept matters.
     pub(super) fn ended(&mut self, link: LinkId, how: &Closed, now_ms: u64, chance: u64) -> Vec<Act> {
         let is_this = |peer: &Peer| matches!(peer.stage, Stage::Connected(met) if met.link == link);
-        let Some((number, peer)) = self.peers.iter_mut().find(|(_, peer)| is_this(peer)) else { return Vec::new() };
+        let Some((number, peer)) = self.all.iter_mut().find(|(_, peer)| is_this(peer)) else { return Vec::new() };
         let Stage::Connected(met) = peer.stage else { return Vec::new() };
         peer.trouble = how.to_string();
         let was_good = now_ms.saturating_sub(met.at_ms) >= GOOD_AFTER_MS;
@@ -298,7 +298,7 @@ impl Peers {
         let pause = if is_unwelcome(how) { UNWELCOME_PAUSE_MS } else { pause_ms(peer.failures, chance) };
         let (number, is_stranger) = (*number, !peer.is_remembered && met.side == Side::Dialled);
         if is_stranger {
-            self.peers.remove(&number);
+            self.all.remove(&number);
             return Vec::new();
         }
         self.wait(number, now_ms, pause)
@@ -309,27 +309,27 @@ impl Peers {
             (Some(key), Some(known)) => key == known,
             _ => peer.addresses.iter().any(|address| addresses.contains(address)),
         };
-        self.peers.iter().find(|(_, peer)| is_it(peer)).map(|(number, _)| *number)
+        self.all.iter().find(|(_, peer)| is_it(peer)).map(|(number, _)| *number)
     }
 
     /// A new peer, in the place of one that was only found if there are too many.
     fn make(&mut self, key: Option<ActorId>) -> Option<PeerNumber> {
-        if self.peers.len() >= MAX_PEERS {
+        if self.all.len() >= MAX_PEERS {
             let is_idle = |peer: &Peer| matches!(peer.stage, Stage::Resting | Stage::Waiting { .. });
-            let spare = self.peers.iter().find(|(_, peer)| !peer.is_remembered && is_idle(peer));
+            let spare = self.all.iter().find(|(_, peer)| !peer.is_remembered && is_idle(peer));
             let spare = *spare?.0;
-            self.peers.remove(&spare);
+            self.all.remove(&spare);
         }
         self.next += 1;
         let (addresses, trouble) = (Vec::new(), String::new());
         let peer = Peer { key, addresses, is_remembered: false, stage: Stage::Resting, failures: 0, trouble };
-        self.peers.insert(PeerNumber(self.next), peer);
+        self.all.insert(PeerNumber(self.next), peer);
         Some(PeerNumber(self.next))
     }
 
     /// Dials after a pause.
     fn wait(&mut self, number: PeerNumber, now_ms: u64, pause_ms: u64) -> Vec<Act> {
-        let Some(peer) = self.peers.get_mut(&number) else { return Vec::new() };
+        let Some(peer) = self.all.get_mut(&number) else { return Vec::new() };
         peer.stage = Stage::Waiting { until_ms: now_ms + pause_ms };
         vec![Act::Wake { peer: number, in_ms: pause_ms }]
     }

@@ -19,17 +19,18 @@ const SHOW: WorkspaceId = WorkspaceId::from_bytes([1; 16]);
 const OTHER_SHOW: WorkspaceId = WorkspaceId::from_bytes([2; 16]);
 
 /// Virtual time, off by so many milliseconds.
-struct VirtualClock(i64);
+struct VirtualClock {
+    start: tokio::time::Instant,
+    skew_ms: i64,
+}
 
 impl Clock for VirtualClock {
     fn wall_ms(&self) -> u64 {
-        (MORNING_MS + self.monotonic_ms()).checked_add_signed(self.0).unwrap()
+        (MORNING_MS + self.monotonic_ms()).checked_add_signed(self.skew_ms).unwrap()
     }
 
     fn monotonic_ms(&self) -> u64 {
-        static START: std::sync::OnceLock<tokio::time::Instant> = std::sync::OnceLock::new();
-        let start = *START.get_or_init(tokio::time::Instant::now);
-        u64::try_from(tokio::time::Instant::now().saturating_duration_since(start).as_millis()).unwrap()
+        u64::try_from(self.start.elapsed().as_millis()).unwrap()
     }
 }
 
@@ -121,6 +122,10 @@ impl Workspaces for Rooms {
         self.changed.send_replace(());
     }
 
+    fn asked(&self, _: Arc<dyn Connection>, channel: Channel) {
+        channel.give_up(CloseCode::NOT_WELCOME);
+    }
+
     fn parted(&self, link: &Link, workspace: WorkspaceId) {
         self.given.lock().unwrap().open.remove(&(link.id, workspace));
         self.changed.send_replace(());
@@ -143,12 +148,16 @@ struct Node {
     book: Arc<MemoryBook>,
 }
 
-struct World(Ether);
+struct World {
+    ether: Ether,
+    start: tokio::time::Instant,
+    lives: AtomicU64,
+}
 
 impl World {
     fn new() -> Self {
         tokio::time::pause();
-        Self(Ether::default())
+        Self { ether: Ether::default(), start: tokio::time::Instant::now(), lives: AtomicU64::new(0) }
     }
 
     async fn node(&self, seed: u8, members: &[u8]) -> Node {
@@ -158,11 +167,14 @@ impl World {
     }
 
     async fn node_with(&self, seed: u8, skew_ms: i64, rooms: Arc<Rooms>, book: Arc<MemoryBook>) -> Node {
-        static LIVES: AtomicU64 = AtomicU64::new(0);
-        let network = self.0.node(key(seed), address(seed));
-        let life = LIVES.fetch_add(1, Ordering::Relaxed) << 8;
+        let network = self.ether.node(key(seed), address(seed));
+        let life = self.lives.fetch_add(1, Ordering::Relaxed) << 8;
         let random = Arc::new(Seeded(AtomicU64::new(u64::from(seed) | life)));
-        let env = Environment { clock: Arc::new(VirtualClock(skew_ms)), random, spawner: Arc::new(Inline) };
+        let env = Environment {
+            clock: Arc::new(VirtualClock { start: self.start, skew_ms }),
+            random,
+            spawner: Arc::new(Inline),
+        };
         let args = EndpointArgs {
             network: Arc::clone(&network) as Arc<dyn Network>,
             workspaces: Arc::clone(&rooms) as Arc<dyn Workspaces>,
@@ -176,7 +188,7 @@ impl World {
 
     /// A raw connection to a node, for those who misbehave.
     async fn stranger(&self, to: &Node) -> Arc<dyn Connection> {
-        self.0.node(key(99), address(99)).dial(address(to.seed), None).await.unwrap()
+        self.ether.node(key(99), address(99)).dial(address(to.seed), None).await.unwrap()
     }
 }
 
@@ -251,13 +263,13 @@ async fn members_meet_share_their_workspace_and_say_how_it_stands() {
 async fn dials_that_cross_become_the_connection_that_the_lower_key_dialled() {
     let world = World::new();
     for (one, other) in [(1, 2), (2, 1)] {
-        world.0.change(key(one), key(other), |weather| weather.delay = Duration::from_millis(40));
+        world.ether.change(key(one), key(other), |weather| weather.delay = Duration::from_millis(40));
     }
     let (mara, leo) = (world.node(1, &[1, 2]).await, world.node(2, &[1, 2]).await);
     tokio::join!(mara.adds(2), leo.adds(1));
     tokio::time::sleep(Duration::from_secs(5)).await;
     tokio::join!(mara.rooms.until(&[(2, SHOW, BUNDLES)]), leo.rooms.until(&[(1, SHOW, BUNDLES)]));
-    assert_eq!(world.0.connections(), 1);
+    assert_eq!(world.ether.connections(), 1);
     let lower = if key(1) < key(2) { &mara } else { &leo };
     let higher = 3 - lower.seed;
     assert_eq!(lower.connected(higher).await.side, Side::Dialler);
@@ -349,7 +361,7 @@ async fn a_crowd_of_silent_strangers_does_not_keep_a_known_member_out() {
     }
     let busy = Closed::There(CloseCode::BUSY);
     assert_eq!(crowd.pop().unwrap().closed().await, busy);
-    world.0.cut(key(1), key(2));
+    world.ether.cut(key(1), key(2));
     tokio::time::sleep(Duration::from_secs(2)).await;
     mara.rooms.until(&[(2, SHOW, BUNDLES)]).await;
 }
@@ -360,20 +372,20 @@ async fn a_cut_link_comes_back_and_a_long_absence_is_dialled_seldom() {
     let (mara, leo) = (world.node(1, &[1, 2]).await, world.node(2, &[1, 2]).await);
     mara.adds(2).await;
     mara.rooms.until(&[(2, SHOW, BUNDLES)]).await;
-    world.0.cut(key(1), key(2));
+    world.ether.cut(key(1), key(2));
     mara.rooms.until(&[]).await;
     tokio::join!(mara.rooms.until(&[(2, SHOW, BUNDLES)]), leo.rooms.until(&[(1, SHOW, BUNDLES)]));
-    world.0.part(key(1), key(2));
+    world.ether.part(key(1), key(2));
     tokio::join!(mara.rooms.until(&[]), leo.rooms.until(&[]));
     let waiting = mara.sees(2, |peer| matches!(peer.stage, PeerStage::Waiting { failures: 8.., .. })).await;
     assert!(waiting.trouble.contains("nobody answers there"), "{}", waiting.trouble);
     let PeerStage::Waiting { in_ms, .. } = waiting.stage else { panic!("it waits") };
     assert!((20_000..=60_000).contains(&in_ms), "{in_ms}");
-    world.0.meet(key(1), key(2));
+    world.ether.meet(key(1), key(2));
     let begun = tokio::time::Instant::now();
     tokio::join!(mara.rooms.until(&[(2, SHOW, BUNDLES)]), leo.rooms.until(&[(1, SHOW, BUNDLES)]));
     assert!(begun.elapsed() <= Duration::from_secs(62), "within a minute of healing");
-    assert_eq!(world.0.connections(), 1);
+    assert_eq!(world.ether.connections(), 1);
 }
 
 #[tokio::test]
@@ -413,7 +425,7 @@ async fn a_node_that_crashed_and_came_back_is_taken_for_the_living_one() {
     leo.rooms.until(&[(1, SHOW, BUNDLES)]).await;
     mara.rooms.until(&[(2, SHOW, BUNDLES)]).await;
     let before = leo.link();
-    world.0.crash(key(1));
+    world.ether.crash(key(1));
     mara.endpoint.kill();
     let again = world.node_with(1, 0, Arc::clone(&mara.rooms), Arc::clone(&mara.book)).await;
     again.connected(2).await;
@@ -469,7 +481,7 @@ async fn who_wants_to_join_reaches_the_one_who_invited() {
     leo.changes(&[1, 2]);
     mara.changes(&[1, 2]);
     leo.rooms.until(&[(1, SHOW, BUNDLES)]).await;
-    world.0.crash(key(1));
+    world.ether.crash(key(1));
     let absent =
         leo.ask(|reply| EndpointMsg::Reach { workspace: SHOW, key: key(3), addresses: vec![address(3)], reply });
     assert!(absent.await.unwrap_err().0.contains("nobody answers there"));
@@ -512,7 +524,7 @@ async fn a_stopped_node_says_goodbye() {
     let (mara, leo) = (world.node(1, &[1, 2]).await, world.node(2, &[1, 2]).await);
     mara.adds(2).await;
     leo.rooms.until(&[(1, SHOW, BUNDLES)]).await;
-    leo.endpoint.cast(EndpointMsg::Stop).unwrap();
+    leo.network.stop();
     mara.rooms.until(&[]).await;
     assert!(leo.network.dial(address(1), None).await.is_err());
 }

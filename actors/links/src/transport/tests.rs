@@ -39,7 +39,7 @@ fn key(seed: u8) -> ActorId {
 struct InMemory(Ether);
 
 impl InMemory {
-    async fn new() -> Self {
+    fn new() -> Self {
         tokio::time::pause();
         Self(Ether::default())
     }
@@ -296,7 +296,7 @@ macro_rules! each {
         mod over_memory {
             $(#[tokio::test]
             async fn $law() {
-                super::$law(super::InMemory::new().await).await;
+                super::$law(super::InMemory::new()).await;
             })*
         }
 

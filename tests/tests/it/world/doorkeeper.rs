@@ -4,11 +4,31 @@
 #![allow(clippy::redundant_closure_for_method_calls)]
 
 use openprod_api::status::ApiError;
-use openprod_client::{Client, v1};
+use openprod_client::{Client, Error, v1};
 
 use super::person::Person;
 
 impl Person {
+    /// Joins by a ticket or a recovery key, or asks at an address: the name of what was joined. `compare` is given the
+    /// code, if there is one.
+    pub(crate) async fn tries_to_join(
+        &self,
+        ticket: &str,
+        address: &str,
+        compare: impl AsyncFn(String),
+    ) -> Result<String, Error> {
+        use v1::join_response::Event;
+        let (ticket, address, actor) = (ticket.to_owned(), address.to_owned(), self.actor.to_string());
+        let mut answers = self.client.join(v1::JoinRequest { ticket, address, actor, ..Default::default() }).await?;
+        loop {
+            match answers.next().await?.expect("the last answer tells what was joined").event {
+                Some(Event::Comparison(shown)) => compare(shown.code).await,
+                Some(Event::Joined(joined)) => return Ok(joined.name),
+                None => {}
+            }
+        }
+    }
+
     /// Makes a ticket for so many nodes.
     pub(crate) async fn invites(&self, uses: u32) -> v1::CreateInviteResponse {
         let actor = self.actor.to_string();
