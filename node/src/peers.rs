@@ -42,6 +42,9 @@ mod book;
 /// What changes within this time is told once: a burst of edits is one reason to look.
 const CALM: Duration = Duration::from_millis(200);
 
+/// How long the answer to somebody who asked to be admitted may be under way: a slow Wi-Fi, and no longer.
+const LAST_WORD: Duration = Duration::from_secs(5);
+
 /// Other nodes, as the rest of this one sees them.
 pub struct Peers {
     /// The endpoint.
@@ -215,7 +218,11 @@ impl Workspaces for OfNode {
 
     fn asked(&self, connection: Arc<dyn Connection>, channel: Channel) {
         let door = Arc::clone(&self.door);
-        tokio::spawn(async move { door.hears(&*connection, channel, None).await });
+        tokio::spawn(async move {
+            door.hears(&*connection, channel, None).await;
+            // Dropped at once, the connection would take the last word with it. Whoever asked hangs up when he has it.
+            let _ = tokio::time::timeout(LAST_WORD, connection.closed()).await;
+        });
     }
 
     /// No room of this build serves other channels than admissions: the other is told so at once, and does not wait.

@@ -2,14 +2,14 @@
 
 use openprod_client::v1;
 
-use crate::world::{Person, World, brings_in, founds_with_recovery_key, row, workspace_id};
+use crate::world::{Person, Setup, World, brings_in, founds_with_recovery_key, row, workspace_id};
 
 #[tokio::test]
 async fn tickets_are_made_listed_and_revoked_and_outlive_a_restart() {
     let mut world = World::new().await;
     let mara = world.person("Mara").await;
     let first = mara.invites(2).await;
-    assert!(first.ticket.starts_with("OPENPROD-JOIN-") && first.addresses.is_empty(), "{first:?}");
+    assert!(first.ticket.starts_with("OPENPROD-JOIN-"), "{first:?}");
     let second = mara.invites(1).await;
     assert_ne!(first.ticket, second.ticket);
     assert_eq!(mara.revokes(&second).await, v1::InviteState::Revoked);
@@ -92,4 +92,89 @@ async fn the_recovery_key_makes_its_holder_a_member_again() {
     let file = world.file("key.txt", key);
     let line = format!("openprod recover --key-file {}", file.display());
     leo.types(&line).await.ok().says(&id);
+}
+
+#[tokio::test]
+async fn a_ticket_joins_another_node_and_whoever_works_there_becomes_a_member() {
+    let world = World::with(Setup::among_peers()).await;
+    let mara = world.person("Mara").await;
+    mara.makes_table("cues", &["label text"]).await;
+    let ticket = mara.invites(1).await;
+    assert_eq!(ticket.addresses, [mara.is_dialled_at().await]);
+
+    let mut tour = world.another_node("tour").await;
+    let leo = world.visitor(&tour, "Leo").await;
+    let cut = leo.types(&format!("openprod join {}", &ticket.ticket[..100])).await.fails(1);
+    cut.says("cut off").says("Copy it again");
+    leo.types(&format!("openprod join {}", ticket.ticket))
+        .await
+        .ok()
+        .says("Joined Hamlet")
+        .says(&mara.workspace_id().to_string());
+    let key = leo.knows_peers().await.key;
+    assert!(mara.describes().await.members.iter().any(|member| member.actor == key), "Leo's node is a member");
+    mara.shares(1).await;
+    leo.shares(1).await;
+    assert_eq!(mara.lists_invites().await, ["used_up, 1 of 1"]);
+    leo.types(&format!("openprod join {}", ticket.ticket)).await.ok().says("Joined Hamlet");
+
+    // A restart before anything came changes nothing; then the history comes, here on a stick.
+    tour.dies();
+    tour.comes_back().await;
+    let leo = leo.through(tour.socket()).await.in_workspace(mara.workspace_id());
+    mara.shares(1).await;
+    brings_in(&leo.client, mara.takes_out().await).await.unwrap();
+    leo.is_a_member().await;
+    leo.adds("cues", "LX 1", row!["label" => "Dawn"]).await;
+    mara.meets(&leo).await;
+    assert_eq!(mara.sees("LX 1", "label").await, "Dawn");
+}
+
+#[tokio::test]
+async fn a_ticket_that_is_over_or_anothers_joins_nobody() {
+    let world = World::with(Setup::among_peers()).await;
+    let mara = world.person("Mara").await;
+    let ticket = mara.invites(1).await;
+    mara.revokes(&ticket).await;
+    let tour = world.another_node("tour").await;
+    let leo = world.visitor(&tour, "Leo").await;
+    leo.types(&format!("openprod join {}", ticket.ticket)).await.fails(1).says("was revoked").says("new ticket");
+    assert!(leo.lists_workspaces().await.is_empty(), "nothing half made is left");
+    let address = mara.is_dialled_at().await;
+    leo.types(&format!("openprod join --at {address}")).await.fails(1).says("lets nobody ask");
+    leo.types("openprod join").await.fails(2);
+}
+
+#[tokio::test]
+async fn who_asks_is_let_in_when_a_member_has_compared_the_code() {
+    let world = World::with(Setup::among_peers()).await;
+    let mara = world.person("Mara").await;
+    mara.settles("join_mode", "request").await;
+    let tour = world.another_node("tour").await;
+    let leo = world.visitor(&tour, "Leo").await;
+    let address = mara.is_dialled_at().await;
+    let says_no = async |code: String| drop(mara.turns_away(&code).await.unwrap());
+    let denied = leo.tries_to_join("", &address, says_no).await.unwrap_err();
+    assert!(denied.to_string().contains("said no"), "{denied}");
+    let approves = async |code: String| {
+        assert_eq!(mara.looks_who_waits().await.len(), 1);
+        mara.types(&format!("openprod requests approve \"{code}\"")).await.ok().says("Admitted");
+    };
+    assert_eq!(leo.tries_to_join("", &address, approves).await.unwrap(), "Hamlet");
+    mara.shares(1).await;
+}
+
+#[tokio::test]
+async fn an_open_workspace_and_a_recovery_key_ask_nobody() {
+    let world = World::with(Setup::among_peers()).await;
+    let mara = world.person("Mara").await;
+    let address = mara.is_dialled_at().await;
+    let nobody = async |code: String| panic!("nobody compares {code}");
+    mara.settles("join_mode", "open").await;
+    let tour = world.another_node("tour").await;
+    let leo = world.visitor(&tour, "Leo").await;
+    assert_eq!(leo.tries_to_join("", &address, nobody).await.unwrap(), "Hamlet");
+    let (_, key) = founds_with_recovery_key(&mara.client, "Macbeth").await;
+    assert_eq!(leo.tries_to_join(&key, &address, nobody).await.unwrap(), "Macbeth");
+    assert_eq!(leo.client.list_workspaces().await.unwrap().len(), 2);
 }

@@ -59,6 +59,17 @@ impl Person {
         }
     }
 
+    /// Waits until this person is a member, as far as the own node knows.
+    pub(crate) async fn is_a_member(&self) {
+        let own = self.actor.to_string();
+        let seen = async {
+            while self.describes().await.members.iter().all(|member| member.actor != own) {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, seen).await.expect("the own node makes its person a member");
+    }
+
     /// Waits until the only peer shares so many workspaces over a connection.
     pub(crate) async fn shares(&self, count: usize) -> v1::PeerConnection {
         let shares = |peer: &v1::Peer| peer.connection.as_ref().is_some_and(|one| one.workspaces.len() == count);
