@@ -9,6 +9,11 @@ use openprod_model::identity::Keys;
 use openprod_wire::framing::Frame;
 use openprod_wire::hello::{Control, Hello, Side, TAG_LABEL, VERSIONS, Versions};
 
+use std::time::Duration;
+
+use openprod_wire::closing::CloseCode;
+
+use super::running::MAX_UNMET;
 use super::*;
 use crate::transport::memory::{Ether, MemoryNetwork};
 

@@ -52,11 +52,10 @@ impl Person {
                 }
             }
         };
-        let seen = tokio::time::timeout(PATIENCE, seen).await;
-        match seen {
-            Ok(peer) => peer,
-            Err(_) => panic!("{} knows {:#?}", self.name, self.knows_peers().await.peers),
+        if let Ok(peer) = tokio::time::timeout(PATIENCE, seen).await {
+            return peer;
         }
+        panic!("{} knows {:#?}", self.name, self.knows_peers().await.peers)
     }
 
     /// Waits until this person is a member, as far as the own node knows.
