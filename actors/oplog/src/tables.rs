@@ -9,7 +9,7 @@
 //! | `entries` | position | `EntryRow` |
 //! | `digests` | digest | position |
 //! | `ids` | bundle id, position | |
-//! | `chains` | actor, digest | the clock of that tip of the actor's chain, 12 bytes |
+//! | `lanes` | actor, digest | `LaneRow`: the lane of the actor's chain that ends with that bundle |
 //! | `heads` | digest | |
 //! | `receipts` | command id | `ReceiptRow` |
 //! | `receipts_by_time` | ms when appended, command id | |
@@ -20,7 +20,7 @@
 //! | `member_ops` | op reference | [`crate::logic::members::MemberOp`] |
 //! | `member_sets` | set id | the references in it, ascending |
 
-use openprod_messages::log::{Entry, Receipt};
+use openprod_messages::log::{Entry, Receipt, Spot};
 use openprod_model::clock::Hlc;
 use openprod_model::ids::{Digest, Position};
 use redb::{TableDefinition, WriteTransaction};
@@ -28,8 +28,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::logic::members::SetId;
 
+mod lanes;
+
 /// The format that this version writes: the number of its last migration.
-pub const FORMAT: u16 = 1;
+pub const FORMAT: u16 = 2;
 
 pub(crate) type ByWord = TableDefinition<'static, &'static str, &'static [u8]>;
 pub(crate) type ByNumber = TableDefinition<'static, u64, &'static [u8]>;
@@ -41,8 +43,7 @@ pub(crate) const BUNDLES: ByNumber = TableDefinition::new("bundles");
 pub(crate) const ENTRIES: ByNumber = TableDefinition::new("entries");
 pub(crate) const DIGESTS: TableDefinition<'static, Bytes32, u64> = TableDefinition::new("digests");
 pub(crate) const IDS: TableDefinition<'static, (Bytes16, u64), ()> = TableDefinition::new("ids");
-pub(crate) const CHAINS: TableDefinition<'static, (Bytes32, Bytes32), &'static [u8; 12]> =
-    TableDefinition::new("chains");
+pub(crate) const LANES: TableDefinition<'static, (Bytes32, Bytes32), &'static [u8]> = TableDefinition::new("lanes");
 pub(crate) const HEADS: TableDefinition<'static, Bytes32, ()> = TableDefinition::new("heads");
 pub(crate) const RECEIPTS: TableDefinition<'static, Bytes16, &'static [u8]> = TableDefinition::new("receipts");
 pub(crate) const RECEIPTS_BY_TIME: TableDefinition<'static, (u64, Bytes16), ()> =
@@ -90,6 +91,30 @@ pub(crate) struct EntryRow {
     pub(crate) entry: Entry,
     /// The member ops in the bundle's past and in itself.
     pub(crate) members: SetId,
+    /// Which of its author's lanes it lies on.
+    pub(crate) lane: u32,
+}
+
+/// A lane of an actor's chain, as it lies with the digest of its tip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaneRow {
+    /// Its number among the actor's.
+    pub number: u32,
+    /// Where its first bundle lies.
+    pub first: Position,
+    /// What its first bundle names as `prev`, if anything.
+    pub from: Option<Spot>,
+    /// The clock of its tip.
+    pub hlc: Hlc,
+    /// Where its tip lies.
+    pub at: Position,
+}
+
+impl LaneRow {
+    /// The place of its tip.
+    pub fn spot(&self) -> Spot {
+        Spot { lane: self.number, hlc: self.hlc, at: self.at }
+    }
 }
 
 /// The answer to a command.
@@ -133,7 +158,10 @@ pub(crate) struct Migration {
 }
 
 /// Every step there ever was, in order. A new log takes them all.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration { to: 1, what: "make the tables", run: make_tables }];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration { to: 1, what: "make the tables", run: make_tables },
+    Migration { to: 2, what: "note on which lane of its author's chain each bundle lies", run: lanes::note },
+];
 
 fn make_tables(txn: &WriteTransaction) -> Result<(), redb::Error> {
     txn.open_table(META)?;
@@ -141,7 +169,7 @@ fn make_tables(txn: &WriteTransaction) -> Result<(), redb::Error> {
     txn.open_table(ENTRIES)?;
     txn.open_table(DIGESTS)?;
     txn.open_table(IDS)?;
-    txn.open_table(CHAINS)?;
+    txn.open_table(lanes::CHAINS)?;
     txn.open_table(HEADS)?;
     txn.open_table(RECEIPTS)?;
     txn.open_table(RECEIPTS_BY_TIME)?;

@@ -213,7 +213,8 @@ impl Admission {
                 Ok(members) => {
                     end = end.next();
                     let (actor, last_hlc) = (bundle.header().actor, bundle.last_hlc());
-                    along.insert(bundle.digest(), Known { position: end, actor, last_hlc, members });
+                    let known = Known { position: end, actor, last_hlc, members, spot: None };
+                    along.insert(bundle.digest(), known);
                 }
             }
         }
@@ -342,7 +343,7 @@ impl Admission {
             return Ok(None);
         }
         let Some(Known { position, .. }) = ledger.look(past, digest)? else { return Ok(None) };
-        let vouched = !ledger.tips(past, bundle.header().actor)?.iter().any(|(_, tip)| *tip == digest);
+        let vouched = !ledger.tips(past, bundle.header().actor)?.keys().any(|(_, tip)| *tip == digest);
         let good = self.entrants[index].copies.iter().find(|copy| vouched || copy.signature_holds());
         Ok(good.map(|copy| Change::Replace { position, digest, bytes: Arc::clone(copy.bytes()) }))
     }

@@ -14,7 +14,7 @@ use crate::logic::batch::{Batch, Change, Staged};
 use crate::logic::ledger::Ledger;
 use crate::logic::members::SetId;
 use crate::tables::{
-    BUNDLES, Bytes16, Bytes32, CHAINS, DIGESTS, ENTRIES, End, EntryRow, HEADS, IDS, MEMBER_OPS, MEMBER_SETS, META,
+    BUNDLES, Bytes16, Bytes32, DIGESTS, ENTRIES, End, EntryRow, HEADS, IDS, LANES, MEMBER_OPS, MEMBER_SETS, META,
     META_END, META_QUARANTINED, QUARANTINE, QUARANTINE_BYTES, QUARANTINE_DIGESTS, QUARANTINE_MARKS, QuarantineRow,
     RECEIPTS, RECEIPTS_BY_TIME, ReceiptRow,
 };
@@ -70,7 +70,7 @@ struct Pen<'t> {
     entries: Table<'t, u64, &'static [u8]>,
     digests: Table<'t, Bytes32, u64>,
     ids: Table<'t, (Bytes16, u64), ()>,
-    chains: Table<'t, (Bytes32, Bytes32), &'static [u8; 12]>,
+    lanes: Table<'t, (Bytes32, Bytes32), &'static [u8]>,
     heads: Table<'t, Bytes32, ()>,
     receipts: Table<'t, Bytes16, &'static [u8]>,
     receipts_by_time: Table<'t, (u64, Bytes16), ()>,
@@ -86,7 +86,7 @@ impl<'t> Pen<'t> {
             entries: txn.open_table(ENTRIES)?,
             digests: txn.open_table(DIGESTS)?,
             ids: txn.open_table(IDS)?,
-            chains: txn.open_table(CHAINS)?,
+            lanes: txn.open_table(LANES)?,
             heads: txn.open_table(HEADS)?,
             receipts: txn.open_table(RECEIPTS)?,
             receipts_by_time: txn.open_table(RECEIPTS_BY_TIME)?,
@@ -128,7 +128,7 @@ impl<'t> Pen<'t> {
     fn append(&mut self, staged: &Staged) -> Result<(), Fault> {
         let Staged { position: Position(at), entry, bytes, .. } = staged;
         let (digest, actor) = (entry.digest.as_bytes(), entry.actor.as_bytes());
-        let row = EntryRow { entry: entry.clone(), members: staged.members };
+        let row = EntryRow { entry: entry.clone(), members: staged.members, lane: staged.lane.number };
         self.bundles.insert(at, &**bytes)?;
         self.entries.insert(at, codec::encode(&row).as_slice())?;
         self.digests.insert(digest, at)?;
@@ -138,9 +138,9 @@ impl<'t> Pen<'t> {
         }
         self.heads.insert(digest, ())?;
         if let Some(prev) = &staged.prev {
-            self.chains.remove((actor, prev.as_bytes()))?;
+            self.lanes.remove((actor, prev.as_bytes()))?;
         }
-        self.chains.insert((actor, digest), &entry.hlc.to_bytes())?;
+        self.lanes.insert((actor, digest), codec::encode(&staged.lane).as_slice())?;
         self.remember(staged)?;
         self.members(staged)?;
         if self.quarantine.is_empty()? { Ok(()) } else { self.release_all(entry.digest) }

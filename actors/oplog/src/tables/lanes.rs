@@ -1,0 +1,85 @@
+//! From format 1 to 2: each bundle's lane is noted, and tips of chains become tips of lanes.
+
+use std::collections::BTreeMap;
+
+use openprod_messages::log::Entry;
+use openprod_model::bundle::Bundle;
+use openprod_model::codec;
+use openprod_model::ids::{ActorId, Digest, Position};
+use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
+use serde::{Deserialize, Serialize};
+
+use super::{BUNDLES, Bytes32, ENTRIES, EntryRow, LANES, LaneRow, SetId};
+
+/// In format 1: each tip of an actor's chain, and its clock.
+pub(super) const CHAINS: TableDefinition<'static, (Bytes32, Bytes32), &'static [u8; 12]> =
+    TableDefinition::new("chains");
+
+/// A row of `entries` in format 1.
+#[derive(Serialize, Deserialize)]
+struct EntryRow1 {
+    entry: Entry,
+    members: SetId,
+}
+
+/// What is known of the lanes while the log is gone through.
+#[derive(Default)]
+struct Noted {
+    /// The tips of each actor's lanes.
+    tips: BTreeMap<ActorId, BTreeMap<Digest, LaneRow>>,
+    /// Where each bundle lies on them.
+    rows: BTreeMap<Digest, LaneRow>,
+}
+
+impl Noted {
+    fn place(&mut self, entry: &Entry, prev: Option<Digest>, at: Position) -> LaneRow {
+        let tips = self.tips.entry(entry.actor).or_default();
+        let before = prev.and_then(|prev| tips.remove(&prev));
+        let from = prev.and_then(|prev| self.rows.get(&prev)).map(LaneRow::spot);
+        let number = u32::try_from(tips.len()).unwrap_or(u32::MAX);
+        let began = before.unwrap_or(LaneRow { number, first: at, from, hlc: entry.hlc, at });
+        let row = LaneRow { hlc: entry.hlc, at, ..began };
+        tips.insert(entry.digest, row);
+        self.rows.insert(entry.digest, row);
+        row
+    }
+
+    /// The greatest tip: what a bundle that no longer reads most probably named.
+    fn latest(&self, actor: ActorId) -> Option<Digest> {
+        let tips = self.tips.get(&actor)?.iter();
+        tips.max_by_key(|(digest, row)| (row.hlc, **digest)).map(|(digest, _)| *digest)
+    }
+}
+
+pub(super) fn note(txn: &WriteTransaction) -> Result<(), redb::Error> {
+    let (mut entries, bundles) = (txn.open_table(ENTRIES)?, txn.open_table(BUNDLES)?);
+    let mut noted = Noted::default();
+    let last = entries.last()?.map_or(0, |(at, _)| at.value());
+    for at in 1..=last {
+        let Some(row) = entries.get(at)?.map(|row| row.value().to_vec()) else { continue };
+        let EntryRow1 { entry, members } = codec::decode(&row).map_err(damaged)?;
+        let bundle = bundles.get(at)?.and_then(|bytes| Bundle::parse(bytes.value()).ok());
+        let prev = bundle.map_or_else(|| noted.latest(entry.actor), |bundle| bundle.header().prev);
+        let lane = noted.place(&entry, prev, Position(at)).number;
+        entries.insert(at, codec::encode(&EntryRow { entry, members, lane }).as_slice())?;
+    }
+    write_tips(&mut txn.open_table(LANES)?, &noted)?;
+    txn.delete_table(CHAINS)?;
+    Ok(())
+}
+
+fn write_tips(
+    lanes: &mut Table<'_, (Bytes32, Bytes32), &'static [u8]>,
+    noted: &Noted,
+) -> Result<(), redb::StorageError> {
+    for (actor, tips) in &noted.tips {
+        for (digest, row) in tips {
+            lanes.insert((actor.as_bytes(), digest.as_bytes()), codec::encode(row).as_slice())?;
+        }
+    }
+    Ok(())
+}
+
+fn damaged(error: codec::DecodeError) -> redb::Error {
+    redb::Error::Corrupted(format!("an entry of format 1: {error}"))
+}
