@@ -1,7 +1,7 @@
 //! What is said to the oplog: the only writer of history.
 
 use openprod_model::bundle::Bundle;
-use openprod_model::ids::{Position, SessionId};
+use openprod_model::ids::{Digest, Position, SessionId};
 use openprod_model::refusal::Refusal;
 use ractor::RpcReplyPort;
 
@@ -50,6 +50,12 @@ pub struct Admitted {
     pub waiting: u64,
     /// The end of the log afterwards.
     pub through: Position,
+    /// Those offered that are in the log now.
+    pub held: Vec<Digest>,
+    /// Which of those offered, counted from 0, are not in the log.
+    pub unheld: Vec<usize>,
+    /// What they wait for: ancestors that were not offered and are not in the log.
+    pub missing: Vec<Digest>,
 }
 
 /// Messages to the oplog.

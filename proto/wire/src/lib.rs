@@ -3,10 +3,10 @@
 //! Nothing here acts: no actors, no I/O, no clock, no randomness. A frame is a length, then the canonical bytes of one
 //! value of [`openprod_model::codec`].
 //!
-//! Reading order: [`framing`], [`opening`], [`hello`], [`closing`], [`beacon`].
+//! Reading order: [`framing`], [`opening`], [`hello`], [`closing`], [`replication`].
 
-pub mod beacon;
 pub mod closing;
 pub mod framing;
 pub mod hello;
 pub mod opening;
+pub mod replication;

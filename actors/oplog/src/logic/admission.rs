@@ -67,6 +67,8 @@ struct Suspect {
 
 #[derive(Debug)]
 struct Entrant {
+    /// Which of those offered it is.
+    offered: Vec<usize>,
     /// The same header under different signatures; the first that verifies is taken.
     copies: Vec<Arc<Bundle>>,
     signed: Option<bool>,
@@ -89,8 +91,11 @@ pub struct Admission {
     source: String,
     now_ms: u64,
     malformed: Vec<Suspect>,
+    /// Which of those offered could not be read.
+    unread: Vec<usize>,
     duplicates: u64,
     entrants: Vec<Entrant>,
+    by_digest: BTreeMap<Digest, usize>,
     /// Indices, ancestors first.
     order: Vec<usize>,
     suspects: BTreeSet<usize>,
@@ -109,8 +114,10 @@ impl Admission {
             source,
             now_ms,
             malformed: Vec::new(),
+            unread: Vec::new(),
             duplicates: 0,
             entrants: Vec::new(),
+            by_digest: BTreeMap::new(),
             order: Vec::new(),
             suspects: BTreeSet::new(),
         };
@@ -122,13 +129,15 @@ impl Admission {
     }
 
     fn gather(&mut self, candidates: Vec<Candidate>) {
-        let mut by_digest: BTreeMap<Digest, usize> = BTreeMap::new();
-        for Candidate { parsed } in candidates {
+        for (offered, Candidate { parsed }) in candidates.into_iter().enumerate() {
             match parsed {
-                Err((bytes, malformed)) => self.suspect(bytes, &malformed),
+                Err((bytes, malformed)) => {
+                    self.unread.push(offered);
+                    self.suspect(bytes, &malformed);
+                }
                 Ok(bundle) => {
-                    let index = *by_digest.entry(bundle.digest()).or_insert(self.entrants.len());
-                    self.enter(index, bundle);
+                    let index = *self.by_digest.entry(bundle.digest()).or_insert(self.entrants.len());
+                    self.enter(index, offered, bundle);
                 }
             }
         }
@@ -139,9 +148,10 @@ impl Admission {
         self.malformed.push(Suspect { bytes: bytes.into(), digest: None, reason });
     }
 
-    fn enter(&mut self, index: usize, bundle: Bundle) {
+    fn enter(&mut self, index: usize, offered: usize, bundle: Bundle) {
         let Some(entrant) = self.entrants.get_mut(index) else {
             let entrant = Entrant {
+                offered: vec![offered],
                 copies: vec![Arc::new(bundle)],
                 signed: None,
                 fate: Fate::Standing,
@@ -152,6 +162,7 @@ impl Admission {
             return;
         };
         self.duplicates += 1;
+        entrant.offered.push(offered);
         if entrant.copies.iter().all(|copy| copy.bytes() != bundle.bytes()) {
             entrant.copies.push(Arc::new(bundle));
         }
@@ -159,17 +170,15 @@ impl Admission {
 
     /// Finds who came along with whom, and an order in which ancestors come first. Digests cannot form a circle.
     fn join(&mut self) {
-        let by_digest: BTreeMap<Digest, usize> =
-            self.entrants.iter().enumerate().map(|(index, entrant)| (entrant.bundle().digest(), index)).collect();
         let mut children: Vec<Vec<usize>> = vec![Vec::new(); self.entrants.len()];
         for index in 0..self.entrants.len() {
             let bundle = Arc::clone(self.entrants[index].bundle());
             self.entrants[index].along =
-                bundle.ancestors().filter_map(|digest| by_digest.get(&digest).copied()).collect();
+                bundle.ancestors().filter_map(|digest| self.by_digest.get(&digest).copied()).collect();
             for ancestor in &self.entrants[index].along {
                 children[*ancestor].push(index);
             }
-            let prev = bundle.header().prev.and_then(|prev| by_digest.get(&prev).copied());
+            let prev = bundle.header().prev.and_then(|prev| self.by_digest.get(&prev).copied());
             if let Some(prev) = prev.filter(|prev| self.author(*prev) == bundle.header().actor) {
                 self.entrants[prev].vouchers.push(index);
             }
@@ -296,17 +305,24 @@ impl Admission {
     /// be staged that will never be written.
     pub fn finish(mut self, ledger: &mut Ledger, past: &dyn Past) -> Read<(Admitted, Unit)> {
         let mut admitted = Admitted { known: self.duplicates, ..Admitted::default() };
+        admitted.unheld = std::mem::take(&mut self.unread);
         let (mut changes, mut suspects) = (Vec::new(), Vec::new());
         for index in std::mem::take(&mut self.order) {
             let bundle = Arc::clone(self.entrants[index].bundle());
             match std::mem::replace(&mut self.entrants[index].fate, Fate::Known) {
                 Fate::Known => {
                     admitted.known += 1;
+                    admitted.held.push(bundle.digest());
                     changes.extend(self.replacement(ledger, past, index)?);
                 }
-                Fate::Waiting => admitted.waiting += 1,
+                Fate::Waiting => {
+                    admitted.waiting += 1;
+                    admitted.unheld.append(&mut self.entrants[index].offered);
+                    admitted.missing.extend(self.missing(ledger, past, &bundle)?);
+                }
                 Fate::Refused(reason) => {
                     let digest = Some(bundle.digest());
+                    admitted.unheld.append(&mut self.entrants[index].offered);
                     suspects.push(Suspect { bytes: Arc::clone(bundle.bytes()), digest, reason });
                 }
                 Fate::Standing => {
@@ -315,9 +331,13 @@ impl Admission {
                     let local = Local { now_ms: self.now_ms, ..Local::default() };
                     changes.push(ledger.stage(past, &bundle, &ancestors, local)?);
                     admitted.appended += 1;
+                    admitted.held.push(bundle.digest());
                 }
             }
         }
+        admitted.unheld.sort_unstable();
+        admitted.missing.sort_unstable();
+        admitted.missing.dedup();
         suspects.append(&mut self.malformed);
         for suspect in suspects {
             let (number, change) = self.quarantine(ledger, past, suspect)?;
@@ -325,6 +345,18 @@ impl Admission {
             changes.extend(change);
         }
         Ok((admitted, Unit { changes, end: ledger.end() }))
+    }
+
+    /// The ancestors of a bundle that neither came along nor are here.
+    fn missing(&self, ledger: &mut Ledger, past: &dyn Past, bundle: &Bundle) -> Read<Vec<Digest>> {
+        let mut missing = Vec::new();
+        for ancestor in bundle.ancestors() {
+            let came = self.by_digest.contains_key(&ancestor);
+            if !came && ledger.look(past, ancestor)?.is_none() {
+                missing.push(ancestor);
+            }
+        }
+        Ok(missing)
     }
 
     fn quarantine(&self, ledger: &mut Ledger, past: &dyn Past, suspect: Suspect) -> Read<(u64, Option<Change>)> {

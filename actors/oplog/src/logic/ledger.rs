@@ -248,13 +248,7 @@ impl Ledger {
     }
 
     /// A bundle goes to the end of its author's lane that ends with its `prev`, or begins another.
-    fn lane(
-        &mut self,
-        past: &dyn Past,
-        bundle: &Bundle,
-        ancestors: &Ancestors,
-        at: Position,
-    ) -> Read<LaneRow> {
+    fn lane(&mut self, past: &dyn Past, bundle: &Bundle, ancestors: &Ancestors, at: Position) -> Read<LaneRow> {
         let Header { actor, hlc, prev, .. } = bundle.header();
         let before = prev.and_then(|prev| ancestors.iter().find(|(digest, _)| *digest == prev));
         let from = before.and_then(|(_, known)| known.spot);

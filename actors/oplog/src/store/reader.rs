@@ -190,7 +190,8 @@ impl Past for LogStore {
         self.read(|txn| {
             let Some(position) = position(txn, digest)? else { return Ok(None) };
             let row = entry_row(txn, position)?;
-            let EntryRow { entry, members, lane } = row.ok_or_else(|| Fault::damaged(format!("entry {position} is gone")))?;
+            let EntryRow { entry, members, lane } =
+                row.ok_or_else(|| Fault::damaged(format!("entry {position} is gone")))?;
             let last_hlc = entry.hlc.plus(entry.ops.saturating_sub(1)).unwrap_or(entry.hlc);
             let spot = Some(Spot { lane, hlc: entry.hlc, at: position });
             Ok(Some(Known { position, actor: entry.actor, last_hlc, members, spot }))
