@@ -3,3 +3,4 @@
 pub mod discovery;
 pub mod endpoint;
 pub mod transport;
+pub mod replication;
