@@ -46,8 +46,8 @@ pub(super) struct Comparing {
     whole: Option<Comparison>,
     /// Whether the peer may begin to reconcile the whole logs: once per tick, since it costs reading all of it.
     may_reconcile: bool,
-    /// The last heads that were found equal with equal states.
-    synced: Option<Digest>,
+    /// The last heads that were found equal, with states that are equal too or cannot be compared.
+    compared: Option<Digest>,
     /// The heads at which states were found to differ, and the buckets of the peer whose cells were sent for.
     diverged: Option<(Digest, BTreeSet<u8>)>,
     named: BTreeSet<Vec<u8>>,
@@ -63,7 +63,7 @@ impl Comparing {
             strikes: 0,
             whole: None,
             may_reconcile: true,
-            synced: None,
+            compared: None,
             diverged: None,
             named: BTreeSet::new(),
         }
@@ -74,17 +74,28 @@ impl Comparing {
         if self.told.is_none() { self.tell(true, turn) } else { Ok(()) }
     }
 
-    /// The peer is told where this node stands, if that is news and nothing is under way.
-    pub(super) fn pause(&mut self, idle: bool, turn: &mut Turn<'_>) -> Step {
-        let news = idle && self.told != Some(summary(idle, turn)?);
-        if news { self.tell(idle, turn) } else { Ok(()) }
+    /// The peer is told where this node stands, if that is news and nothing is under way; what it said before may fit
+    /// by now.
+    pub(super) fn pause(&mut self, idle: bool, giving: &mut Giving, turn: &mut Turn<'_>) -> Step {
+        if !idle {
+            return Ok(());
+        }
+        let ours = summary(idle, turn)?;
+        if self.told != Some(ours) {
+            self.say(ours, turn);
+        }
+        self.compare(&ours, giving, turn)
     }
 
     fn tell(&mut self, idle: bool, turn: &mut Turn<'_>) -> Step {
         let ours = summary(idle, turn)?;
+        self.say(ours, turn);
+        Ok(())
+    }
+
+    fn say(&mut self, ours: Summary, turn: &mut Turn<'_>) {
         self.told = Some(ours);
         turn.say(ours);
-        Ok(())
     }
 
     /// It is time to compare. If nothing explains that heads go on differing, the whole logs are reconciled.
@@ -110,21 +121,26 @@ impl Comparing {
     pub(super) fn summary(&mut self, theirs: Summary, idle: bool, giving: &mut Giving, turn: &mut Turn<'_>) -> Step {
         self.theirs = Some(theirs);
         let ours = summary(idle, turn)?;
-        if ours.heads != theirs.heads {
-            return Ok(());
+        self.compare(&ours, giving, turn)?;
+        let is_told = |told: Summary| told.heads == ours.heads && told.state == ours.state;
+        if ours.heads == theirs.heads && !self.told.is_some_and(is_told) {
+            self.say(ours, turn);
         }
+        Ok(())
+    }
+
+    fn compare(&mut self, ours: &Summary, giving: &mut Giving, turn: &mut Turn<'_>) -> Step {
+        let heads = ours.heads;
+        let Some(theirs) = self.theirs.filter(|theirs| theirs.heads == heads) else { return Ok(()) };
         giving.is_settled();
         let (Some(mine), Some(other)) = (ours.state, theirs.state) else { return Ok(()) };
-        let heads = ours.heads;
-        if !comparable(&mine, &other) {
-            turn.report(Report::NotComparable { heads });
-        } else if mine.total != other.total {
-            self.diverge(heads, turn)?;
-        } else if self.synced.replace(heads) != Some(heads) {
-            turn.report(Report::Synced { heads, bundles: ours.bundles });
+        if comparable(&mine, &other) && mine.total != other.total {
+            return self.diverge(heads, turn);
         }
-        if self.told.is_none_or(|told| told.heads != heads || told.state.is_none()) {
-            self.tell(idle, turn)?;
+        if self.compared.replace(heads) != Some(heads) {
+            let is_synced = comparable(&mine, &other);
+            let bundles = ours.bundles;
+            turn.report(if is_synced { Report::Synced { heads, bundles } } else { Report::NotComparable { heads } });
         }
         Ok(())
     }
@@ -133,7 +149,7 @@ impl Comparing {
         if self.diverged.as_ref().is_some_and(|(at, _)| *at == heads) {
             return Ok(());
         }
-        self.synced = None;
+        self.compared = None;
         self.diverged = Some((heads, BTreeSet::new()));
         self.named.clear();
         turn.report(Report::Diverged { heads, cells: Vec::new() });
@@ -229,8 +245,8 @@ fn summary(idle: bool, turn: &Turn<'_>) -> Read<Summary> {
 
 /// States compare if they were folded by the same laws, from ops that were known.
 fn comparable(ours: &StateSummary, theirs: &StateSummary) -> bool {
-    let all_known = ours.unknown_ops == 0 && theirs.unknown_ops == 0;
-    ours.fold_version == theirs.fold_version && (all_known || ours.kinds == theirs.kinds)
+    let same_known = ours.unknown_ops == 0 || ours.kinds == theirs.kinds;
+    ours.fold_version == theirs.fold_version && ours.unknown_ops == theirs.unknown_ops && same_known
 }
 
 fn say_cells(heads: Digest, bucket: u8, turn: &mut Turn<'_>) -> Step {

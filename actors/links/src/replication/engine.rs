@@ -370,7 +370,8 @@ impl Engine {
     }
 
     fn pause(&mut self, turn: &mut Turn<'_>) -> Step {
-        if self.phase == Phase::Open { self.comparing.pause(self.is_idle(), turn) } else { Ok(()) }
+        let idle = self.phase == Phase::Open && self.is_idle();
+        self.comparing.pause(idle, &mut self.giving, turn)
     }
 
     fn tick(&mut self, turn: &mut Turn<'_>) -> Step {

@@ -23,6 +23,8 @@ const STEP_BYTES: u64 = MAX_RECONCILE_BYTES as u64 - 1_024;
 /// Bundles that are compared with the peer's, step by step.
 pub(super) struct Comparison {
     of: Option<ActorId>,
+    /// The log up to here is compared; what was appended since is not.
+    through: Position,
     machine: Negentropy<'static, NegentropyStorageVector>,
     steps: usize,
     /// Bundles that only this node has, as far as found. Known to the side that began.
@@ -34,14 +36,15 @@ pub(super) struct Comparison {
 impl Comparison {
     /// Of an actor's bundles, or of all.
     pub(super) fn new(log: &dyn Lanes, of: Option<ActorId>) -> Step<Self> {
+        let through = log.tail()?.position;
         let mut storage = NegentropyStorageVector::new();
-        each(log, of, |placed| {
+        each(log, of, through, |placed| {
             let id = Id::from_byte_array(*placed.entry.digest.as_bytes());
             storage.insert(placed.entry.hlc.ms, id).map_err(broken)
         })?;
         storage.seal().map_err(broken)?;
         let machine = Negentropy::owned(storage, STEP_BYTES).map_err(broken)?;
-        Ok(Self { of, machine, steps: 0, ours: HashSet::new(), theirs: HashSet::new() })
+        Ok(Self { of, through, machine, steps: 0, ours: HashSet::new(), theirs: HashSet::new() })
     }
 
     /// Of whose bundles it is.
@@ -84,15 +87,17 @@ fn broken(error: negentropy::Error) -> End {
     End::Broken(Reason::MALFORMED, format!("a step of reconciliation could not be taken: {error}"))
 }
 
-/// Goes through an actor's bundles, or all, in the order of the log.
-fn each(log: &dyn Lanes, of: Option<ActorId>, mut see: impl FnMut(&Placed) -> Step) -> Step {
+/// Goes through an actor's bundles, or all, in the order of the log up to `through`.
+fn each(log: &dyn Lanes, of: Option<ActorId>, through: Position, mut see: impl FnMut(&Placed) -> Step) -> Step {
+    let is_meant = |placed: &&Placed| placed.at <= through && of.is_none_or(|of| placed.entry.actor == of);
     let mut from = Position(1);
-    loop {
+    while from <= through {
         let page = log.placed(from, PAGE)?;
-        let Some(last) = page.last() else { return Ok(()) };
+        let Some(last) = page.last() else { break };
         from = last.at.next();
-        page.iter().filter(|placed| of.is_none_or(|of| placed.entry.actor == of)).try_for_each(&mut see)?;
+        page.iter().filter(is_meant).try_for_each(&mut see)?;
     }
+    Ok(())
 }
 
 /// The forks that are still to be reconciled.
@@ -159,7 +164,7 @@ impl Forks {
     fn ends(&mut self, had: &mut Had, turn: &mut Turn<'_>) -> Step {
         let (Some(comparison), Some(actor)) = (self.comparison.take(), self.open.pop_first()) else { return Ok(()) };
         let mut last: BTreeMap<u32, Placed> = BTreeMap::new();
-        each(turn.log, Some(actor), |placed| {
+        each(turn.log, Some(actor), comparison.through, |placed| {
             if !comparison.ours.contains(&placed.entry.digest) {
                 last.insert(placed.lane, placed.clone());
             }

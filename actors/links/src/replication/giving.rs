@@ -138,6 +138,12 @@ impl Giving {
         (self.given, ahead + self.owed.len() as u64 + under_way.map(|flight| flight.items.len() as u64).sum::<u64>())
     }
 
+    /// How many bundles are still to be looked at when the one at that position is given.
+    fn ahead_of(&self, at: Position) -> u64 {
+        let owed = self.owed.range(at.next()..).count() as u64;
+        (self.end.0 + 1).saturating_sub(self.cursor.0.max(at.0 + 1)) + owed
+    }
+
     fn has_room(&self) -> bool {
         let bytes: usize = self.flights.iter().map(|flight| flight.bytes).sum();
         self.flights.len() < MAX_FLIGHTS && bytes < MAX_FLIGHT_BYTES
@@ -165,9 +171,9 @@ impl Giving {
         let digests: Vec<Digest> = self.owed.values().take(MAX_CHECKPOINT_BUNDLES).copied().collect();
         let placed: Vec<Placed> = turn.log.find(&digests)?.into_iter().flatten().collect();
         let done = self.give(&placed, turn)?;
-        let behind = placed.get(done).map(|placed| placed.at);
-        let last = self.owed.keys().nth(digests.len() - 1).copied();
-        self.owed.retain(|at, _| behind.map_or(last.is_none_or(|last| *at > last), |behind| *at >= behind));
+        for placed in placed.iter().take(done) {
+            self.owed.remove(&placed.at);
+        }
         Ok(())
     }
 
@@ -241,8 +247,9 @@ impl Giving {
                 Stored::Damaged { reason, .. } => self.is_damaged(placed.entry.digest, at, reason, turn),
             }
         }
+        let ahead = placed.get(done.saturating_sub(1)).map_or(0, |last| self.ahead_of(last.at));
         if !items.is_empty() {
-            self.send(items, &bundles, turn);
+            self.send(items, &bundles, ahead, turn);
         }
         Ok(done.max(1))
     }
@@ -265,8 +272,8 @@ impl Giving {
     }
 
     #[allow(clippy::vec_box)] // As the log gives them.
-    fn send(&mut self, items: Vec<Item>, bundles: &[Box<Bundle>], turn: &mut Turn<'_>) {
-        let (number, (_, remaining)) = (self.number(), self.progress());
+    fn send(&mut self, items: Vec<Item>, bundles: &[Box<Bundle>], remaining: u64, turn: &mut Turn<'_>) {
+        let number = self.number();
         let bytes: usize = bundles.iter().map(|bundle| bundle.bytes().len()).sum();
         if bytes <= MAX_CHECKPOINT_BYTES {
             let bundles = bundles.iter().map(|bundle| bundle.bytes().to_vec()).collect();
