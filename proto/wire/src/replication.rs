@@ -1,8 +1,7 @@
 //! Replication: what two nodes say to each other, about one workspace, until both have the same bundles.
 //!
-//! A frame is the number of its kind, two bytes, little-endian, and the canonical bytes of its body. Kinds that this
-//! version does not know are told apart from frames that nobody could know: those from [`MAY_IGNORE`] on are passed
-//! over, the others end the conversation.
+//! A [`Message`] travels as a frame ([`crate::framing`]). Kinds that only a newer version knows are passed over: what
+//! matters to an older one, a newer one says in ways that the older one knows, since both know each other's version.
 //!
 //! The order of things: each side tells its [`Frontier`] and answers the other's with [`Lacking`]. Where both lack
 //! something of one actor, his history is forked, and the lower key begins [`Reconcile`] for him, ending with
@@ -11,13 +10,12 @@
 //! is left to give, [`Summary`]s are compared.
 
 use openprod_model::clock::Hlc;
-use openprod_model::codec::{self, MAX_ENCODED_BYTES};
+use openprod_model::codec::MAX_ENCODED_BYTES;
 use openprod_model::ids::{ActorId, Digest};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// Kinds from here on may be passed over by whoever does not know them.
-pub const MAY_IGNORE: u16 = 0x8000;
+use crate::framing::Frame;
+
 /// Most bytes of bundles in one checkpoint: what is lost when a link is cut, and a fraction of a second on Wi-Fi.
 pub const MAX_CHECKPOINT_BYTES: usize = 1024 * 1024;
 /// Most bundles in one checkpoint, so that the receiver's local work waits for no more than these to be checked.
@@ -218,14 +216,12 @@ impl Reason {
     pub const MALFORMED: Self = Self(2);
     /// A frame came that the protocol does not allow there, or more than it allows.
     pub const UNEXPECTED: Self = Self(3);
-    /// A frame of a kind that this version does not know and may not pass over.
-    pub const UNKNOWN_KIND: Self = Self(4);
     /// The sender's log cannot be read or written at the moment.
-    pub const TROUBLE: Self = Self(5);
+    pub const TROUBLE: Self = Self(4);
     /// The other is no member of the workspace, or not any longer.
-    pub const NOT_A_MEMBER: Self = Self(6);
-    /// The other did not answer for too long.
-    pub const SILENCE: Self = Self(7);
+    pub const NOT_A_MEMBER: Self = Self(5);
+    /// The other did not read for too long.
+    pub const TOO_SLOW: Self = Self(6);
 }
 
 /// The end of the conversation.
@@ -237,34 +233,29 @@ pub struct Goodbye {
     pub sentence: String,
 }
 
-macro_rules! frames {
-    ($($kind:literal $name:ident;)*) => {
-        /// A frame.
-        #[derive(Debug, Clone, PartialEq, Eq)]
-        #[allow(missing_docs)] // Each is its body, which says what it is.
-        pub enum Frame { $($name($name),)* }
+/// Anything that is said in the conversation. Kinds are only ever added at the end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)] // Each is its body, which says what it is.
+pub enum Message {
+    Frontier(Frontier),
+    Lacking(Lacking),
+    Reconcile(Reconcile),
+    Common(Common),
+    Checkpoint(Checkpoint),
+    Part(Part),
+    Offer(Offer),
+    Acknowledge(Acknowledge),
+    Want(Want),
+    Summary(Summary),
+    Buckets(Buckets),
+    Cells(Cells),
+    Goodbye(Goodbye),
+    Ephemeral(Ephemeral),
+}
 
-        impl Frame {
-            /// The number of its kind.
-            pub fn kind(&self) -> u16 {
-                match self { $(Self::$name(_) => $kind,)* }
-            }
-
-            /// Its bytes.
-            pub fn encode(&self) -> Vec<u8> {
-                let body = match self { $(Self::$name(body) => codec::encode(body),)* };
-                [&self.kind().to_le_bytes()[..], &body].concat()
-            }
-
-            fn decode_body(kind: u16, body: &[u8]) -> Result<Self, FrameError> {
-                match kind {
-                    $($kind => Ok(Self::$name(read(body)?)),)*
-                    kind => Err(FrameError::Unknown(kind)),
-                }
-            }
-        }
-
-        $(impl From<$name> for Frame {
+macro_rules! bodies {
+    ($($name:ident)*) => {
+        $(impl From<$name> for Message {
             fn from(body: $name) -> Self {
                 Self::$name(body)
             }
@@ -272,84 +263,29 @@ macro_rules! frames {
     };
 }
 
-frames! {
-    1 Frontier;
-    2 Lacking;
-    3 Reconcile;
-    4 Common;
-    5 Checkpoint;
-    6 Part;
-    7 Offer;
-    8 Acknowledge;
-    9 Want;
-    10 Summary;
-    11 Buckets;
-    12 Cells;
-    13 Goodbye;
-    0x8001 Ephemeral;
-}
+bodies!(Frontier Lacking Reconcile Common Checkpoint Part Offer Acknowledge Want Summary Buckets Cells Goodbye Ephemeral);
 
-/// Why bytes are not a frame.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FrameError {
-    /// The bytes are none, too many, or no encoding of what they claim to be.
-    #[error("a frame could not be read: {0}")]
-    Malformed(String),
-    /// It holds more than it may.
-    #[error("a frame holds {0}")]
-    Limit(&'static str),
-    /// A kind of a newer version, or of none.
-    #[error("a frame is of the unknown kind {0}")]
-    Unknown(u16),
-}
+impl Frame for Message {
+    const KINDS: u32 = 14;
+    const MAX_BYTES: usize = MAX_FRAME_BYTES;
 
-impl FrameError {
-    /// Whether the frame may be passed over.
-    pub fn may_be_ignored(&self) -> bool {
-        matches!(self, Self::Unknown(kind) if *kind >= MAY_IGNORE)
-    }
-
-    /// What is said to whoever sent it.
-    pub fn reason(&self) -> Reason {
-        if matches!(self, Self::Unknown(_)) { Reason::UNKNOWN_KIND } else { Reason::MALFORMED }
-    }
-}
-
-fn read<T: Serialize + DeserializeOwned>(body: &[u8]) -> Result<T, FrameError> {
-    codec::decode(body).map_err(|error| FrameError::Malformed(error.to_string()))
-}
-
-impl Frame {
-    /// Reads a frame and checks its limits.
-    pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
-        if bytes.len() > MAX_FRAME_BYTES {
-            return Err(FrameError::Limit("more bytes than a frame may"));
+    fn is_within_bounds(&self) -> bool {
+        match self {
+            Self::Frontier(body) => body.tips.len() <= MAX_TIPS,
+            Self::Lacking(Lacking { digests, .. })
+            | Self::Common(Common { digests, .. })
+            | Self::Want(Want { digests }) => digests.len() <= MAX_DIGESTS,
+            Self::Reconcile(body) => body.message.len() <= MAX_RECONCILE_BYTES,
+            Self::Checkpoint(body) => body.fits(),
+            Self::Part(body) => body.fits(),
+            Self::Offer(body) => body.digests.len() <= MAX_CHECKPOINT_BUNDLES,
+            Self::Acknowledge(body) => body.lacking.len() <= MAX_CHECKPOINT_BUNDLES,
+            Self::Summary(_) => true,
+            Self::Buckets(body) => body.buckets.len() == BUCKETS,
+            Self::Cells(body) => body.fits(),
+            Self::Goodbye(body) => body.sentence.len() <= MAX_SENTENCE_BYTES,
+            Self::Ephemeral(body) => body.bytes.len() <= MAX_EPHEMERAL_BYTES,
         }
-        let Some((kind, body)) = bytes.split_first_chunk() else {
-            return Err(FrameError::Malformed("it has no kind".to_owned()));
-        };
-        let frame = Self::decode_body(u16::from_le_bytes(*kind), body)?;
-        frame.checked()
-    }
-
-    fn checked(self) -> Result<Self, FrameError> {
-        let too_much = match &self {
-            Self::Frontier(body) if body.tips.len() > MAX_TIPS => "too many tips",
-            Self::Lacking(body) if body.digests.len() > MAX_DIGESTS => "too many digests",
-            Self::Common(body) if body.digests.len() > MAX_DIGESTS => "too many digests",
-            Self::Want(body) if body.digests.len() > MAX_DIGESTS => "too many digests",
-            Self::Reconcile(body) if body.message.len() > MAX_RECONCILE_BYTES => "too long a step of reconciliation",
-            Self::Checkpoint(body) if !body.fits() => "no bundles or too many",
-            Self::Part(body) if !body.fits() => "too long a part, or a part of too long or too short a bundle",
-            Self::Offer(body) if body.digests.len() > MAX_CHECKPOINT_BUNDLES => "too many digests",
-            Self::Acknowledge(body) if body.lacking.len() > MAX_CHECKPOINT_BUNDLES => "too many numbers",
-            Self::Buckets(body) if body.buckets.len() != BUCKETS => "other than 256 buckets",
-            Self::Cells(body) if !body.fits() => "too many cells, or too long keys",
-            Self::Ephemeral(body) if body.bytes.len() > MAX_EPHEMERAL_BYTES => "too long a message of the moment",
-            Self::Goodbye(body) if body.sentence.len() > MAX_SENTENCE_BYTES => "too long a sentence",
-            _ => return Ok(self),
-        };
-        Err(FrameError::Limit(too_much))
     }
 }
 

@@ -6,7 +6,8 @@ use openprod_domain::view::{Read, ReadFailure};
 use openprod_messages::log::Lanes;
 use openprod_messages::oplog::Admitted;
 use openprod_model::ids::{ActorId, Digest, Position};
-use openprod_wire::replication::{CellPrint, Ephemeral, Frame, Goodbye, Reason, StateSummary};
+use openprod_wire::framing::{self, FrameError};
+use openprod_wire::replication::{CellPrint, Ephemeral, Goodbye, Message, Reason, StateSummary};
 
 use super::comparing::Comparing;
 use super::forks::Forks;
@@ -88,7 +89,7 @@ pub enum Event {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Send a frame.
-    Send(Vec<u8>),
+    Send(Message),
     /// Admit bundles, wait until they are folded, and say what became of them. One at a time.
     Admit(Vec<Vec<u8>>),
     /// Come back with [`Event::Again`] when other events had their turn.
@@ -196,8 +197,8 @@ pub(super) struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    pub(super) fn say(&mut self, frame: impl Into<Frame>) {
-        self.effects.push(Effect::Send(frame.into().encode()));
+    pub(super) fn say(&mut self, frame: impl Into<Message>) {
+        self.effects.push(Effect::Send(frame.into()));
     }
 
     pub(super) fn report(&mut self, report: Report) {
@@ -279,17 +280,17 @@ impl Engine {
     }
 
     fn received(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Step {
-        match Frame::decode(bytes) {
+        match framing::decode(bytes) {
             Ok(frame) => self.hear(frame, turn),
-            Err(error) if error.may_be_ignored() => Ok(()),
-            Err(error) => Err(End::Broken(error.reason(), error.to_string())),
+            Err(FrameError::Unknown { .. }) => Ok(()),
+            Err(error) => Err(End::Broken(Reason::MALFORMED, error.to_string())),
         }
     }
 
-    fn hear(&mut self, frame: Frame, turn: &mut Turn<'_>) -> Step {
+    fn hear(&mut self, frame: Message, turn: &mut Turn<'_>) -> Step {
         match frame {
-            Frame::Ephemeral(body) => Ok(turn.effects.push(Effect::Hear(body.bytes))),
-            Frame::Goodbye(goodbye) => Err(End::Said(Ending::Theirs(goodbye))),
+            Message::Ephemeral(body) => Ok(turn.effects.push(Effect::Hear(body.bytes))),
+            Message::Goodbye(goodbye) => Err(End::Said(Ending::Theirs(goodbye))),
             frame => match self.phase {
                 Phase::Greeting => self.hear_greeting(frame, turn),
                 Phase::Forks => self.hear_forks(frame, turn),
@@ -299,10 +300,10 @@ impl Engine {
         }
     }
 
-    fn hear_greeting(&mut self, frame: Frame, turn: &mut Turn<'_>) -> Step {
+    fn hear_greeting(&mut self, frame: Message, turn: &mut Turn<'_>) -> Step {
         match frame {
-            Frame::Frontier(frontier) => self.greeting.frontier(frontier, &mut self.had, turn)?,
-            Frame::Lacking(lacking) => self.greeting.lacking(lacking, &mut self.had, turn)?,
+            Message::Frontier(frontier) => self.greeting.frontier(frontier, &mut self.had, turn)?,
+            Message::Lacking(lacking) => self.greeting.lacking(lacking, &mut self.had, turn)?,
             _ => return unexpected("a frame came before the greeting was over"),
         }
         if let Some(forked) = self.greeting.forked() {
@@ -313,10 +314,10 @@ impl Engine {
         Ok(())
     }
 
-    fn hear_forks(&mut self, frame: Frame, turn: &mut Turn<'_>) -> Step {
+    fn hear_forks(&mut self, frame: Message, turn: &mut Turn<'_>) -> Step {
         match frame {
-            Frame::Reconcile(step) => self.forks.reconcile(step, &mut self.had, turn)?,
-            Frame::Common(common) => self.forks.common(&common, &mut self.had, turn)?,
+            Message::Reconcile(step) => self.forks.reconcile(step, &mut self.had, turn)?,
+            Message::Common(common) => self.forks.common(&common, &mut self.had, turn)?,
             _ => return unexpected("a frame came before forks were reconciled"),
         }
         self.forks_are_known(turn)
@@ -330,17 +331,17 @@ impl Engine {
         Ok(())
     }
 
-    fn hear_open(&mut self, frame: Frame, turn: &mut Turn<'_>) -> Step {
+    fn hear_open(&mut self, frame: Message, turn: &mut Turn<'_>) -> Step {
         match frame {
-            Frame::Checkpoint(checkpoint) => self.taking.checkpoint(checkpoint),
-            Frame::Part(part) => self.taking.part(part),
-            Frame::Offer(offer) => self.taking.offer(offer),
-            Frame::Acknowledge(answer) => self.giving.acknowledged(&answer, &mut self.had, turn),
-            Frame::Want(want) => self.giving.wanted(&want.digests, turn),
-            Frame::Summary(theirs) => self.comparing.summary(theirs, self.is_idle(), &mut self.giving, turn),
-            Frame::Reconcile(step) => self.comparing.reconcile(&step, &mut self.giving, turn),
-            Frame::Buckets(theirs) => self.comparing.buckets(&theirs, turn),
-            Frame::Cells(theirs) => self.comparing.cells(&theirs, turn),
+            Message::Checkpoint(checkpoint) => self.taking.checkpoint(checkpoint),
+            Message::Part(part) => self.taking.part(part),
+            Message::Offer(offer) => self.taking.offer(offer),
+            Message::Acknowledge(answer) => self.giving.acknowledged(&answer, &mut self.had, turn),
+            Message::Want(want) => self.giving.wanted(&want.digests, turn),
+            Message::Summary(theirs) => self.comparing.summary(theirs, self.is_idle(), &mut self.giving, turn),
+            Message::Reconcile(step) => self.comparing.reconcile(&step, &mut self.giving, turn),
+            Message::Buckets(theirs) => self.comparing.buckets(&theirs, turn),
+            Message::Cells(theirs) => self.comparing.cells(&theirs, turn),
             _ => unexpected("a frame of the greeting came after it"),
         }
     }

@@ -14,7 +14,8 @@ use openprod_model::identity::Keys;
 use openprod_model::ids::{ActorId, BundleId, Digest, OpId, Position, WorkspaceId};
 use openprod_model::operation::{Basis, Operation};
 use openprod_model::value::{Name, Text, Value};
-use openprod_wire::replication::{CellPrint, Frame, StateSummary};
+use openprod_wire::framing;
+use openprod_wire::replication::{CellPrint, Message, StateSummary};
 
 use crate::replication::comparing::digest_of_heads;
 use crate::replication::engine::{Effect, Ending, Engine, Event, Report, Side, Sums, World};
@@ -316,7 +317,7 @@ impl Net {
             let (own, peer) = if side == 0 { (one, other) } else { (other, one) };
             match effect {
                 Effect::Send(frame) => {
-                    peer.inbox.push_back(frame);
+                    peer.inbox.push_back(framing::encode(&frame).unwrap());
                     peer.most_under_way = peer.most_under_way.max(peer.inbox.iter().map(Vec::len).sum());
                 }
                 Effect::Admit(bundles) => assert!(own.in_hand.replace(bundles).is_none(), "one at a time"),
@@ -436,8 +437,8 @@ impl Net {
     }
 
     /// What is said to the end at `at` of its link with `from`, as if by that.
-    pub(super) fn says(&mut self, from: usize, at: usize, frame: impl Into<Frame>) {
+    pub(super) fn says(&mut self, from: usize, at: usize, frame: impl Into<Message>) {
         let key = (from.min(at), from.max(at));
-        self.event(key, usize::from(key.1 == at), Event::Received(frame.into().encode()));
+        self.event(key, usize::from(key.1 == at), Event::Received(framing::encode(&frame.into()).unwrap()));
     }
 }
