@@ -103,6 +103,9 @@ impl Snapshot for Picture {
     fn hash(&self) -> Read<StateHash> {
         not_asked()
     }
+    fn bucket(&self, _: u8, _: &[u8], _: usize) -> Read<Vec<(Vec<u8>, [u8; 32])>> {
+        not_asked()
+    }
     fn counts(&self) -> Read<Counts> {
         not_asked()
     }

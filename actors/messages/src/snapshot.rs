@@ -66,6 +66,8 @@ pub trait Snapshot: History + Send + Sync {
     fn written(&self, cell: &Cell) -> Read<Vec<Written>>;
     /// The state hash.
     fn hash(&self) -> Read<StateHash>;
+    /// The cells of one bucket of it behind the key `after`, ascending by key, at most `limit`: what each adds to it.
+    fn bucket(&self, number: u8, after: &[u8], limit: usize) -> Read<Vec<(Vec<u8>, [u8; 32])>>;
     /// What there is.
     fn counts(&self) -> Read<Counts>;
     /// Itself as a view.

@@ -29,7 +29,8 @@
 //! that is an alarm with the cells named. If heads go on differing though nobody has anything left to give, the whole
 //! logs are reconciled: it is counted, and should be never.
 //!
-//! Reading order: [`had`], [`engine`], [`greeting`], [`forks`], [`giving`], [`taking`], [`comparing`].
+//! Reading order: [`had`], [`engine`], [`greeting`], [`forks`], [`giving`], [`taking`], [`comparing`], [`standing`],
+//! [`session`].
 
 pub mod comparing;
 pub mod engine;
@@ -37,6 +38,8 @@ pub mod forks;
 pub mod giving;
 pub mod greeting;
 pub mod had;
+pub mod session;
+pub mod standing;
 pub mod taking;
 
 #[cfg(test)]
