@@ -300,11 +300,14 @@ impl Giving {
         let Some(flight) = self.flights.pop_front().filter(|flight| flight.number == answer.number) else {
             return unexpected("something was acknowledged that was not the next to be");
         };
+        // Of what was refused, some was taken since: what builds on it can be taken too.
+        let is_better = flight.sort == Sort::Asked && answer.lacking.len() < flight.items.len();
+        let sort = if is_better { Sort::Offered } else { flight.sort };
         for (index, item) in (0..).zip(flight.items) {
             if answer.lacking.contains(&index) {
-                self.is_lacking(flight.sort, &item)?;
+                self.is_lacking(sort, &item)?;
             } else {
-                self.given += u64::from(flight.sort == Sort::Given);
+                self.given += u64::from(sort == Sort::Given);
                 self.withheld.remove(&item.digest);
                 had.note(turn.log, item.actor, item.spot)?;
             }
@@ -317,7 +320,10 @@ impl Giving {
             Sort::Given => {
                 self.withhold(item.digest);
             }
-            Sort::Offered => self.owe(item.spot.at, item.digest)?,
+            Sort::Offered => {
+                self.withheld.remove(&item.digest);
+                self.owe(item.spot.at, item.digest)?;
+            }
             Sort::Asked => {}
         }
         Ok(())

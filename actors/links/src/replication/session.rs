@@ -56,6 +56,17 @@ pub struct SessionArgs {
     pub peer: ActorId,
     /// The conversation, after its opening.
     pub channel: Channel,
+    /// The workspace.
+    pub rooms: Rooms,
+    /// Where the session tells how it stands.
+    pub standing: watch::Sender<LinkStanding>,
+    /// Who hears what the peer says of the moment.
+    pub moments: mpsc::Sender<Vec<u8>>,
+}
+
+/// What a session needs of its workspace. Cheap to clone.
+#[derive(Clone)]
+pub struct Rooms {
     /// The log.
     pub log: Arc<dyn Lanes>,
     /// The state.
@@ -68,10 +79,6 @@ pub struct SessionArgs {
     pub keyring: SharedKeyring,
     /// The clock, chance and threads.
     pub env: Environment,
-    /// Where the session tells how it stands.
-    pub standing: watch::Sender<LinkStanding>,
-    /// Who hears what the peer says of the moment.
-    pub moments: mpsc::Sender<Vec<u8>>,
 }
 
 /// How a link stands.
@@ -215,7 +222,8 @@ pub struct Desk {
 
 impl Desk {
     fn new(myself: ActorRef<SessionMsg>, args: SessionArgs) -> Self {
-        let SessionArgs { own, peer, channel, log, snapshots, oplog, appended, keyring, env, standing, moments } = args;
+        let SessionArgs { own, peer, channel, rooms, standing, moments } = args;
+        let Rooms { log, snapshots, oplog, appended, keyring, env } = rooms;
         let is_own = Box::new(move |actor| keyring.keys(Some(actor)).is_some());
         let (frames, outgoing) = mpsc::unbounded_channel();
         let Channel { send, receive } = channel;

@@ -11,6 +11,7 @@ use openprod_model::ids::{ActorId, CommandId, Digest, Position, SessionId};
 use openprod_model::operation::RawOp;
 
 use super::chance::Dice;
+use super::linked;
 use super::replica::{Cast, Disks, Replica};
 use super::witness::Witness;
 
@@ -211,8 +212,11 @@ impl Company {
         Ok(())
     }
 
-    /// Everybody hears everything, through one of them.
+    /// Everybody hears everything, through one of them, or over links.
     pub(super) async fn everyone_meets(&mut self) -> Verdict {
+        if self.dice.one_in(2) {
+            return linked::everyone_meets(self).await;
+        }
         let through = self.dice.below(self.replicas.len());
         for one in 0..self.replicas.len() {
             self.tells(one, through).await?;

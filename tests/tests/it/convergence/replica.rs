@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 
 use openprod_disk::MemoryDisk;
 use openprod_domain::command::Request;
+use openprod_links::replication::session::Rooms;
 use openprod_messages::commands::{CommandError, CommandsMsg, Keyring, Outcome};
 use openprod_messages::environment::Environment;
 use openprod_messages::log::{LogReader, Stored, Tail};
@@ -181,6 +182,19 @@ impl Replica {
         let end = self.tail().position;
         let mut folded = self.workspace().snapshots.folded();
         folded.wait_for(|folded| folded.position >= end).await.unwrap();
+    }
+
+    /// What a link needs of it.
+    pub(super) fn rooms(&self) -> Rooms {
+        let workspace = self.workspace();
+        Rooms {
+            log: workspace.store.clone(),
+            snapshots: workspace.snapshots.clone(),
+            oplog: workspace.oplog.clone(),
+            appended: workspace.appended.clone(),
+            keyring: self.cast.clone(),
+            env: self.env.clone(),
+        }
     }
 
     pub(super) fn log(&self) -> &Arc<dyn LogReader> {
