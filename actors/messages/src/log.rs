@@ -203,6 +203,21 @@ impl Placed {
     }
 }
 
+/// A bundle that waits for ancestors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its number among those that wait.
+    pub number: u64,
+    /// Its digest.
+    pub digest: Digest,
+    /// Where it came from.
+    pub source: String,
+    /// This node's clock when it came.
+    pub since_ms: u64,
+    /// Its ancestors that were not in the log then.
+    pub missing: Vec<Digest>,
+}
+
 /// What it takes to tell another node what this one has, and to give it what it lacks.
 pub trait Lanes: LogReader {
     /// Every lane there is, by actor and number.
@@ -215,6 +230,8 @@ pub trait Lanes: LogReader {
     fn find(&self, digests: &[Digest]) -> Read<Vec<Option<Placed>>>;
     /// The bundles at these positions, in their order: as many as fit into about `bytes` bytes, but at least one.
     fn select(&self, at: &[Position], bytes: usize) -> Read<Vec<(Position, Stored)>>;
+    /// The bundles that wait for ancestors, numbered from `from` on, at most `limit`.
+    fn waiting(&self, from: u64, limit: usize) -> Read<Vec<Waiting>>;
     /// The digests of bundles that lie damaged in the log, at most `limit`.
     fn damaged(&self, limit: usize) -> Read<Vec<Digest>>;
 }

@@ -8,7 +8,9 @@ use openprod_model::bundle::Bundle;
 use openprod_model::clock::Hlc;
 use openprod_model::ids::{ActorId, BundleId, CommandId, Digest, Position};
 
-use crate::log::{CHAIN_START, Entry, Lane, Lanes, LogReader, Placed, Quarantined, Receipt, Spot, Stored, Tail, chain};
+use crate::log::{
+    CHAIN_START, Entry, Lane, Lanes, LogReader, Placed, Quarantined, Receipt, Spot, Stored, Tail, Waiting, chain,
+};
 
 /// A log in memory. Nobody judges what is appended, and it has neither receipts nor a quarantine.
 #[derive(Debug, Default)]
@@ -160,6 +162,10 @@ impl Lanes for MemoryLog {
             selected.push((*at, stored.clone()));
         }
         Ok(selected)
+    }
+
+    fn waiting(&self, _: u64, _: usize) -> Read<Vec<Waiting>> {
+        Ok(Vec::new())
     }
 
     fn damaged(&self, _: usize) -> Read<Vec<Digest>> {

@@ -14,6 +14,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::sync::{oneshot, watch};
 
 use crate::logic::admission::{Admission, Candidate, Wanted};
+use crate::logic::along::along;
 use crate::logic::batch::{self, Batch, Change, Unit};
 use crate::logic::ledger::{Damage, Ledger, Taken, disk};
 use crate::store::{LogStore, Writer};
@@ -214,9 +215,10 @@ impl Desk {
     /// bundles offers them in pieces, and local commands pass between these.
     async fn judge(&mut self, bundles: Vec<Vec<u8>>, source: String) -> Result<(Admitted, Unit), AppendError> {
         self.ready().await?;
-        let candidates = shared_out(&self.env, bundles, Candidate::read).await?;
+        let mut candidates = shared_out(&self.env, bundles, Candidate::read).await?;
         let now_ms = self.env.clock.wall_ms();
         let ledger = self.ledger.as_mut().expect("it was made ready");
+        candidates.extend(along(ledger, &*self.store, &candidates).map_err(disk)?);
         let mut admission = Admission::begin(ledger, &*self.store, candidates, source, now_ms).map_err(disk)?;
         loop {
             let wanted = admission.wanted();

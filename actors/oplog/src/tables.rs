@@ -4,7 +4,7 @@
 //!
 //! | table | key | row |
 //! |---|---|---|
-//! | `meta` | a word | `format` (u16), `workspace` (16 bytes), `end` ([`End`]), `quarantined_bytes` (u64) |
+//! | `meta` | a word | `format` (u16), `workspace` (16 bytes), `end` ([`End`]), `quarantined_bytes`, `waiting_bytes` (u64) |
 //! | `bundles` | position | the bundle's bytes |
 //! | `entries` | position | `EntryRow` |
 //! | `digests` | digest | position |
@@ -17,6 +17,10 @@
 //! | `quarantine_bytes` | number | the bytes as they came |
 //! | `quarantine_marks` | BLAKE3 of those bytes | number |
 //! | `quarantine_digests` | digest, number | |
+//! | `waiting` | number | [`WaitingRow`] |
+//! | `waiting_bytes` | number | the bytes as they came |
+//! | `waiting_digests` | digest, number | |
+//! | `waiting_for` | digest of an ancestor that was missing, number | |
 //! | `member_ops` | op reference | [`crate::logic::members::MemberOp`] |
 //! | `member_sets` | set id | the references in it, ascending |
 
@@ -53,6 +57,11 @@ pub(crate) const QUARANTINE_BYTES: ByNumber = TableDefinition::new("quarantine_b
 pub(crate) const QUARANTINE_MARKS: TableDefinition<'static, Bytes32, u64> = TableDefinition::new("quarantine_marks");
 pub(crate) const QUARANTINE_DIGESTS: TableDefinition<'static, (Bytes32, u64), ()> =
     TableDefinition::new("quarantine_digests");
+pub(crate) const WAITING: ByNumber = TableDefinition::new("waiting");
+pub(crate) const WAITING_BYTES: ByNumber = TableDefinition::new("waiting_bytes");
+pub(crate) const WAITING_DIGESTS: TableDefinition<'static, (Bytes32, u64), ()> =
+    TableDefinition::new("waiting_digests");
+pub(crate) const WAITING_FOR: TableDefinition<'static, (Bytes32, u64), ()> = TableDefinition::new("waiting_for");
 pub(crate) const MEMBER_OPS: TableDefinition<'static, Bytes16, &'static [u8]> = TableDefinition::new("member_ops");
 pub(crate) const MEMBER_SETS: TableDefinition<'static, Bytes32, &'static [u8]> = TableDefinition::new("member_sets");
 
@@ -62,6 +71,8 @@ pub(crate) const META_FORMAT: &str = "format";
 pub(crate) const META_WORKSPACE: &str = "workspace";
 /// In `meta`: how many bytes are quarantined, a little-endian u64.
 pub(crate) const META_QUARANTINED: &str = "quarantined_bytes";
+/// In `meta`: how many bytes wait for ancestors, a little-endian u64.
+pub(crate) const META_WAITING: &str = "waiting_bytes";
 /// In `meta`: the end of the log.
 pub(crate) const META_END: &str = "end";
 
@@ -76,12 +87,19 @@ pub struct End {
     pub hlc: Hlc,
     /// The number of the next bundle to be quarantined.
     pub next_quarantine: u64,
+    /// The number of the next bundle that will wait for an ancestor.
+    pub next_waiting: u64,
 }
 
 impl End {
     /// The end of a log without bundles.
-    pub const EMPTY: Self =
-        Self { position: Position::ZERO, chain: Digest::from_bytes([0; 32]), hlc: Hlc::ZERO, next_quarantine: 1 };
+    pub const EMPTY: Self = Self {
+        position: Position::ZERO,
+        chain: Digest::from_bytes([0; 32]),
+        hlc: Hlc::ZERO,
+        next_quarantine: 1,
+        next_waiting: 1,
+    };
 }
 
 /// What lies beside a bundle.
@@ -147,6 +165,19 @@ pub struct QuarantineRow {
     pub mark: [u8; 32],
 }
 
+/// What is known of a bundle that waits for ancestors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingRow {
+    /// Its digest.
+    pub digest: Digest,
+    /// Where it came from.
+    pub source: String,
+    /// Since when, by this node's clock.
+    pub since_ms: u64,
+    /// Its ancestors that were not here.
+    pub missing: Vec<Digest>,
+}
+
 /// A step from one format to the next.
 pub(crate) struct Migration {
     /// The format that it makes.
@@ -160,7 +191,7 @@ pub(crate) struct Migration {
 /// Every step there ever was, in order. A new log takes them all.
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { to: 1, what: "make the tables", run: make_tables },
-    Migration { to: 2, what: "note on which lane of its author's chain each bundle lies", run: lanes::note },
+    Migration { to: 2, what: "note the lane of each bundle, and make room for bundles that wait", run: lanes::note },
 ];
 
 fn make_tables(txn: &WriteTransaction) -> Result<(), redb::Error> {

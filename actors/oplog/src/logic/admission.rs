@@ -15,19 +15,32 @@ use openprod_model::refusal::Refusal;
 
 use super::batch::{Change, Unit};
 use super::ledger::{Ancestors, Known, Ledger, Local, Past, foreign};
-use crate::tables::QuarantineRow;
+use crate::tables::{QuarantineRow, WaitingRow};
 
 /// Bytes from elsewhere, and what they are.
 #[derive(Debug)]
 pub struct Candidate {
     /// What they say, or the bytes as they came and what is wrong with them.
     parsed: Result<Bundle, (Vec<u8>, Malformed)>,
+    /// Whether it is offered now, and not only kept from before.
+    is_offered: bool,
 }
 
 impl Candidate {
     /// Reads bytes.
     pub fn read(bytes: Vec<u8>) -> Self {
-        Self { parsed: Bundle::parse(&bytes).map_err(|malformed| (bytes, malformed)) }
+        Self { parsed: Bundle::parse(&bytes).map_err(|malformed| (bytes, malformed)), is_offered: true }
+    }
+
+    /// Reads bytes that were kept outside the log.
+    pub(super) fn kept(bytes: Vec<u8>) -> Self {
+        Self { is_offered: false, ..Self::read(bytes) }
+    }
+
+    /// Its digest and its ancestors, if it can be read.
+    pub(super) fn links(&self) -> Option<(Digest, Vec<Digest>)> {
+        let bundle = self.parsed.as_ref().ok()?;
+        Some((bundle.digest(), bundle.ancestors().collect()))
     }
 }
 
@@ -129,7 +142,7 @@ impl Admission {
     }
 
     fn gather(&mut self, candidates: Vec<Candidate>) {
-        for (offered, Candidate { parsed }) in candidates.into_iter().enumerate() {
+        for (offered, Candidate { parsed, is_offered }) in candidates.into_iter().enumerate() {
             match parsed {
                 Err((bytes, malformed)) => {
                     self.unread.push(offered);
@@ -137,7 +150,7 @@ impl Admission {
                 }
                 Ok(bundle) => {
                     let index = *self.by_digest.entry(bundle.digest()).or_insert(self.entrants.len());
-                    self.enter(index, offered, bundle);
+                    self.enter(index, is_offered.then_some(offered), bundle);
                 }
             }
         }
@@ -148,10 +161,10 @@ impl Admission {
         self.malformed.push(Suspect { bytes: bytes.into(), digest: None, reason });
     }
 
-    fn enter(&mut self, index: usize, offered: usize, bundle: Bundle) {
+    fn enter(&mut self, index: usize, offered: Option<usize>, bundle: Bundle) {
         let Some(entrant) = self.entrants.get_mut(index) else {
             let entrant = Entrant {
-                offered: vec![offered],
+                offered: offered.into_iter().collect(),
                 copies: vec![Arc::new(bundle)],
                 signed: None,
                 fate: Fate::Standing,
@@ -161,8 +174,8 @@ impl Admission {
             self.entrants.push(entrant);
             return;
         };
-        self.duplicates += 1;
-        entrant.offered.push(offered);
+        self.duplicates += u64::from(offered.is_some() && !entrant.offered.is_empty());
+        entrant.offered.extend(offered);
         if entrant.copies.iter().all(|copy| copy.bytes() != bundle.bytes()) {
             entrant.copies.push(Arc::new(bundle));
         }
@@ -311,19 +324,24 @@ impl Admission {
             let bundle = Arc::clone(self.entrants[index].bundle());
             match std::mem::replace(&mut self.entrants[index].fate, Fate::Known) {
                 Fate::Known => {
-                    admitted.known += 1;
-                    admitted.held.push(bundle.digest());
+                    let is_offered = self.is_offered(index);
+                    admitted.known += u64::from(is_offered);
+                    admitted.held.extend(is_offered.then(|| bundle.digest()));
                     changes.extend(self.replacement(ledger, past, index)?);
                 }
-                Fate::Waiting => {
+                Fate::Waiting if self.is_offered(index) => {
+                    let (missing, lacking) = self.missing(ledger, past, &bundle)?;
                     admitted.waiting += 1;
                     admitted.unheld.append(&mut self.entrants[index].offered);
-                    admitted.missing.extend(self.missing(ledger, past, &bundle)?);
+                    admitted.missing.extend(missing);
+                    changes.extend(self.wait(ledger, past, index, &lacking)?);
                 }
+                Fate::Waiting => {}
                 Fate::Refused(reason) => {
                     let digest = Some(bundle.digest());
+                    let is_offered = self.is_offered(index);
                     admitted.unheld.append(&mut self.entrants[index].offered);
-                    suspects.push(Suspect { bytes: Arc::clone(bundle.bytes()), digest, reason });
+                    suspects.push((Suspect { bytes: Arc::clone(bundle.bytes()), digest, reason }, is_offered));
                 }
                 Fate::Standing => {
                     let ancestors =
@@ -331,32 +349,50 @@ impl Admission {
                     let local = Local { now_ms: self.now_ms, ..Local::default() };
                     changes.push(ledger.stage(past, &bundle, &ancestors, local)?);
                     admitted.appended += 1;
-                    admitted.held.push(bundle.digest());
+                    admitted.held.extend(self.is_offered(index).then(|| bundle.digest()));
                 }
             }
         }
         admitted.unheld.sort_unstable();
         admitted.missing.sort_unstable();
         admitted.missing.dedup();
-        suspects.append(&mut self.malformed);
-        for suspect in suspects {
+        suspects.extend(self.malformed.drain(..).map(|suspect| (suspect, true)));
+        for (suspect, is_offered) in suspects {
             let (number, change) = self.quarantine(ledger, past, suspect)?;
-            admitted.quarantined.push(number);
+            admitted.quarantined.extend(is_offered.then_some(number));
             changes.extend(change);
         }
         Ok((admitted, Unit { changes, end: ledger.end() }))
     }
 
-    /// The ancestors of a bundle that neither came along nor are here.
-    fn missing(&self, ledger: &mut Ledger, past: &dyn Past, bundle: &Bundle) -> Read<Vec<Digest>> {
-        let mut missing = Vec::new();
+    fn is_offered(&self, index: usize) -> bool {
+        !self.entrants[index].offered.is_empty()
+    }
+
+    /// The ancestors of a bundle that are nowhere on this node; and all those that are not in the log.
+    fn missing(&self, ledger: &mut Ledger, past: &dyn Past, bundle: &Bundle) -> Read<(Vec<Digest>, Vec<Digest>)> {
+        let (mut missing, mut lacking) = (Vec::new(), Vec::new());
         for ancestor in bundle.ancestors() {
-            let came = self.by_digest.contains_key(&ancestor);
-            if !came && ledger.look(past, ancestor)?.is_none() {
+            if ledger.look(past, ancestor)?.is_some() {
+                continue;
+            }
+            lacking.push(ancestor);
+            if !self.by_digest.contains_key(&ancestor) && ledger.kept(past, ancestor)?.is_empty() {
                 missing.push(ancestor);
             }
         }
-        Ok(missing)
+        Ok((missing, lacking))
+    }
+
+    /// Keeps every copy of a bundle until what it lacks comes.
+    fn wait(&self, ledger: &mut Ledger, past: &dyn Past, index: usize, lacking: &[Digest]) -> Read<Vec<Change>> {
+        let mut changes = Vec::new();
+        for copy in &self.entrants[index].copies {
+            let (source, missing) = (self.source.clone(), lacking.to_vec());
+            let row = WaitingRow { digest: copy.digest(), source, since_ms: self.now_ms, missing };
+            changes.extend(ledger.wait(past, Arc::clone(copy.bytes()), row)?);
+        }
+        Ok(changes)
     }
 
     fn quarantine(&self, ledger: &mut Ledger, past: &dyn Past, suspect: Suspect) -> Read<(u64, Option<Change>)> {

@@ -6,7 +6,7 @@ use openprod_messages::log::{Entry, Receipt};
 use openprod_model::ids::{Digest, OpRef, Position};
 
 use super::members::{MemberOp, SetId};
-use crate::tables::{End, LaneRow, QuarantineRow};
+use crate::tables::{End, LaneRow, QuarantineRow, WaitingRow};
 
 /// Most bundles that join one commit, so that a commit stays short.
 pub const MAX_BATCH_BUNDLES: usize = 4_096;
@@ -52,6 +52,15 @@ pub enum Change {
         /// They.
         bytes: Arc<[u8]>,
     },
+    /// Keep a bundle until an ancestor comes.
+    Wait {
+        /// Under this number.
+        number: u64,
+        /// What is known of it.
+        row: WaitingRow,
+        /// Its bytes.
+        bytes: Arc<[u8]>,
+    },
     /// Silence the alarm of a quarantined bundle.
     Skip {
         /// Its number.
@@ -77,7 +86,7 @@ impl Change {
     fn bytes(&self) -> usize {
         match self {
             Self::Append(staged) => staged.bytes.len(),
-            Self::Quarantine { bytes, .. } | Self::Replace { bytes, .. } => bytes.len(),
+            Self::Quarantine { bytes, .. } | Self::Wait { bytes, .. } | Self::Replace { bytes, .. } => bytes.len(),
             Self::Skip { .. } | Self::Release { .. } => 0,
         }
     }

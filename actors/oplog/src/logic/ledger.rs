@@ -18,7 +18,7 @@ use openprod_model::refusal::{Reason, Refusal};
 
 use super::batch::{Change, Staged, Unit};
 use super::members::{self, MemberOp, Members, SetId};
-use crate::tables::{End, LaneRow, QuarantineRow};
+use crate::tables::{End, LaneRow, QuarantineRow, WaitingRow};
 
 /// Committed bundles that stay at hand, because the next ones are likely to name them.
 const KNOWN_AT_HAND: usize = 8_192;
@@ -68,6 +68,12 @@ pub trait Past {
     fn marked(&self, mark: [u8; 32]) -> Read<Option<u64>>;
     /// The number under which the stored bundle of this digest is quarantined as damaged.
     fn damaged(&self, digest: Digest) -> Read<Option<u64>>;
+    /// Whether any bundle is kept outside the log: waits, or is quarantined.
+    fn keeps_any(&self) -> Read<bool>;
+    /// The bytes that are kept outside the log under this digest, each different copy.
+    fn kept(&self, digest: Digest) -> Read<Vec<Vec<u8>>>;
+    /// The bytes of bundles that wait for this one.
+    fn waiting_for(&self, digest: Digest) -> Read<Vec<Vec<u8>>>;
 }
 
 /// What becomes of an own bundle.
@@ -90,6 +96,17 @@ pub struct Ledger {
     commands: HashMap<CommandId, Remembered>,
     marks: HashMap<[u8; 32], u64>,
     pub(super) members: Members,
+    /// What will be kept outside the log and is not committed yet.
+    kept: Vec<Kept>,
+}
+
+/// A bundle that is kept outside the log.
+#[derive(Debug)]
+struct Kept {
+    digest: Digest,
+    bytes: Arc<[u8]>,
+    /// What it waits for; nothing, if it is quarantined.
+    missing: Vec<Digest>,
 }
 
 impl Ledger {
@@ -104,6 +121,7 @@ impl Ledger {
             commands: HashMap::new(),
             marks: HashMap::new(),
             members: Members::default(),
+            kept: Vec::new(),
         }
     }
 
@@ -279,7 +297,39 @@ impl Ledger {
         let number = self.end.next_quarantine;
         self.end.next_quarantine += 1;
         self.marks.insert(row.mark, number);
+        if let Some(digest) = row.digest.filter(|_| row.at.is_none()) {
+            self.kept.push(Kept { digest, bytes: Arc::clone(&bytes), missing: Vec::new() });
+        }
         Ok((number, Some(Change::Quarantine { number, row, bytes })))
+    }
+
+    /// Keeps bytes until an ancestor comes, unless they are kept already.
+    pub(super) fn wait(&mut self, past: &dyn Past, bytes: Arc<[u8]>, row: WaitingRow) -> Read<Option<Change>> {
+        if self.kept(past, row.digest)?.iter().any(|kept| **kept == *bytes) {
+            return Ok(None);
+        }
+        let number = self.end.next_waiting;
+        self.end.next_waiting += 1;
+        let (digest, missing) = (row.digest, row.missing.clone());
+        self.kept.push(Kept { digest, bytes: Arc::clone(&bytes), missing });
+        Ok(Some(Change::Wait { number, row, bytes }))
+    }
+
+    /// Whether anything is kept outside the log.
+    pub(super) fn keeps_any(&self, past: &dyn Past) -> Read<bool> {
+        Ok(!self.kept.is_empty() || past.keeps_any()?)
+    }
+
+    /// The bytes that are kept outside the log under a digest.
+    pub(super) fn kept(&self, past: &dyn Past, digest: Digest) -> Read<Vec<Vec<u8>>> {
+        let here = self.kept.iter().filter(|kept| kept.digest == digest).map(|kept| kept.bytes.to_vec());
+        Ok(here.chain(past.kept(digest)?).collect())
+    }
+
+    /// The bytes of bundles that wait for this one.
+    pub(super) fn waiting_for(&self, past: &dyn Past, digest: Digest) -> Read<Vec<Vec<u8>>> {
+        let here = self.kept.iter().filter(|kept| kept.missing.contains(&digest)).map(|kept| kept.bytes.to_vec());
+        Ok(here.chain(past.waiting_for(digest)?).collect())
     }
 
     /// A stored bundle was found damaged: it goes into quarantine, once.
@@ -308,6 +358,7 @@ impl Ledger {
             self.known.retain(|_, known| known.position > end.position);
         }
         if end == self.end {
+            self.kept.clear();
             self.members.trim();
             if self.tips.len() > KNOWN_AT_HAND {
                 self.tips.clear();

@@ -5,7 +5,7 @@ use openprod_messages::log::{Entry, LogReader, Quarantined, Receipt, Spot, Store
 use openprod_model::bundle::Bundle;
 use openprod_model::codec;
 use openprod_model::ids::{ActorId, BundleId, CommandId, Digest, OpRef, Position};
-use redb::{ReadTransaction, ReadableTable};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -14,10 +14,11 @@ use crate::logic::ledger::{Known, Past, Remembered, Tips};
 use crate::logic::members::{MemberOp, SetId};
 use crate::tables::{
     BUNDLES, DIGESTS, ENTRIES, End, EntryRow, HEADS, IDS, MEMBER_OPS, MEMBER_SETS, META, META_END, QUARANTINE,
-    QUARANTINE_BYTES, QUARANTINE_DIGESTS, QUARANTINE_MARKS, QuarantineRow, RECEIPTS, ReceiptRow,
+    QUARANTINE_BYTES, QUARANTINE_DIGESTS, QUARANTINE_MARKS, QuarantineRow, RECEIPTS, ReceiptRow, WAITING,
 };
 
 mod lanes;
+mod waiting;
 
 pub(crate) fn decode<T: Serialize + DeserializeOwned>(row: &[u8], what: &str) -> Result<T, Fault> {
     codec::decode(row).map_err(|error| Fault::damaged(format!("{what} in the log is damaged: {error}")))
@@ -226,6 +227,18 @@ impl Past for LogStore {
 
     fn marked(&self, mark: [u8; 32]) -> Read<Option<u64>> {
         self.read(|txn| Ok(txn.open_table(QUARANTINE_MARKS)?.get(&mark)?.map(|number| number.value())))
+    }
+
+    fn keeps_any(&self) -> Read<bool> {
+        self.read(|txn| Ok(!txn.open_table(WAITING)?.is_empty()? || !txn.open_table(QUARANTINE)?.is_empty()?))
+    }
+
+    fn kept(&self, digest: Digest) -> Read<Vec<Vec<u8>>> {
+        self.read(|txn| waiting::kept(txn, digest))
+    }
+
+    fn waiting_for(&self, digest: Digest) -> Read<Vec<Vec<u8>>> {
+        self.read(|txn| waiting::waiting_for(txn, digest))
     }
 
     fn damaged(&self, digest: Digest) -> Read<Option<u64>> {

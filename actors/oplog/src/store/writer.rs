@@ -16,7 +16,7 @@ use crate::logic::members::SetId;
 use crate::tables::{
     BUNDLES, Bytes16, Bytes32, DIGESTS, ENTRIES, End, EntryRow, HEADS, IDS, LANES, MEMBER_OPS, MEMBER_SETS, META,
     META_END, META_QUARANTINED, QUARANTINE, QUARANTINE_BYTES, QUARANTINE_DIGESTS, QUARANTINE_MARKS, QuarantineRow,
-    RECEIPTS, RECEIPTS_BY_TIME, ReceiptRow,
+    RECEIPTS, RECEIPTS_BY_TIME, ReceiptRow, WAITING,
 };
 
 /// How long the answer to a command is remembered, in days.
@@ -27,6 +27,13 @@ pub const FORGET_PER_COMMIT: usize = 64;
 pub const MAX_QUARANTINED: u64 = 10_000;
 /// Most bytes that are kept in quarantine, likewise.
 pub const MAX_QUARANTINED_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Most bundles that wait for ancestors; the one that has waited longest goes first, and will be given again.
+pub const MAX_WAITING: u64 = 4_096;
+/// Most bytes of such bundles, likewise. They are judged together, in memory.
+pub const MAX_WAITING_BYTES: u64 = 64 * 1024 * 1024;
+
+mod waiting;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -75,6 +82,7 @@ struct Pen<'t> {
     receipts: Table<'t, Bytes16, &'static [u8]>,
     receipts_by_time: Table<'t, (u64, Bytes16), ()>,
     quarantine: Table<'t, u64, &'static [u8]>,
+    waiting: Table<'t, u64, &'static [u8]>,
 }
 
 impl<'t> Pen<'t> {
@@ -91,6 +99,7 @@ impl<'t> Pen<'t> {
             receipts: txn.open_table(RECEIPTS)?,
             receipts_by_time: txn.open_table(RECEIPTS_BY_TIME)?,
             quarantine: txn.open_table(QUARANTINE)?,
+            waiting: txn.open_table(WAITING)?,
         })
     }
 
@@ -109,6 +118,7 @@ impl<'t> Pen<'t> {
                     receipts += usize::from(staged.receipt.is_some());
                 }
                 Change::Quarantine { number, row, bytes } => self.quarantine(*number, row, bytes)?,
+                Change::Wait { number, row, bytes } => self.wait(*number, row, bytes)?,
                 Change::Skip { number } => self.skip(*number)?,
                 Change::Release { number } => self.release(*number)?,
                 Change::Replace { position, digest, bytes } => self.replace(*position, *digest, bytes)?,
@@ -143,6 +153,7 @@ impl<'t> Pen<'t> {
         self.lanes.insert((actor, digest), codec::encode(&staged.lane).as_slice())?;
         self.remember(staged)?;
         self.members(staged)?;
+        self.waits_no_more(entry.digest)?;
         if self.quarantine.is_empty()? { Ok(()) } else { self.release_all(entry.digest) }
     }
 
@@ -189,6 +200,7 @@ impl<'t> Pen<'t> {
         self.txn.open_table(QUARANTINE_MARKS)?.insert(&row.mark, number)?;
         if let Some(digest) = row.digest {
             self.txn.open_table(QUARANTINE_DIGESTS)?.insert((digest.as_bytes(), number), ())?;
+            self.waits_no_more(digest)?;
         }
         self.set_quarantined_bytes(self.quarantined_bytes()?.saturating_add(bytes.len() as u64))?;
         self.make_room()

@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 
 use openprod_messages::log::Entry;
 use openprod_model::bundle::Bundle;
+use openprod_model::clock::Hlc;
 use openprod_model::codec;
 use openprod_model::ids::{ActorId, Digest, Position};
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
-use super::{BUNDLES, Bytes32, ENTRIES, EntryRow, LANES, LaneRow, SetId};
+use super::{
+    BUNDLES, Bytes32, ENTRIES, End, EntryRow, LANES, LaneRow, META, META_END, SetId, WAITING, WAITING_BYTES,
+    WAITING_DIGESTS, WAITING_FOR,
+};
 
 /// In format 1: each tip of an actor's chain, and its clock.
 pub(super) const CHAINS: TableDefinition<'static, (Bytes32, Bytes32), &'static [u8; 12]> =
@@ -51,7 +55,35 @@ impl Noted {
     }
 }
 
+/// Where a log of format 1 ends.
+#[derive(Serialize, Deserialize)]
+struct End1 {
+    position: Position,
+    chain: Digest,
+    hlc: Hlc,
+    next_quarantine: u64,
+}
+
+fn rewrite_end(txn: &WriteTransaction) -> Result<(), redb::Error> {
+    let mut meta = txn.open_table(META)?;
+    let Some(row) = meta.get(META_END)?.map(|row| row.value().to_vec()) else { return Ok(()) };
+    let End1 { position, chain, hlc, next_quarantine } = codec::decode(&row).map_err(damaged)?;
+    let end = End { position, chain, hlc, next_quarantine, ..End::EMPTY };
+    meta.insert(META_END, codec::encode(&end).as_slice())?;
+    Ok(())
+}
+
+fn make_room(txn: &WriteTransaction) -> Result<(), redb::Error> {
+    txn.open_table(WAITING)?;
+    txn.open_table(WAITING_BYTES)?;
+    txn.open_table(WAITING_DIGESTS)?;
+    txn.open_table(WAITING_FOR)?;
+    Ok(())
+}
+
 pub(super) fn note(txn: &WriteTransaction) -> Result<(), redb::Error> {
+    rewrite_end(txn)?;
+    make_room(txn)?;
     let (mut entries, bundles) = (txn.open_table(ENTRIES)?, txn.open_table(BUNDLES)?);
     let mut noted = Noted::default();
     let last = entries.last()?.map_or(0, |(at, _)| at.value());

@@ -1,7 +1,7 @@
 //! Reading the lanes: what another node is told of this log, and what it is given.
 
 use openprod_domain::view::Read;
-use openprod_messages::log::{Lane, Lanes, Placed, Stored};
+use openprod_messages::log::{Lane, Lanes, Placed, Stored, Waiting};
 use openprod_model::ids::{ActorId, Digest, Position};
 use redb::{ReadTransaction, ReadableTable};
 
@@ -90,6 +90,10 @@ impl Lanes for LogStore {
             }
             Ok(selected)
         })
+    }
+
+    fn waiting(&self, from: u64, limit: usize) -> Read<Vec<Waiting>> {
+        self.all_waiting(from, limit)
     }
 
     fn damaged(&self, limit: usize) -> Read<Vec<Digest>> {
