@@ -191,11 +191,26 @@ impl Desk {
             return answer(reply, Err(error));
         }
         let now_ms = self.env.clock.wall_ms();
+        let digest = append.bundle.digest();
         let ledger = self.ledger.as_mut().expect("it was made ready");
         match ledger.take(&*self.store, append, now_ms) {
-            Ok(Taken::Staged(position, unit)) => self.queue(unit, Waiter::Append { position, reply }),
+            Ok(Taken::Staged(position, unit)) => {
+                let waited = ledger.waited_for(&*self.store, digest).unwrap_or_default();
+                self.queue(unit, Waiter::Append { position, reply });
+                self.has_come(waited);
+            }
             Ok(Taken::Before(position)) => self.behind_all(Waiter::Append { position, reply }),
             Err(error) => answer(reply, Err(error)),
+        }
+    }
+
+    /// What waited for an own bundle: it was known elsewhere before it was made here, on a copy of this node.
+    fn has_come(&self, bundles: Vec<Vec<u8>>) {
+        if !bundles.is_empty() {
+            let (port, _) = ractor::concurrency::oneshot();
+            let source = "what waited".to_owned();
+            // Only a dead actor does not hear it, and its bundles come again.
+            let _ = self.myself.cast(OplogMsg::Admit { bundles, source, reply: port.into() });
         }
     }
 

@@ -98,6 +98,8 @@ pub struct Ledger {
     pub(super) members: Members,
     /// What will be kept outside the log and is not committed yet.
     kept: Vec<Kept>,
+    /// Whether anything may be kept outside the log, once that was looked up.
+    keeps: Option<bool>,
 }
 
 /// A bundle that is kept outside the log.
@@ -122,6 +124,7 @@ impl Ledger {
             marks: HashMap::new(),
             members: Members::default(),
             kept: Vec::new(),
+            keeps: None,
         }
     }
 
@@ -298,6 +301,7 @@ impl Ledger {
         self.end.next_quarantine += 1;
         self.marks.insert(row.mark, number);
         if let Some(digest) = row.digest.filter(|_| row.at.is_none()) {
+            self.keeps = Some(true);
             self.kept.push(Kept { digest, bytes: Arc::clone(&bytes), missing: Vec::new() });
         }
         Ok((number, Some(Change::Quarantine { number, row, bytes })))
@@ -311,13 +315,21 @@ impl Ledger {
         let number = self.end.next_waiting;
         self.end.next_waiting += 1;
         let (digest, missing) = (row.digest, row.missing.clone());
+        self.keeps = Some(true);
         self.kept.push(Kept { digest, bytes: Arc::clone(&bytes), missing });
         Ok(Some(Change::Wait { number, row, bytes }))
     }
 
     /// Whether anything is kept outside the log.
-    pub(super) fn keeps_any(&self, past: &dyn Past) -> Read<bool> {
-        Ok(!self.kept.is_empty() || past.keeps_any()?)
+    pub(super) fn keeps_any(&mut self, past: &dyn Past) -> Read<bool> {
+        let keeps = self.keeps.map_or_else(|| past.keeps_any(), Ok)?;
+        self.keeps = Some(keeps);
+        Ok(keeps)
+    }
+
+    /// The bytes of bundles that wait for an own one, just taken.
+    pub fn waited_for(&mut self, past: &dyn Past, own: Digest) -> Read<Vec<Vec<u8>>> {
+        if self.keeps_any(past)? { self.waiting_for(past, own) } else { Ok(Vec::new()) }
     }
 
     /// The bytes that are kept outside the log under a digest.

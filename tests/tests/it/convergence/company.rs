@@ -164,10 +164,12 @@ impl Company {
     }
 
     /// Offers bundles to a replica, all in one message, and checks that exactly those are appended whose ancestors are
-    /// there or come along; the others must wait, and be nowhere.
+    /// there or come along, and those that had waited for these; the others must wait, and be nowhere.
     pub(super) async fn offers(&mut self, to: usize, offered: &[Arc<Bundle>]) -> Verdict {
         let before: BTreeSet<Digest> = self.replicas[to].digests().into_iter().collect();
-        let fitting = fitting(&before, offered);
+        let waiting = self.replicas[to].waiting().into_iter().map(|digest| Arc::clone(&self.library[&digest]));
+        let all: Vec<Arc<Bundle>> = offered.iter().cloned().chain(waiting).collect();
+        let fitting = fitting(&before, &all);
         let bytes = offered.iter().map(|bundle| bundle.bytes().to_vec()).collect();
         let admitted = self.replicas[to].admits(bytes).await;
         let distinct: BTreeSet<Digest> = offered.iter().map(|bundle| bundle.digest()).collect();
