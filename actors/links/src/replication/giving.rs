@@ -23,7 +23,7 @@ const PAGES_PER_TURN: usize = 16;
 const MAX_OWED: usize = 65_536;
 /// Most bundles that are remembered as refused by the peer.
 const MAX_WITHHELD: usize = 65_536;
-/// Most damaged bundles that are asked for at the start.
+/// Most damaged bundles that are asked for at once.
 const MAX_DAMAGED: usize = 1_024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,15 @@ impl Item {
     }
 }
 
+/// The peer may have good copies of what is damaged here.
+fn want_damaged(turn: &mut Turn<'_>) -> Step {
+    let digests = turn.log.damaged(MAX_DAMAGED)?;
+    if !digests.is_empty() {
+        turn.say(Want { digests });
+    }
+    Ok(())
+}
+
 /// What is unanswered.
 #[derive(Debug)]
 struct Flight {
@@ -72,6 +81,8 @@ pub(super) struct Giving {
     owed: BTreeMap<Position, Digest>,
     /// What the peer did not take, or what is damaged here.
     withheld: BTreeSet<Digest>,
+    /// Of that, what was damaged here when it was to be given.
+    damaged: BTreeSet<Digest>,
     given: u64,
 }
 
@@ -94,6 +105,7 @@ impl Giving {
             flights: VecDeque::new(),
             owed: BTreeMap::new(),
             withheld: BTreeSet::new(),
+            damaged: BTreeSet::new(),
             given: 0,
         }
     }
@@ -104,11 +116,7 @@ impl Giving {
         self.end = self.end.max(turn.log.tail()?.position);
         self.known_at_start = self.end;
         self.cursor = had.first_lacking(&turn.log.lanes()?).unwrap_or(self.end.next());
-        let digests = turn.log.damaged(MAX_DAMAGED)?;
-        if !digests.is_empty() {
-            turn.say(Want { digests });
-        }
-        Ok(())
+        want_damaged(turn)
     }
 
     pub(super) fn appended(&mut self, through: Position) -> Step {
@@ -258,6 +266,7 @@ impl Giving {
     fn is_damaged(&mut self, digest: Digest, at: Position, reason: String, turn: &mut Turn<'_>) {
         turn.effects.push(Effect::Damaged { at, reason });
         if self.withhold(digest) {
+            self.damaged.insert(digest);
             turn.say(Want { digests: vec![digest] });
         }
     }
@@ -345,8 +354,12 @@ impl Giving {
         Ok(())
     }
 
-    /// The peer may have from elsewhere by now what it refused.
+    /// What was damaged may be whole again, and the peer may have from elsewhere by now what it refused.
     pub(super) fn ask_again(&mut self, turn: &mut Turn<'_>) -> Step {
+        want_damaged(turn)?;
+        let damaged: Vec<Digest> = std::mem::take(&mut self.damaged).into_iter().collect();
+        self.withheld.retain(|digest| !damaged.contains(digest));
+        self.wanted(&damaged, turn)?;
         if !self.is_done() || self.withheld.is_empty() {
             return Ok(());
         }

@@ -114,6 +114,13 @@ impl Links {
         self.ends.iter().map(|end| format!("replica {}: {:?}\n", end.at, *end.standing.borrow())).collect()
     }
 
+    /// Some of what is under way happens.
+    pub(super) async fn go_on_for(&self, turns: usize) {
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Cuts everything; what was under way is lost.
     pub(super) async fn are_cut(self) {
         for end in self.ends {
@@ -122,9 +129,14 @@ impl Links {
     }
 }
 
+/// Time passes only when nobody has anything to do.
+pub(super) fn in_its_own_time() {
+    tokio::time::pause();
+}
+
 /// Everybody is linked with everybody, or in a line, and replicates until all are equal.
 pub(super) async fn everyone_meets(company: &mut Company) -> Verdict {
-    tokio::time::pause();
+    in_its_own_time();
     let all = company.replicas.len();
     let in_line = company.dice.one_in(2);
     let mut links = Links::among(company);

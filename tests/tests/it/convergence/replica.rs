@@ -253,6 +253,11 @@ impl Replica {
 
     /// Closes in good order and is opened again on the same disks.
     pub(super) async fn restarts(&mut self) {
+        self.closes().await;
+        self.begins().await;
+    }
+
+    async fn closes(&mut self) {
         self.workspace().close().await;
         let stores = self.life.take().expect("it lives").stores;
         let gone = || stores.0.strong_count() + stores.1.strong_count() == 0;
@@ -263,7 +268,6 @@ impl Replica {
             tokio::task::yield_now().await;
         }
         assert!(gone(), "a closed workspace still holds its stores");
-        self.begins().await;
     }
 
     /// Its process is killed: what was written is there, what was not is not.
@@ -279,6 +283,18 @@ impl Replica {
     /// The file of its state is lost.
     pub(super) async fn loses_its_state(&mut self) {
         self.dies(|disks| Disks { log: disks.log.copied(), state: MemoryDisk::default() }).await;
+    }
+
+    /// A bit of a bundle in its log flips on the disk, and it is opened anew.
+    pub(super) async fn loses_a_bit_of(&mut self, digest: Digest) {
+        let bytes = self.bundle(digest).bytes().to_vec();
+        self.closes().await;
+        let image = self.disks.log.bytes();
+        let places = (0..image.len().saturating_sub(bytes.len())).filter(|at| image[*at..].starts_with(&bytes));
+        places.for_each(|at| self.disks.log.flips(at + bytes.len() - 20));
+        self.begins().await;
+        let at = self.log().position_of(digest).unwrap().unwrap();
+        assert!(matches!(self.log().bundle(at).unwrap(), Some(Stored::Damaged { .. })), "it is damaged");
     }
 
     /// Is opened by a version that knows every kind of operation.
