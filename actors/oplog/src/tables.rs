@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::logic::members::SetId;
 
-mod lanes;
+pub(crate) mod lanes;
 
 /// The format that this version writes: the number of its last migration.
 pub const FORMAT: u16 = 2;

@@ -112,6 +112,36 @@ fn write_tips(
     Ok(())
 }
 
+/// Makes a log of format 1 of one of format 2, as it would have been.
+#[cfg(test)]
+pub(crate) fn forget(txn: &WriteTransaction) -> Result<(), redb::Error> {
+    let (mut entries, mut chains) = (txn.open_table(ENTRIES)?, txn.open_table(CHAINS)?);
+    let mut rows = Vec::new();
+    for row in entries.iter()? {
+        let (at, row) = row?;
+        rows.push((at.value(), codec::decode::<EntryRow>(row.value()).map_err(damaged)?));
+    }
+    for (at, EntryRow { entry, members, .. }) in rows {
+        entries.insert(at, codec::encode(&EntryRow1 { entry, members }).as_slice())?;
+    }
+    for row in txn.open_table(LANES)?.iter()? {
+        let (key, row) = row?;
+        let row: LaneRow = codec::decode(row.value()).map_err(damaged)?;
+        chains.insert(key.value(), &row.hlc.to_bytes())?;
+    }
+    let mut meta = txn.open_table(META)?;
+    let end = meta.get(META_END)?.map(|row| codec::decode::<End>(row.value())).transpose().map_err(damaged)?;
+    let End { position, chain, hlc, next_quarantine, .. } = end.unwrap_or(End::EMPTY);
+    meta.insert(META_END, codec::encode(&End1 { position, chain, hlc, next_quarantine }).as_slice())?;
+    meta.insert(super::META_FORMAT, 1_u16.to_le_bytes().as_slice())?;
+    txn.delete_table(LANES)?;
+    txn.delete_table(WAITING)?;
+    txn.delete_table(WAITING_BYTES)?;
+    txn.delete_table(WAITING_DIGESTS)?;
+    txn.delete_table(WAITING_FOR)?;
+    Ok(())
+}
+
 fn damaged(error: codec::DecodeError) -> redb::Error {
     redb::Error::Corrupted(format!("an entry of format 1: {error}"))
 }
