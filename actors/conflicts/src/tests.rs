@@ -103,7 +103,7 @@ impl Snapshot for Picture {
     fn hash(&self) -> Read<StateHash> {
         not_asked()
     }
-    fn bucket(&self, _: u8, _: &[u8], _: usize) -> Read<Vec<(Vec<u8>, [u8; 32])>> {
+    fn bucket(&self, _: u8, _: &[u8], _: usize) -> Read<Vec<openprod_messages::snapshot::CellPrint>> {
         not_asked()
     }
     fn counts(&self) -> Read<Counts> {

@@ -105,18 +105,15 @@ impl Rows {
         for (at, entry, stored) in self.placed() {
             let Stored::Whole(bundle) = stored else { panic!("lanes of a damaged log") };
             let (actor, tip, hlc, prev) = (entry.actor, entry.digest, entry.hlc, bundle.header().prev);
-            let number = match lanes.iter_mut().find(|lane| Some(lane.tip) == prev && lane.actor == actor) {
-                Some(lane) => {
-                    *lane = Lane { tip, hlc, at, ..lane.clone() };
-                    lane.number
-                }
-                None => {
-                    let number = u32::try_from(lanes.iter().filter(|lane| lane.actor == actor).count()).unwrap_or(0);
-                    let from = prev.and_then(|prev| spots.get(&prev).copied());
-                    lanes.push(Lane { actor, number, first: at, from, tip, hlc, at });
-                    number
-                }
-            };
+            let goes_on = lanes.iter().position(|lane| Some(lane.tip) == prev && lane.actor == actor);
+            let lane = goes_on.unwrap_or_else(|| {
+                let number = u32::try_from(lanes.iter().filter(|lane| lane.actor == actor).count()).unwrap_or(0);
+                let from = prev.and_then(|prev| spots.get(&prev).copied());
+                lanes.push(Lane { actor, number, first: at, from, tip, hlc, at });
+                lanes.len() - 1
+            });
+            lanes[lane] = Lane { tip, hlc, at, ..lanes[lane].clone() };
+            let number = lanes[lane].number;
             spots.insert(tip, Spot { lane: number, hlc, at });
             numbers.push(number);
         }

@@ -9,7 +9,7 @@ use openprod_domain::fold;
 use openprod_domain::unions::Unions;
 use openprod_domain::view::{History, Moment, Read, ReadFailure, Reading, View};
 use openprod_messages::log::{LogReader, Stored};
-use openprod_messages::snapshot::{Counts, Snapshot, StateHash, Written};
+use openprod_messages::snapshot::{CellPrint, Counts, Snapshot, StateHash, Written};
 use openprod_model::bundle::Bundle;
 use openprod_model::ids::{Digest, OpRef, Position};
 use redb::{ReadOnlyTable, ReadTransaction};
@@ -102,7 +102,7 @@ impl Snap {
         Ok(buckets)
     }
 
-    fn prints(&self, bucket: u8, after: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, [u8; 32])>, StoreError> {
+    fn prints(&self, bucket: u8, after: &[u8], limit: usize) -> Result<Vec<CellPrint>, StoreError> {
         let mut prints = Vec::new();
         for row in self.tips.range::<&[u8]>((Bound::Excluded(after), Bound::Unbounded))? {
             let (key, row) = row?;
@@ -295,7 +295,7 @@ impl Snapshot for Snap {
         })
     }
 
-    fn bucket(&self, number: u8, after: &[u8], limit: usize) -> Read<Vec<(Vec<u8>, [u8; 32])>> {
+    fn bucket(&self, number: u8, after: &[u8], limit: usize) -> Read<Vec<CellPrint>> {
         self.sound(self.prints(number, after, limit))
     }
 
