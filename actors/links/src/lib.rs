@@ -2,5 +2,5 @@
 
 pub mod discovery;
 pub mod endpoint;
-pub mod transport;
 pub mod replication;
+pub mod transport;

@@ -3,8 +3,9 @@
 //! Nothing here acts: no actors, no I/O, no clock, no randomness. A frame is a length, then the canonical bytes of one
 //! value of [`openprod_model::codec`].
 //!
-//! Reading order: [`framing`], [`opening`], [`hello`], [`closing`], [`replication`].
+//! Reading order: [`framing`], [`opening`], [`hello`], [`closing`], [`beacon`], [`replication`].
 
+pub mod beacon;
 pub mod closing;
 pub mod framing;
 pub mod hello;

@@ -268,13 +268,19 @@ impl Engine {
         match event {
             Event::Opened => self.greeting.begin(turn),
             Event::Received(bytes) => self.received(&bytes, turn),
-            Event::Appended { through } => self.giving.appended(through),
+            Event::Appended { through } => {
+                self.giving.appended(through);
+                Ok(())
+            }
             Event::Admitted(admitted) => self.taking.admitted(&admitted, &mut self.had, turn),
             Event::NotAdmitted { reason } => Err(End::Trouble(reason)),
             Event::Again => Ok(()),
             Event::Pause => self.pause(turn),
             Event::Tick => self.tick(turn),
-            Event::Say(bytes) => Ok(turn.say(Ephemeral { bytes })),
+            Event::Say(bytes) => {
+                turn.say(Ephemeral { bytes });
+                Ok(())
+            }
             Event::Leave(goodbye) => Err(End::Said(Ending::Ours(goodbye))),
         }
     }
@@ -289,7 +295,10 @@ impl Engine {
 
     fn hear(&mut self, frame: Message, turn: &mut Turn<'_>) -> Step {
         match frame {
-            Message::Ephemeral(body) => Ok(turn.effects.push(Effect::Hear(body.bytes))),
+            Message::Ephemeral(body) => {
+                turn.effects.push(Effect::Hear(body.bytes));
+                Ok(())
+            }
             Message::Goodbye(goodbye) => Err(End::Said(Ending::Theirs(goodbye))),
             frame => match self.phase {
                 Phase::Greeting => self.hear_greeting(frame, turn),
@@ -302,7 +311,7 @@ impl Engine {
 
     fn hear_greeting(&mut self, frame: Message, turn: &mut Turn<'_>) -> Step {
         match frame {
-            Message::Frontier(frontier) => self.greeting.frontier(frontier, &mut self.had, turn)?,
+            Message::Frontier(frontier) => self.greeting.frontier(&frontier, &mut self.had, turn)?,
             Message::Lacking(lacking) => self.greeting.lacking(lacking, &mut self.had, turn)?,
             _ => return unexpected("a frame came before the greeting was over"),
         }
@@ -316,7 +325,7 @@ impl Engine {
 
     fn hear_forks(&mut self, frame: Message, turn: &mut Turn<'_>) -> Step {
         match frame {
-            Message::Reconcile(step) => self.forks.reconcile(step, &mut self.had, turn)?,
+            Message::Reconcile(step) => self.forks.reconcile(&step, &mut self.had, turn)?,
             Message::Common(common) => self.forks.common(&common, &mut self.had, turn)?,
             _ => return unexpected("a frame came before forks were reconciled"),
         }

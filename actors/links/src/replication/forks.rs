@@ -40,10 +40,10 @@ impl Comparison {
         let mut storage = NegentropyStorageVector::new();
         each(log, of, through, |placed| {
             let id = Id::from_byte_array(*placed.entry.digest.as_bytes());
-            storage.insert(placed.entry.hlc.ms, id).map_err(broken)
+            storage.insert(placed.entry.hlc.ms, id).map_err(|error| broken(&error))
         })?;
-        storage.seal().map_err(broken)?;
-        let machine = Negentropy::owned(storage, STEP_BYTES).map_err(broken)?;
+        storage.seal().map_err(|error| broken(&error))?;
+        let machine = Negentropy::owned(storage, STEP_BYTES).map_err(|error| broken(&error))?;
         Ok(Self { of, through, machine, steps: 0, ours: HashSet::new(), theirs: HashSet::new() })
     }
 
@@ -54,7 +54,7 @@ impl Comparison {
 
     /// The first step.
     pub(super) fn first(&mut self) -> Step<Reconcile> {
-        Ok(Reconcile { actor: self.of, message: self.machine.initiate().map_err(broken)? })
+        Ok(Reconcile { actor: self.of, message: self.machine.initiate().map_err(|error| broken(&error))? })
     }
 
     fn count(&mut self) -> Step {
@@ -66,7 +66,7 @@ impl Comparison {
     pub(super) fn next(&mut self, message: &[u8]) -> Step<Option<Reconcile>> {
         self.count()?;
         let (mut have, mut need) = (Vec::new(), Vec::new());
-        let next = self.machine.reconcile_with_ids(message, &mut have, &mut need).map_err(broken)?;
+        let next = self.machine.reconcile_with_ids(message, &mut have, &mut need).map_err(|error| broken(&error))?;
         let digests = |ids: Vec<Id>| ids.into_iter().map(|id| Digest::from_bytes(id.to_bytes()));
         self.ours.extend(digests(have));
         self.theirs.extend(digests(need));
@@ -79,11 +79,11 @@ impl Comparison {
     /// The step after the peer's, on the side that answers.
     pub(super) fn answer(&mut self, message: &[u8]) -> Step<Reconcile> {
         self.count()?;
-        Ok(Reconcile { actor: self.of, message: self.machine.reconcile(message).map_err(broken)? })
+        Ok(Reconcile { actor: self.of, message: self.machine.reconcile(message).map_err(|error| broken(&error))? })
     }
 }
 
-fn broken(error: negentropy::Error) -> End {
+fn broken(error: &negentropy::Error) -> End {
     End::Broken(Reason::MALFORMED, format!("a step of reconciliation could not be taken: {error}"))
 }
 
@@ -132,10 +132,10 @@ impl Forks {
     }
 
     /// The peer's step.
-    pub(super) fn reconcile(&mut self, step: Reconcile, had: &mut Had, turn: &mut Turn<'_>) -> Step {
+    pub(super) fn reconcile(&mut self, step: &Reconcile, had: &mut Had, turn: &mut Turn<'_>) -> Step {
         match self.side {
-            Side::Begins => self.goes_on(&step, had, turn),
-            Side::Answers => self.answers(&step, turn),
+            Side::Begins => self.goes_on(step, had, turn),
+            Side::Answers => self.answers(step, turn),
         }
     }
 
@@ -155,7 +155,10 @@ impl Forks {
             return unexpected("a reconciliation goes on that nobody began");
         };
         match comparison.next(&step.message)? {
-            Some(next) => Ok(turn.say(next)),
+            Some(next) => {
+                turn.say(next);
+                Ok(())
+            }
             None => self.ends(had, turn),
         }
     }

@@ -119,9 +119,8 @@ impl Giving {
         want_damaged(turn)
     }
 
-    pub(super) fn appended(&mut self, through: Position) -> Step {
+    pub(super) fn appended(&mut self, through: Position) {
         self.end = self.end.max(through);
-        Ok(())
     }
 
     /// Whether everything that the peer lacks was given and answered.

@@ -39,12 +39,14 @@ impl Greeting {
         let mut last = frames.pop().unwrap_or_default();
         last.more = false;
         frames.push(last);
-        frames.into_iter().for_each(|frame| turn.say(frame));
+        for frame in frames {
+            turn.say(frame);
+        }
         Ok(())
     }
 
     /// The peer tells what it has: with each tip that is here too, it has everything before it.
-    pub(super) fn frontier(&mut self, frontier: Frontier, had: &mut Had, turn: &mut Turn<'_>) -> Step {
+    pub(super) fn frontier(&mut self, frontier: &Frontier, had: &mut Had, turn: &mut Turn<'_>) -> Step {
         self.heard += frontier.tips.len();
         if self.heard_all || self.heard > MAX_FRONTIER_TIPS {
             return unexpected("a frontier went on behind its end, or without end");
@@ -52,12 +54,11 @@ impl Greeting {
         let digests: Vec<Digest> = frontier.tips.iter().map(|tip| tip.digest).collect();
         let mut lacking = Vec::new();
         for (tip, found) in frontier.tips.iter().zip(turn.log.find(&digests)?) {
-            match found {
-                Some(placed) => had.note(turn.log, placed.entry.actor, placed.spot())?,
-                None => {
-                    lacking.push(tip.digest);
-                    self.behind.extend(self.tells_of(tip.actor).then_some(tip.actor));
-                }
+            if let Some(placed) = found {
+                had.note(turn.log, placed.entry.actor, placed.spot())?;
+            } else {
+                lacking.push(tip.digest);
+                self.behind.extend(self.tells_of(tip.actor).then_some(tip.actor));
             }
         }
         self.heard_all = !frontier.more;

@@ -266,7 +266,9 @@ impl Desk {
         match self.env.offload(work).await {
             Some((engine, effects)) => {
                 self.engine = Some(engine);
-                effects.into_iter().for_each(|effect| self.does(effect));
+                for effect in effects {
+                    self.does(effect);
+                }
             }
             None => self.ends("the replication of this link failed within".to_owned()),
         }

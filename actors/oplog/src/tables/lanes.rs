@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use openprod_messages::log::Entry;
 use openprod_model::bundle::Bundle;
 use openprod_model::clock::Hlc;
-use openprod_model::codec;
+use openprod_model::codec::{self, DecodeError};
 use openprod_model::ids::{ActorId, Digest, Position};
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
@@ -67,7 +67,7 @@ struct End1 {
 fn rewrite_end(txn: &WriteTransaction) -> Result<(), redb::Error> {
     let mut meta = txn.open_table(META)?;
     let Some(row) = meta.get(META_END)?.map(|row| row.value().to_vec()) else { return Ok(()) };
-    let End1 { position, chain, hlc, next_quarantine } = codec::decode(&row).map_err(damaged)?;
+    let End1 { position, chain, hlc, next_quarantine } = codec::decode(&row).map_err(|error| damaged(&error))?;
     let end = End { position, chain, hlc, next_quarantine, ..End::EMPTY };
     meta.insert(META_END, codec::encode(&end).as_slice())?;
     Ok(())
@@ -89,7 +89,7 @@ pub(super) fn note(txn: &WriteTransaction) -> Result<(), redb::Error> {
     let last = entries.last()?.map_or(0, |(at, _)| at.value());
     for at in 1..=last {
         let Some(row) = entries.get(at)?.map(|row| row.value().to_vec()) else { continue };
-        let EntryRow1 { entry, members } = codec::decode(&row).map_err(damaged)?;
+        let EntryRow1 { entry, members } = codec::decode(&row).map_err(|error| damaged(&error))?;
         let bundle = bundles.get(at)?.and_then(|bytes| Bundle::parse(bytes.value()).ok());
         let prev = bundle.map_or_else(|| noted.latest(entry.actor), |bundle| bundle.header().prev);
         let lane = noted.place(&entry, prev, Position(at)).number;
@@ -119,18 +119,22 @@ pub(crate) fn forget(txn: &WriteTransaction) -> Result<(), redb::Error> {
     let mut rows = Vec::new();
     for row in entries.iter()? {
         let (at, row) = row?;
-        rows.push((at.value(), codec::decode::<EntryRow>(row.value()).map_err(damaged)?));
+        rows.push((at.value(), codec::decode::<EntryRow>(row.value()).map_err(|error| damaged(&error))?));
     }
     for (at, EntryRow { entry, members, .. }) in rows {
         entries.insert(at, codec::encode(&EntryRow1 { entry, members }).as_slice())?;
     }
     for row in txn.open_table(LANES)?.iter()? {
         let (key, row) = row?;
-        let row: LaneRow = codec::decode(row.value()).map_err(damaged)?;
+        let row: LaneRow = codec::decode(row.value()).map_err(|error| damaged(&error))?;
         chains.insert(key.value(), &row.hlc.to_bytes())?;
     }
     let mut meta = txn.open_table(META)?;
-    let end = meta.get(META_END)?.map(|row| codec::decode::<End>(row.value())).transpose().map_err(damaged)?;
+    let end = meta
+        .get(META_END)?
+        .map(|row| codec::decode::<End>(row.value()))
+        .transpose()
+        .map_err(|error| damaged(&error))?;
     let End { position, chain, hlc, next_quarantine, .. } = end.unwrap_or(End::EMPTY);
     meta.insert(META_END, codec::encode(&End1 { position, chain, hlc, next_quarantine }).as_slice())?;
     meta.insert(super::META_FORMAT, 1_u16.to_le_bytes().as_slice())?;
@@ -142,6 +146,6 @@ pub(crate) fn forget(txn: &WriteTransaction) -> Result<(), redb::Error> {
     Ok(())
 }
 
-fn damaged(error: codec::DecodeError) -> redb::Error {
+fn damaged(error: &DecodeError) -> redb::Error {
     redb::Error::Corrupted(format!("an entry of format 1: {error}"))
 }

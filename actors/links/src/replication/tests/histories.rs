@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::kit::Net;
+use super::kit::{Net, Replica};
 
 #[derive(Debug, Clone)]
 enum Act {
@@ -44,8 +44,8 @@ const MOST_REPLICAS: usize = 5;
 fn play(replicas: usize, seed: u64, acts: &[Act]) -> Net {
     let mut net = Net::new(replicas, seed);
     let first = net.replicas[0].bundles();
-    for replica in &net.replicas[1..] {
-        first.iter().for_each(|bundle| replica.log.append(bundle));
+    for replica in &mut net.replicas[1..] {
+        *replica = Replica::of(&first);
     }
     let mut copies = Vec::new();
     for act in acts {
@@ -53,11 +53,13 @@ fn play(replicas: usize, seed: u64, acts: &[Act]) -> Net {
         match *act {
             Act::Writes { at, times, shared } => {
                 let (at, own) = (at % all, u8::try_from(at % all).unwrap());
-                (0..times).for_each(|_| drop(net.writes_as(at, if shared { SHARED } else { own })));
+                for _ in 0..times {
+                    net.writes_as(at, if shared { SHARED } else { own });
+                }
             }
             Act::Joins(one, other) => net.joins(one % all, other % all),
             Act::Cuts(one, other) => net.cuts(one % all, other % all),
-            Act::Passes(steps) => (0..steps).for_each(|_| drop(net.step())),
+            Act::Passes(steps) => net.steps(steps),
             Act::Restarts(at) => (0..all).for_each(|other| net.cuts(at % all, other)),
             Act::BacksUp(at) => copies.push(net.replicas[at % all].copied()),
             Act::Restores if !copies.is_empty() && all < MOST_REPLICAS => net.replicas.push(copies.remove(0)),

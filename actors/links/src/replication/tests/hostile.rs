@@ -94,9 +94,10 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let mut net = Net::new(3, seed);
-        (0..20).for_each(|at| drop(net.writes(at % 2)));
+        net.writes_often(0, 10);
+        net.writes_often(1, 10);
         net.joins(0, 1);
-        (0..before).for_each(|_| drop(net.step()));
+        net.steps(before);
         for frame in frames {
             net.says(1, 0, frame);
         }

@@ -65,9 +65,14 @@ pub(super) struct Replica {
 }
 
 impl Replica {
+    /// A replica that holds these.
+    pub(super) fn of(bundles: &[Bundle]) -> Self {
+        Self { log: MemoryLog::of(bundles), ..Self::default() }
+    }
+
     /// A copy, as of a restored backup.
     pub(super) fn copied(&self) -> Self {
-        Self { log: MemoryLog::of(&self.bundles()), ..Self::default() }
+        Self::of(&self.bundles())
     }
 
     pub(super) fn bundles(&self) -> Vec<Bundle> {
@@ -253,6 +258,13 @@ impl Net {
         self.writes_as(at, u8::try_from(at).unwrap())
     }
 
+    /// The same, so many times.
+    pub(super) fn writes_often(&mut self, at: usize, times: usize) {
+        for _ in 0..times {
+            self.writes(at);
+        }
+    }
+
     pub(super) fn writes_as(&mut self, at: usize, who: u8) -> Digest {
         let digest = self.replicas[at].writes(&person(who));
         self.has_grown(at, digest)
@@ -327,6 +339,13 @@ impl Net {
                 Effect::Report(report) => own.reports.push(report),
                 Effect::Close(ending) => own.ending = Some(ending),
             }
+        }
+    }
+
+    /// So many things happen, if they can.
+    pub(super) fn steps(&mut self, times: usize) {
+        for _ in 0..times {
+            self.step();
         }
     }
 

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use openprod_messages::log::LogReader;
 use openprod_wire::replication::{Goodbye, MAX_CHECKPOINT_BUNDLES, MAX_FRAME_BYTES, Reason};
 
-use super::kit::Net;
+use super::kit::{Net, Replica};
 use crate::replication::engine::{Ending, Event, Progress, Report};
 use crate::replication::giving::MAX_FLIGHTS;
 
 fn with_history(replicas: usize, bundles: usize) -> Net {
     let mut net = Net::new(replicas, 1);
-    (1..bundles).for_each(|_| drop(net.writes(0)));
+    net.writes_often(0, bundles - 1);
     net
 }
 
@@ -46,7 +46,9 @@ fn both_directions_at_once_and_nothing_that_the_other_has() {
 #[test]
 fn memory_is_bounded_however_long_the_backlog() {
     let mut net = with_history(2, 30);
-    (0..40).for_each(|_| drop(net.writes_large(0, 300_000)));
+    for _ in 0..40 {
+        net.writes_large(0, 300_000);
+    }
     net.joins(0, 1);
     net.meets();
     net.agrees();
@@ -59,7 +61,7 @@ fn a_cut_link_goes_on_after_the_last_acknowledged_checkpoint() {
     let mut net = with_history(2, 2_000);
     for _ in 0..40 {
         net.joins(0, 1);
-        (0..30).for_each(|_| drop(net.step()));
+        net.steps(30);
         net.cuts(0, 1);
     }
     net.joins(0, 1);
@@ -128,7 +130,7 @@ fn what_a_peer_refuses_is_no_riddle_and_what_builds_on_it_comes_when_it_is_taken
     net.joins(0, 1);
     let bad = net.writes(0);
     net.replicas[1].refuses.insert(bad);
-    (0..5).for_each(|_| drop(net.writes(0)));
+    net.writes_often(0, 5);
     net.meets();
     (0..6).for_each(|_| net.everywhere(|| Event::Tick));
     assert_eq!(net.replicas[1].digests().len(), 3);
@@ -151,8 +153,7 @@ fn a_difference_that_nothing_explains_is_found_and_counted() {
     net.meets();
     for (at, lost) in [(0, theirs), (1, ours)] {
         let kept: Vec<_> = net.replicas[at].bundles().into_iter().filter(|bundle| bundle.digest() != lost).collect();
-        net.replicas[at] = Default::default();
-        kept.iter().for_each(|bundle| net.replicas[at].log.append(bundle));
+        net.replicas[at] = Replica::of(&kept);
     }
     (0..8).for_each(|_| net.everywhere(|| Event::Tick));
     assert!(net.replicas.iter().all(|replica| replica.digests() == net.written));
