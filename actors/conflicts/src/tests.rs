@@ -154,7 +154,9 @@ impl House {
         let (log, state, board) = (Arc::<MemoryLog>::default(), Arc::new(state), Arc::new(Board::default()));
         let room = starts(&log, &state, &board).await;
         let house = Self { log, state, board, room };
-        bundles.iter().for_each(|bundle| house.append(bundle));
+        for bundle in bundles {
+            house.append(bundle);
+        }
         house
     }
 

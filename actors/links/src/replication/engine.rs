@@ -1,6 +1,8 @@
 //! The engine: one conversation about one workspace with one peer, as a machine without I/O.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use openprod_domain::view::{Read, ReadFailure};
 use openprod_messages::log::Lanes;
@@ -42,6 +44,60 @@ pub struct World<'a> {
     pub log: &'a dyn Lanes,
     /// The state.
     pub state: &'a dyn Sums,
+    /// What the conversations with other peers have in hand.
+    pub under_way: &'a UnderWay,
+}
+
+/// Bundles that the conversations about one workspace have given to the oplog and not heard of yet. What one of them has
+/// in hand, another need not ask for. Cheap to clone: all clones are one.
+#[derive(Debug, Clone, Default)]
+pub struct UnderWay(Arc<Mutex<BTreeMap<Digest, usize>>>);
+
+impl UnderWay {
+    /// Whether a bundle is in somebody's hand.
+    pub fn holds(&self, digest: Digest) -> bool {
+        self.all().contains_key(&digest)
+    }
+
+    /// These are taken in hand, until what is given back is dropped.
+    pub fn take(&self, mut digests: Vec<Digest>) -> InHand {
+        digests.sort_unstable();
+        for digest in &digests {
+            *self.all().entry(*digest).or_default() += 1;
+        }
+        InHand { digests, of: self.clone() }
+    }
+
+    fn all(&self) -> MutexGuard<'_, BTreeMap<Digest, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Bundles in hand.
+#[derive(Debug)]
+pub struct InHand {
+    /// Ascending.
+    digests: Vec<Digest>,
+    of: UnderWay,
+}
+
+impl InHand {
+    /// Whether a bundle is among them.
+    pub fn has(&self, digest: Digest) -> bool {
+        self.digests.binary_search(&digest).is_ok()
+    }
+}
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        let mut all = self.of.all();
+        for digest in &self.digests {
+            if let Some(times) = all.get_mut(digest) {
+                *times -= 1;
+            }
+        }
+        all.retain(|_, times| *times > 0);
+    }
 }
 
 /// The state as another node's is compared with it.
@@ -193,6 +249,7 @@ pub(super) fn unexpected<T>(what: &str) -> Step<T> {
 pub(super) struct Turn<'a> {
     pub(super) log: &'a dyn Lanes,
     pub(super) state: &'a dyn Sums,
+    pub(super) under_way: &'a UnderWay,
     pub(super) effects: Vec<Effect>,
 }
 
@@ -256,7 +313,8 @@ impl Engine {
         if self.phase == Phase::Ended {
             return Vec::new();
         }
-        let mut turn = Turn { log: world.log, state: world.state, effects: Vec::new() };
+        let World { log, state, under_way } = *world;
+        let mut turn = Turn { log, state, under_way, effects: Vec::new() };
         let result = self.turn(event, &mut turn).and_then(|()| self.go_on(&mut turn));
         if let Err(end) = result {
             self.end(end, &mut turn);
@@ -366,7 +424,8 @@ impl Engine {
         if self.is_idle() { self.comparing.became_idle(turn) } else { Ok(()) }
     }
 
-    fn is_idle(&self) -> bool {
+    /// Whether nothing is under way.
+    pub fn is_idle(&self) -> bool {
         self.giving.is_done() && self.taking.is_done()
     }
 
@@ -395,6 +454,7 @@ impl Engine {
 
     fn end(&mut self, end: End, turn: &mut Turn<'_>) {
         self.phase = Phase::Ended;
+        self.had.note_in_hand(None);
         let ending = match end {
             End::Trouble(reason) => Ending::Ours(Goodbye::new(Reason::TROUBLE, reason)),
             End::Broken(reason, sentence) => Ending::Ours(Goodbye::new(reason, sentence)),

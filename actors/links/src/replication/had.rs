@@ -1,28 +1,34 @@
 //! What the peer is known to have, as far as this log holds it too.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use openprod_domain::view::Read;
 use openprod_messages::log::{Lane, Lanes, Placed, Spot};
 use openprod_model::ids::{ActorId, Digest, Position};
+
+use super::engine::InHand;
 
 /// How far the peer has each lane: at least so far.
 #[derive(Debug, Default)]
 pub struct Had {
     ends: BTreeMap<(ActorId, u32), Spot>,
     /// What the peer gave and the oplog has in hand.
-    in_hand: BTreeSet<Digest>,
+    in_hand: Option<InHand>,
 }
 
 impl Had {
     /// Whether the peer is known to have a bundle.
     pub fn has(&self, placed: &Placed) -> bool {
-        self.reaches(placed.entry.actor, placed.spot()) || self.in_hand.contains(&placed.entry.digest)
+        self.reaches(placed.entry.actor, placed.spot()) || self.has_in_hand(placed.entry.digest)
     }
 
-    /// The peer has these, which may or may not find a place in this log. Forgotten when the next are told.
-    pub fn note_in_hand(&mut self, digests: impl IntoIterator<Item = Digest>) {
-        self.in_hand = digests.into_iter().collect();
+    /// The peer has these, which may or may not find a place in this log. Forgotten when others are told, or none.
+    pub fn note_in_hand(&mut self, in_hand: Option<InHand>) {
+        self.in_hand = in_hand;
+    }
+
+    fn has_in_hand(&self, digest: Digest) -> bool {
+        self.in_hand.as_ref().is_some_and(|in_hand| in_hand.has(digest))
     }
 
     /// Whether the peer is known to have all of a lane.

@@ -19,7 +19,7 @@
 //! # What flows
 //!
 //! [`giving`] sends what the peer lacked at the start, and every own bundle at once; what came from others is offered
-//! first, since the peer may have it from them. At most [`giving::MAX_FLIGHTS`] checkpoints or offers are unanswered.
+//! first, since the peer may have it from them; and what one conversation has in hand, another does not ask for. At most [`giving::MAX_FLIGHTS`] checkpoints or offers are unanswered.
 //! [`taking`] hands them to the oplog one by one, and acknowledges each once it is durable and folded. A link that is
 //! cut loses what was not acknowledged, and the next frontier tells where to go on.
 //!

@@ -32,7 +32,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use super::engine::{Effect, Ending, Engine, Event, Progress, Report, Side, World};
+use super::engine::{Effect, Ending, Engine, Event, Progress, Report, Side, UnderWay, World};
 use super::standing::Standing;
 use crate::transport::{Channel, FrameReceiver, FrameSender, LinkError};
 
@@ -79,6 +79,8 @@ pub struct Rooms {
     pub keyring: SharedKeyring,
     /// The clock, chance and threads.
     pub env: Environment,
+    /// What the sessions of the workspace have in hand, all together.
+    pub under_way: UnderWay,
 }
 
 /// How a link stands.
@@ -210,6 +212,7 @@ pub struct Desk {
     snapshots: Arc<dyn Snapshots>,
     oplog: Address<OplogMsg>,
     env: Environment,
+    under_way: UnderWay,
     standing: watch::Sender<LinkStanding>,
     moments: mpsc::Sender<Vec<u8>>,
     /// None when everything was said.
@@ -223,7 +226,7 @@ pub struct Desk {
 impl Desk {
     fn new(myself: ActorRef<SessionMsg>, args: SessionArgs) -> Self {
         let SessionArgs { own, peer, channel, rooms, standing, moments } = args;
-        let Rooms { log, snapshots, oplog, appended, keyring, env } = rooms;
+        let Rooms { log, snapshots, oplog, appended, keyring, env, under_way } = rooms;
         let is_own = Box::new(move |actor| keyring.keys(Some(actor)).is_some());
         let (frames, outgoing) = mpsc::unbounded_channel();
         let Channel { send, receive } = channel;
@@ -245,6 +248,7 @@ impl Desk {
             snapshots,
             oplog,
             env,
+            under_way,
             standing,
             moments,
             outbox,
@@ -259,8 +263,9 @@ impl Desk {
         self.stirred |= !matches!(event, Event::Pause | Event::Tick);
         let Some(mut engine) = self.engine.take() else { return };
         let (log, state) = (Arc::clone(&self.log), Standing(Arc::clone(&self.snapshots)));
+        let under_way = self.under_way.clone();
         let work = move || {
-            let effects = engine.handle(event, &World { log: &*log, state: &state });
+            let effects = engine.handle(event, &World { log: &*log, state: &state, under_way: &under_way });
             (engine, effects)
         };
         match self.env.offload(work).await {
@@ -344,7 +349,8 @@ impl Desk {
     }
 
     async fn pause(&mut self) {
-        if std::mem::take(&mut self.stirred) {
+        let is_busy = self.engine.as_ref().is_some_and(|engine| !engine.is_idle());
+        if std::mem::take(&mut self.stirred) || is_busy {
             self.happened(Event::Pause).await;
         }
     }

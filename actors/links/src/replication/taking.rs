@@ -99,10 +99,15 @@ impl Taking {
         while self.in_hand.is_none() {
             let Some((number, work)) = self.queue.pop_front() else { return Ok(()) };
             match work {
+                Work::Offer(digests) if is_coming(&digests, turn)? => {
+                    self.queue.push_front((number, Work::Offer(digests)));
+                    return Ok(());
+                }
                 Work::Offer(digests) => answer(number, &digests, had, turn)?,
                 Work::Admit(bundles) => {
                     self.in_hand = Some(number);
-                    had.note_in_hand(bundles.iter().filter_map(|bytes| bundle::digest_in(bytes)));
+                    let digests = bundles.iter().filter_map(|bytes| bundle::digest_in(bytes)).collect();
+                    had.note_in_hand(Some(turn.under_way.take(digests)));
                     turn.effects.push(Effect::Admit(bundles));
                 }
             }
@@ -116,7 +121,7 @@ impl Taking {
         for placed in turn.log.find(&admitted.held)?.into_iter().flatten() {
             had.note(turn.log, placed.entry.actor, placed.spot())?;
         }
-        had.note_in_hand([]);
+        had.note_in_hand(None);
         self.taken += admitted.appended;
         self.has_refused |= !admitted.unheld.is_empty();
         let lacking = admitted.unheld.iter().filter_map(|index| u16::try_from(*index).ok()).collect();
@@ -134,6 +139,12 @@ impl Taking {
             turn.say(Want { digests });
         }
     }
+}
+
+/// Whether something that is offered is in another conversation's hand: the answer waits until that is decided.
+fn is_coming(digests: &[Digest], turn: &Turn<'_>) -> Step<bool> {
+    let coming: Vec<Digest> = digests.iter().copied().filter(|digest| turn.under_way.holds(*digest)).collect();
+    Ok(turn.log.find(&coming)?.iter().any(Option::is_none))
 }
 
 /// What is offered, the peer has.

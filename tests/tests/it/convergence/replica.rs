@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use openprod_disk::MemoryDisk;
 use openprod_domain::command::Request;
+use openprod_links::replication::engine::UnderWay;
 use openprod_links::replication::session::Rooms;
 use openprod_messages::commands::{CommandError, CommandsMsg, Keyring, Outcome};
 use openprod_messages::environment::Environment;
@@ -82,6 +83,7 @@ pub(super) struct Replica {
     disks: Disks,
     /// Kinds of operations that its version does not know.
     pub(super) unknown: &'static [u16],
+    under_way: UnderWay,
     /// None only between two lives.
     life: Option<Life>,
     lines: Vec<Line>,
@@ -109,7 +111,17 @@ impl Replica {
     async fn on(cast: &Arc<Cast>, seed: u64, unknown: &'static [u16], disks: Disks) -> Self {
         let (env, clock) = environment(seed, BEGIN_MS + seed % 3_600_000);
         let life = Some(begin(cast, &env, &disks, unknown).await);
-        let replica = Self { cast: Arc::clone(cast), seed, env, clock, disks, unknown, life, lines: Vec::new() };
+        let replica = Self {
+            cast: Arc::clone(cast),
+            seed,
+            env,
+            clock,
+            disks,
+            unknown,
+            under_way: UnderWay::default(),
+            life,
+            lines: Vec::new(),
+        };
         replica.catches_up().await;
         replica
     }
@@ -195,6 +207,7 @@ impl Replica {
             appended: workspace.appended.clone(),
             keyring: self.cast.clone(),
             env: self.env.clone(),
+            under_way: self.under_way.clone(),
         }
     }
 

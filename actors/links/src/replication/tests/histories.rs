@@ -70,7 +70,7 @@ fn play(replicas: usize, seed: u64, acts: &[Act]) -> Net {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happened_everybody_ends_with_everything(

@@ -18,7 +18,7 @@ use openprod_wire::framing;
 use openprod_wire::replication::{CellPrint, Message, StateSummary};
 
 use crate::replication::comparing::digest_of_heads;
-use crate::replication::engine::{Effect, Ending, Engine, Event, Report, Side, Sums, World};
+use crate::replication::engine::{Effect, Ending, Engine, Event, Report, Side, Sums, UnderWay, World};
 
 /// A small generator (SplitMix64), so that a seed says everything.
 pub(super) struct Dice(pub(super) u64);
@@ -62,6 +62,7 @@ pub(super) struct Replica {
     pub(super) refuses: BTreeSet<Digest>,
     /// How often each bundle was handed to it by a peer.
     pub(super) handed: BTreeMap<Digest, usize>,
+    under_way: UnderWay,
 }
 
 impl Replica {
@@ -323,7 +324,8 @@ impl Net {
         let Some(link) = self.links.get_mut(&key) else { return };
         let end = &mut link[side];
         let replica = &self.replicas[end.at];
-        let effects = end.engine.handle(event, &World { log: &*replica.log, state: replica });
+        let world = World { log: &*replica.log, state: replica, under_way: &replica.under_way };
+        let effects = end.engine.handle(event, &world);
         for effect in effects {
             let [one, other] = link;
             let (own, peer) = if side == 0 { (one, other) } else { (other, one) };
@@ -428,8 +430,9 @@ impl Net {
     /// All that is under way arrives, and all have compared.
     pub(super) fn meets(&mut self) {
         self.settles();
-        self.everywhere(|| Event::Pause);
-        self.everywhere(|| Event::Pause);
+        for _ in 0..4 {
+            self.everywhere(|| Event::Pause);
+        }
     }
 
     /// Everybody holds everything that was ever written, says so, and needed no explanation.

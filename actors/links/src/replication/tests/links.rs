@@ -58,7 +58,7 @@ fn memory_is_bounded_however_long_the_backlog() {
 
 #[test]
 fn a_cut_link_goes_on_after_the_last_acknowledged_checkpoint() {
-    let mut net = with_history(2, 2_000);
+    let mut net = with_history(2, 800);
     for _ in 0..40 {
         net.joins(0, 1);
         net.steps(30);
@@ -68,7 +68,7 @@ fn a_cut_link_goes_on_after_the_last_acknowledged_checkpoint() {
     net.meets();
     net.agrees();
     let handed: usize = net.replicas[1].handed.values().sum();
-    assert!(handed <= 2_000 + 40 * MAX_FLIGHTS * MAX_CHECKPOINT_BUNDLES);
+    assert!(handed <= 800 + 40 * MAX_FLIGHTS * MAX_CHECKPOINT_BUNDLES);
     let again = net.replicas[1].handed.values().filter(|times| **times > 1).count();
     assert_eq!(again, 0, "what was admitted is not given again");
 }
@@ -112,15 +112,14 @@ fn in_a_full_mesh_hardly_anything_is_given_twice() {
     net.replicas.iter_mut().for_each(|replica| replica.handed = BTreeMap::new());
     for at in 0..5 {
         net.writes(at);
-        net.writes(at);
         net.settles_fairly();
     }
     net.meets();
     net.agrees();
     for replica in &net.replicas {
         let handed: usize = replica.handed.values().sum();
-        assert_eq!(replica.handed.len(), 8);
-        assert!(handed <= 10, "{:?}", replica.handed);
+        assert_eq!(replica.handed.len(), 4);
+        assert!(handed <= 5, "{:?}", replica.handed);
     }
 }
 
