@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use super::company::{Company, Verdict, ensure};
 
 /// How long they may take, in time that passes only when nobody has anything to do.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// The key of the node that a replica lies on.
 fn node(at: usize) -> ActorId {
@@ -50,8 +50,8 @@ impl Links {
 
     /// Joins two replicas.
     pub(super) async fn join(&mut self, company: &Company, one: usize, other: usize) {
-        let (dialler, dialled) = (&self.networks[one], &self.networks[other]);
-        let (here, there) = tokio::join!(dialler.dial(address(other), Some(node(other))), dialled.accept());
+        let (caller, called) = (&self.networks[one], &self.networks[other]);
+        let (here, there) = tokio::join!(caller.dial(address(other), Some(node(other))), called.accept());
         let (here, there) = (here.unwrap(), there.unwrap());
         let (mine, theirs) = tokio::join!(here.open(), there.accept());
         self.begins(company, one, other, here, mine.unwrap()).await;
@@ -82,8 +82,7 @@ impl Links {
                 return self.are_sound();
             }
             let changes = self.ends.iter_mut().map(|end| Box::pin(end.standing.changed()));
-            let changed = futures::future::select_all(changes);
-            let in_time = tokio::time::timeout(PATIENCE, changed).await.is_ok();
+            let in_time = tokio::time::timeout(PATIENCE, futures::future::select_all(changes)).await.is_ok();
             ensure!(in_time, "the links came to a standstill:\n{}", self.told());
         }
         Err("the links never came to rest".to_owned())
@@ -111,7 +110,8 @@ impl Links {
     }
 
     fn told(&self) -> String {
-        self.ends.iter().map(|end| format!("replica {}: {:?}\n", end.at, *end.standing.borrow())).collect()
+        let told = |end: &End| format!("replica {}: {:?}", end.at, *end.standing.borrow());
+        self.ends.iter().map(told).collect::<Vec<_>>().join("\n")
     }
 
     /// Some of what is under way happens.
