@@ -44,7 +44,11 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
         ],
         &[],
     ),
-    ("tests", &["node"], &["api", "client", "disk", "domain", "messages", "model", "oplog", "overlays", "state"]),
+    (
+        "tests",
+        &["node"],
+        &["api", "client", "disk", "domain", "links", "messages", "model", "oplog", "overlays", "state"],
+    ),
 ];
 
 /// Which crates of ours may hold an outside tool, in their tests too.

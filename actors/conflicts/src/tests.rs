@@ -103,6 +103,9 @@ impl Snapshot for Picture {
     fn hash(&self) -> Read<StateHash> {
         not_asked()
     }
+    fn bucket(&self, _: u8, _: &[u8], _: usize) -> Read<Vec<openprod_messages::snapshot::CellPrint>> {
+        not_asked()
+    }
     fn counts(&self) -> Read<Counts> {
         not_asked()
     }
@@ -151,7 +154,9 @@ impl House {
         let (log, state, board) = (Arc::<MemoryLog>::default(), Arc::new(state), Arc::new(Board::default()));
         let room = starts(&log, &state, &board).await;
         let house = Self { log, state, board, room };
-        bundles.iter().for_each(|bundle| house.append(bundle));
+        for bundle in bundles {
+            house.append(bundle);
+        }
         house
     }
 

@@ -3,4 +3,6 @@
 pub mod admission;
 pub mod discovery;
 pub mod endpoint;
+pub mod replication;
+pub mod sessions;
 pub mod transport;

@@ -175,6 +175,88 @@ fn changes_membership(op: &Op) -> bool {
     matches!(op.operation, Some(Bootstrap { .. } | AdmitMember { .. } | RemoveMember { .. }))
 }
 
+/// A place on one of its author's lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spot {
+    /// The lane.
+    pub lane: u32,
+    /// The clock of the bundle there: it grows along a lane.
+    pub hlc: Hlc,
+    /// Where that bundle lies: positions grow along a lane too.
+    pub at: Position,
+}
+
+/// An unforked stretch of an actor's bundles, each naming the one before as `prev`. An actor's first is lane 0; each
+/// fork of his history begins another, numbered as this log learned of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lane {
+    /// Whose.
+    pub actor: ActorId,
+    /// Its number among his.
+    pub number: u32,
+    /// Where its first bundle lies.
+    pub first: Position,
+    /// What its first bundle names as `prev`, if anything.
+    pub from: Option<Spot>,
+    /// Its last bundle.
+    pub tip: Digest,
+    /// The clock of that.
+    pub hlc: Hlc,
+    /// Where that lies.
+    pub at: Position,
+}
+
+/// A bundle's entry, where it lies, and on which of its author's lanes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// Where.
+    pub at: Position,
+    /// What lies beside it.
+    pub entry: Entry,
+    /// Its lane.
+    pub lane: u32,
+}
+
+impl Placed {
+    /// Its place.
+    pub fn spot(&self) -> Spot {
+        Spot { lane: self.lane, hlc: self.entry.hlc, at: self.at }
+    }
+}
+
+/// A bundle that waits for ancestors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its number among those that wait.
+    pub number: u64,
+    /// Its digest.
+    pub digest: Digest,
+    /// Where it came from.
+    pub source: String,
+    /// This node's clock when it came.
+    pub since_ms: u64,
+    /// Its ancestors that were not in the log then.
+    pub missing: Vec<Digest>,
+}
+
+/// What it takes to tell another node what this one has, and to give it what it lacks.
+pub trait Lanes: LogReader {
+    /// Every lane there is, by actor and number.
+    fn lanes(&self) -> Read<Vec<Lane>>;
+    /// An actor's lanes, by number.
+    fn lanes_of(&self, actor: ActorId) -> Read<Vec<Lane>>;
+    /// The entries from `from` on with their lanes, at most `limit`.
+    fn placed(&self, from: Position, limit: usize) -> Read<Vec<Placed>>;
+    /// Where the bundles of these digests lie, in their order; none for what is not here.
+    fn find(&self, digests: &[Digest]) -> Read<Vec<Option<Placed>>>;
+    /// The bundles at these positions, in their order: as many as fit into about `bytes` bytes, but at least one.
+    fn select(&self, at: &[Position], bytes: usize) -> Read<Vec<(Position, Stored)>>;
+    /// The bundles that wait for ancestors, numbered from `from` on, at most `limit`.
+    fn waiting(&self, from: u64, limit: usize) -> Read<Vec<Waiting>>;
+    /// The digests of bundles that lie damaged in the log, at most `limit`.
+    fn damaged(&self, limit: usize) -> Read<Vec<Digest>>;
+}
+
 /// Reads the log. Each call sees one consistent state of it, at least as new as every acknowledged append.
 pub trait LogReader: Send + Sync {
     /// The end.

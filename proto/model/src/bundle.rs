@@ -440,6 +440,15 @@ impl Draft {
     }
 }
 
+/// The digest that a bundle of these bytes would have, if they are one: found without reading its ops.
+pub fn digest_in(bytes: &[u8]) -> Option<Digest> {
+    // The format, the length of the header, the header.
+    let (_, rest) = bytes.split_first_chunk::<2>()?;
+    let (length, rest) = rest.split_first_chunk::<8>()?;
+    let header = rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    Some(header_digest(header))
+}
+
 fn digest_of(checksums: &[[u8; 32]]) -> [u8; 32] {
     codec::hash(OPS_DOMAIN, &[checksums.as_flattened()])
 }

@@ -4,7 +4,7 @@
 //! value of [`openprod_model::codec`].
 //!
 //! Reading order: [`framing`], [`opening`], [`hello`], [`closing`], [`beacon`]; then [`letters`], [`ticket`],
-//! [`recovery`] and [`admission`].
+//! [`recovery`] and [`admission`]; then [`replication`].
 
 pub mod admission;
 pub mod beacon;
@@ -14,4 +14,5 @@ pub mod hello;
 pub mod letters;
 pub mod opening;
 pub mod recovery;
+pub mod replication;
 pub mod ticket;

@@ -1,6 +1,7 @@
 //! Snapshots: one revision of the state, held by a read transaction, and the past as far as the log remembers it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use openprod_domain::cell::{Cell, KeyRange, Tip};
@@ -8,7 +9,7 @@ use openprod_domain::fold;
 use openprod_domain::unions::Unions;
 use openprod_domain::view::{History, Moment, Read, ReadFailure, Reading, View};
 use openprod_messages::log::{LogReader, Stored};
-use openprod_messages::snapshot::{Counts, Snapshot, StateHash, Written};
+use openprod_messages::snapshot::{CellPrint, Counts, Snapshot, StateHash, Written};
 use openprod_model::bundle::Bundle;
 use openprod_model::ids::{Digest, OpRef, Position};
 use redb::{ReadOnlyTable, ReadTransaction};
@@ -99,6 +100,22 @@ impl Snap {
             buckets[usize::from(number.value())] = *bytes.value();
         }
         Ok(buckets)
+    }
+
+    fn prints(&self, bucket: u8, after: &[u8], limit: usize) -> Result<Vec<CellPrint>, StoreError> {
+        let mut prints = Vec::new();
+        for row in self.tips.range::<&[u8]>((Bound::Excluded(after), Bound::Unbounded))? {
+            let (key, row) = row?;
+            if hash::bucket_of(key.value()) != bucket {
+                continue;
+            }
+            let tips: Vec<OpRef> = tables::read_tips(row.value())?.iter().map(|one| one.tip.op).collect();
+            if prints.len() == limit {
+                break;
+            }
+            prints.extend((!tips.is_empty()).then(|| (key.value().to_vec(), hash::print(key.value(), &tips))));
+        }
+        Ok(prints)
     }
 
     /// Every write of a cell that has come, and the first position at which it was superseded.
@@ -276,6 +293,10 @@ impl Snapshot for Snap {
             total: hash::total(&buckets),
             buckets,
         })
+    }
+
+    fn bucket(&self, number: u8, after: &[u8], limit: usize) -> Read<Vec<CellPrint>> {
+        self.sound(self.prints(number, after, limit))
     }
 
     fn counts(&self) -> Read<Counts> {

@@ -1,13 +1,16 @@
 //! A replica: a workspace with its real rooms, on disks in memory, under a clock and chance of its own.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 
 use openprod_disk::MemoryDisk;
 use openprod_domain::command::Request;
+use openprod_links::replication::engine::UnderWay;
+use openprod_links::replication::session::Rooms;
 use openprod_messages::admission::TicketShelf;
 use openprod_messages::commands::{CommandError, CommandsMsg, Founding, Keyring, Outcome};
 use openprod_messages::environment::Environment;
-use openprod_messages::log::{LogReader, Stored, Tail};
+use openprod_messages::log::{Lanes, LogReader, Stored, Tail};
 use openprod_messages::oplog::{Admitted, OplogMsg};
 use openprod_messages::snapshot::Snapshot;
 use openprod_model::bundle::{Bundle, BundleKind, Draft, Source, Stamp};
@@ -93,6 +96,7 @@ pub(super) struct Replica {
     disks: Disks,
     /// Kinds of operations that its version does not know.
     pub(super) unknown: &'static [u16],
+    under_way: UnderWay,
     /// None only between two lives.
     life: Option<Life>,
     lines: Vec<Line>,
@@ -120,7 +124,17 @@ impl Replica {
     async fn on(cast: &Arc<Cast>, seed: u64, unknown: &'static [u16], disks: Disks) -> Self {
         let (env, clock) = environment(seed, BEGIN_MS + seed % 3_600_000);
         let life = Some(begin(cast, &env, &disks, unknown).await);
-        let replica = Self { cast: Arc::clone(cast), seed, env, clock, disks, unknown, life, lines: Vec::new() };
+        let replica = Self {
+            cast: Arc::clone(cast),
+            seed,
+            env,
+            clock,
+            disks,
+            unknown,
+            under_way: UnderWay::default(),
+            life,
+            lines: Vec::new(),
+        };
         replica.catches_up().await;
         replica
     }
@@ -186,7 +200,7 @@ impl Replica {
         };
         let bundle = draft.seal(&keys).unwrap();
         let admitted = self.admits(vec![bundle.bytes().to_vec()]).await;
-        assert_eq!(admitted.appended, 1, "a member's own bundle is admitted: {admitted:?}");
+        assert!(admitted.appended >= 1, "a member's own bundle is admitted: {admitted:?}");
         bundle.digest()
     }
 
@@ -195,6 +209,20 @@ impl Replica {
         let end = self.tail().position;
         let mut folded = self.workspace().snapshots.folded();
         folded.wait_for(|folded| folded.position >= end).await.unwrap();
+    }
+
+    /// What a link needs of it.
+    pub(super) fn rooms(&self) -> Rooms {
+        let workspace = self.workspace();
+        Rooms {
+            log: workspace.store.clone(),
+            snapshots: workspace.snapshots.clone(),
+            oplog: workspace.oplog.clone(),
+            appended: workspace.appended.clone(),
+            keyring: self.cast.clone(),
+            env: self.env.clone(),
+            under_way: self.under_way.clone(),
+        }
     }
 
     pub(super) fn log(&self) -> &Arc<dyn LogReader> {
@@ -222,6 +250,11 @@ impl Replica {
         self.log().position_of(digest).unwrap().is_some()
     }
 
+    /// What waits for ancestors.
+    pub(super) fn waiting(&self) -> BTreeSet<Digest> {
+        self.workspace().store.waiting(0, usize::MAX).unwrap().into_iter().map(|waiting| waiting.digest).collect()
+    }
+
     /// The digests of its log, in its order.
     pub(super) fn digests(&self) -> Vec<Digest> {
         let entries = self.log().entries(Position(1), usize::MAX).unwrap();
@@ -247,6 +280,11 @@ impl Replica {
 
     /// Closes in good order and is opened again on the same disks.
     pub(super) async fn restarts(&mut self) {
+        self.closes().await;
+        self.begins().await;
+    }
+
+    async fn closes(&mut self) {
         self.workspace().close().await;
         let stores = self.life.take().expect("it lives").stores;
         let gone = || stores.0.strong_count() + stores.1.strong_count() == 0;
@@ -257,7 +295,6 @@ impl Replica {
             tokio::task::yield_now().await;
         }
         assert!(gone(), "a closed workspace still holds its stores");
-        self.begins().await;
     }
 
     /// Its process is killed: what was written is there, what was not is not.
@@ -273,6 +310,18 @@ impl Replica {
     /// The file of its state is lost.
     pub(super) async fn loses_its_state(&mut self) {
         self.dies(|disks| Disks { log: disks.log.copied(), state: MemoryDisk::default() }).await;
+    }
+
+    /// A bit of a bundle in its log flips on the disk, and it is opened anew.
+    pub(super) async fn loses_a_bit_of(&mut self, digest: Digest) {
+        let bytes = self.bundle(digest).bytes().to_vec();
+        self.closes().await;
+        let image = self.disks.log.bytes();
+        let places = (0..image.len().saturating_sub(bytes.len())).filter(|at| image[*at..].starts_with(&bytes));
+        places.for_each(|at| self.disks.log.flips(at + bytes.len() - 20));
+        self.begins().await;
+        let at = self.log().position_of(digest).unwrap().unwrap();
+        assert!(matches!(self.log().bundle(at).unwrap(), Some(Stored::Damaged { .. })), "it is damaged");
     }
 
     /// Is opened by a version that knows every kind of operation.
