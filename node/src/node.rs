@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
+use openprod_links::endpoint::EndpointMsg;
+use openprod_messages::address::Address;
 use openprod_messages::admission::TicketShelf;
 use openprod_messages::commands::{CommandError, CommandsMsg, Founding, Outcome};
 use openprod_messages::environment::Environment;
@@ -81,6 +83,8 @@ pub struct Node {
     pub identities: Arc<Identities>,
     /// The key that it is known by.
     pub device: Keys,
+    /// Who speaks with other nodes, if this one does.
+    pub endpoint: Address<EndpointMsg>,
     /// All keys that it signs with.
     pub keyring: Arc<AllKeys>,
     /// When it started, by its own clock, in milliseconds since 1970.
@@ -117,6 +121,7 @@ impl Node {
             folder,
             env,
             device,
+            endpoint: Address::of("endpoint"),
             supervisor,
             _lock: lock,
         });
@@ -156,6 +161,7 @@ impl Node {
             overlays,
             tickets: Arc::new(TicketFile(folder.tickets())),
             node: (self.device.actor(), own_name()),
+            endpoint: self.endpoint.clone(),
             env: self.env.clone(),
             keyring: self.keyring.clone(),
         };

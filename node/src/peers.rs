@@ -73,7 +73,7 @@ pub enum PeersError {
 pub async fn start(node: &Arc<Node>) -> Result<Option<Peers>, PeersError> {
     let Some(address) = node.config.peer_listen else { return Ok(None) };
     let network = listen(node, address)?;
-    let endpoint = Address::of("endpoint");
+    let endpoint = node.endpoint.clone();
     let door = Door::new(network.key(), Arc::new(Street(Arc::downgrade(node))), node.env.clone());
     let args = EndpointArgs {
         network: Arc::clone(&network) as Arc<dyn Network>,
@@ -203,6 +203,18 @@ fn running(node: &Node) -> Vec<Workspace> {
     open.filter(|workspace| *workspace.condition.borrow() == Condition::Running).collect()
 }
 
+impl OfNode {
+    fn workspace(&self, id: WorkspaceId) -> Option<Workspace> {
+        self.node.upgrade()?.workspace(id).ok()
+    }
+
+    /// Somebody asks to be admitted to a workspace that he knows.
+    fn hears(&self, link: &Link, workspace: WorkspaceId, channel: Channel) {
+        let (door, connection) = (Arc::clone(&self.door), Arc::clone(&link.connection));
+        tokio::spawn(async move { door.hears(&*connection, channel, Some(workspace)).await });
+    }
+}
+
 impl Workspaces for OfNode {
     fn known(&self) -> Vec<WorkspaceId> {
         self.node.upgrade().map_or_else(Vec::new, |node| running(&node).iter().map(|workspace| workspace.id).collect())
@@ -225,19 +237,21 @@ impl Workspaces for OfNode {
         });
     }
 
-    /// No room of this build serves other channels than admissions: the other is told so at once, and does not wait.
     fn linked(&self, link: &Link, workspace: WorkspaceId, purpose: Purpose, channel: Channel) {
-        if purpose == Purpose::Admission {
-            let (door, connection) = (Arc::clone(&self.door), Arc::clone(&link.connection));
-            tokio::spawn(async move { door.hears(&*connection, channel, Some(workspace)).await });
-            return;
+        match (purpose, self.workspace(workspace)) {
+            (Purpose::Bundles, Some(workspace)) => workspace.doorway.linked(link.id, link.peer, channel),
+            (Purpose::Admission, Some(_)) => self.hears(link, workspace, channel),
+            _ => {
+                tracing::debug!(peer = %link.peer.short(), %workspace, ?purpose, "a channel is not served");
+                channel.give_up(CloseCode::UNKNOWN);
+            }
         }
-        tracing::debug!(peer = %link.peer.short(), %workspace, ?purpose, "a channel is not served");
-        channel.give_up(CloseCode::UNKNOWN);
     }
 
     fn parted(&self, link: &Link, workspace: WorkspaceId) {
-        tracing::debug!(peer = %link.peer.short(), %workspace, "a workspace is not shared any more");
+        if let Some(workspace) = self.workspace(workspace) {
+            workspace.doorway.parted(link.id);
+        }
     }
 }
 

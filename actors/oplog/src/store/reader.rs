@@ -1,5 +1,7 @@
 //! Reading the stored log: for everybody ([`LogReader`]) and for judging bundles ([`Past`]).
 
+use std::collections::BTreeSet;
+
 use openprod_domain::view::Read;
 use openprod_messages::log::{Entry, LogReader, Quarantined, Receipt, Spot, Stored, Tail};
 use openprod_model::bundle::Bundle;

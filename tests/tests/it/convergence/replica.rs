@@ -7,6 +7,7 @@ use openprod_disk::MemoryDisk;
 use openprod_domain::command::Request;
 use openprod_links::replication::engine::UnderWay;
 use openprod_links::replication::session::Rooms;
+use openprod_messages::address::Address;
 use openprod_messages::admission::TicketShelf;
 use openprod_messages::commands::{CommandError, CommandsMsg, Founding, Keyring, Outcome};
 use openprod_messages::environment::Environment;
@@ -367,7 +368,8 @@ async fn begin(cast: &Arc<Cast>, env: &Environment, disks: &Disks, unknown: &'st
     let overlays = Box::new(FileStore::in_memory(WORKSPACE));
     let node = (cast.actor(0), Text::new("Replica").unwrap());
     let (env, keyring, tickets) = (env.clone(), cast.clone(), Arc::new(NoTickets));
-    let parts = Parts { id: WORKSPACE, log, state, overlays, tickets, node, env, keyring };
+    let endpoint = Address::of("endpoint");
+    let parts = Parts { id: WORKSPACE, log, state, overlays, tickets, node, endpoint, env, keyring };
     let workspace = workspace::start(parts, house.get_cell()).await.unwrap();
     Life { workspace, house, stores }
 }
