@@ -112,9 +112,37 @@ fn row(peer: &v1::Peer, workspaces: &BTreeMap<String, String>) -> [String; 8] {
         told(|one| milliseconds(one.round_trip_us)),
         told(|one| bytes(one.sent_bytes)),
         told(|one| bytes(one.received_bytes)),
-        connection.map_or_else(String::new, |one| one.workspaces.iter().map(name).collect::<Vec<_>>().join(", ")),
+        connection.map_or_else(String::new, |one| shares(one, name)),
         attention(peer),
     ]
+}
+
+/// The workspaces, and how far the two are with each.
+fn shares(connection: &v1::PeerConnection, name: impl Fn(&String) -> String) -> String {
+    let far = |id: &String| {
+        let sharing = connection.sharing.iter().find(|one| one.workspace == *id);
+        format!("{}: {}", name(id), sharing.map_or_else(|| "not yet".to_owned(), how_far))
+    };
+    connection.workspaces.iter().map(far).collect::<Vec<_>>().join(", ")
+}
+
+fn how_far(one: &v1::SharedWorkspace) -> String {
+    match (one.verified_ms, one.to_take, one.to_give) {
+        _ if one.diverged => "ALARM: the same history shows different things; run `openprod verify`".to_owned(),
+        _ if !one.trouble.is_empty() => one.trouble.clone(),
+        (Some(at), 0, 0) => format!("equal at {}", time::shown(at)),
+        (_, 0, 0) => "comparing".to_owned(),
+        (_, 0, give) => format!("giving, {give} to look at"),
+        (_, take, _) => format!("taking, {take} to come"),
+    }
+}
+
+fn sharing_json(one: &v1::SharedWorkspace) -> Json {
+    json!({
+        "workspace": one.workspace, "given": one.given, "to_give": one.to_give, "taken": one.taken,
+        "to_take": one.to_take, "verified_ms": one.verified_ms, "verified_bundles": one.verified_bundles,
+        "diverged": one.diverged, "trouble": one.trouble,
+    })
 }
 
 fn state(peer: &v1::Peer) -> String {
@@ -153,6 +181,7 @@ fn as_json(peer: &v1::Peer) -> Json {
             "round_trip_us": one.round_trip_us, "clock_offset_ms": one.clock_offset_ms, "sent_bytes": one.sent_bytes,
             "received_bytes": one.received_bytes, "protocol_version": one.protocol_version,
             "software": one.software, "workspaces": one.workspaces,
+            "sharing": one.sharing.iter().map(sharing_json).collect::<Vec<_>>(),
         })
     });
     let state = peer.state().as_str_name().to_lowercase().replace("peer_state_", "");

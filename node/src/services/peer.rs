@@ -9,12 +9,14 @@ use openprod_api::status;
 use openprod_api::v1;
 use openprod_api::v1::peer_service_server::PeerService as Service;
 use openprod_links::endpoint::{Connected, EndpointMsg, PeerName, PeerStage, PeerStatus};
+use openprod_links::replication::session::LinkStanding;
 use openprod_links::transport::{Network, Side};
+use openprod_model::ids::WorkspaceId;
 use openprod_model::refusal::{Reason, Refusal};
 use tonic::{Request, Response, Status};
 
 use super::{caller, no_answer};
-use crate::node::Node;
+use crate::node::{Node, Slot};
 use crate::peers::Peers;
 
 /// The port that is meant where none is named.
@@ -27,6 +29,21 @@ impl PeerService {
     /// The service of this node.
     pub fn new(node: Arc<Node>) -> Self {
         Self(node)
+    }
+
+    /// Adds how far this node is with each workspace over each connection.
+    async fn tell_sharing(&self, peers: &mut [v1::Peer]) {
+        for (id, slot) in self.0.workspaces() {
+            let Slot::Open(workspace) = slot else { continue };
+            for session in workspace.doorway.status().await {
+                let key = session.peer.to_string();
+                let connection =
+                    peers.iter_mut().filter(|peer| peer.key == key).find_map(|one| one.connection.as_mut());
+                if let Some(connection) = connection {
+                    connection.sharing.push(shared(id, session.standing));
+                }
+            }
+        }
     }
 
     fn peers(&self) -> Result<&Peers, Status> {
@@ -48,6 +65,7 @@ impl Service for PeerService {
         };
         let known = peers.endpoint.call(|reply| EndpointMsg::Status { reply }).await;
         let mut known: Vec<_> = known.map_err(no_answer)?.into_iter().map(shown).collect();
+        self.tell_sharing(&mut known).await;
         known.sort_by_key(|peer| (peer.connection.is_none(), peer.key.clone(), peer.addresses.clone()));
         let listens_on = peers.network.addresses().iter().map(ToString::to_string).collect();
         Ok(Response::new(v1::ListPeersResponse { peers: known, key, listens_on }))
@@ -130,6 +148,22 @@ fn shown(peer: PeerStatus) -> v1::Peer {
     shown
 }
 
+fn shared(workspace: WorkspaceId, standing: LinkStanding) -> v1::SharedWorkspace {
+    let LinkStanding { progress, synced, diverged, ended, .. } = standing;
+    v1::SharedWorkspace {
+        workspace: workspace.to_string(),
+        given: progress.given,
+        to_give: progress.to_give,
+        taken: progress.taken,
+        to_take: progress.to_take,
+        verified_ms: synced.map(|synced| signed_ms(synced.at_ms)),
+        verified_bundles: synced.map_or(0, |synced| synced.bundles),
+        diverged: diverged.is_some(),
+        diverging: diverged.iter().flat_map(|diverged| &diverged.cells).map(v1::Cell::from).collect(),
+        trouble: ended.unwrap_or_default(),
+    }
+}
+
 fn connection(connected: Connected) -> v1::PeerConnection {
     v1::PeerConnection {
         since_ms: signed_ms(connected.since_ms),
@@ -142,5 +176,6 @@ fn connection(connected: Connected) -> v1::PeerConnection {
         protocol_version: connected.version.into(),
         software: connected.software,
         workspaces: connected.workspaces.iter().map(ToString::to_string).collect(),
+        sharing: Vec::new(),
     }
 }

@@ -15,6 +15,7 @@ mod edges;
 mod first_minutes;
 mod joining;
 mod kept;
+mod mesh;
 mod one_person;
 mod overlays;
 mod pages;

@@ -74,4 +74,25 @@ impl Person {
         let shares = |peer: &v1::Peer| peer.connection.as_ref().is_some_and(|one| one.workspaces.len() == count);
         self.sees_peer(shares).await.connection.unwrap()
     }
+
+    /// Waits until a field says this here.
+    pub(crate) async fn comes_to_see(&self, record: &str, column: &str, wanted: &str) {
+        let seen = async {
+            while self.sees(record, column).await != wanted {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, seen).await.is_err() {
+            let peers = self.knows_peers().await.peers;
+            panic!("{} sees {:?}, and knows {peers:#?}", self.name, self.sees(record, column).await);
+        }
+    }
+
+    /// Waits until this node has found the only other one to hold and show the same, and so many bundles.
+    pub(crate) async fn is_equal_at(&self, bundles: u64) -> v1::SharedWorkspace {
+        let equal = |one: &&v1::SharedWorkspace| one.verified_ms.is_some() && one.verified_bundles >= bundles;
+        let is_equal = |peer: &v1::Peer| peer.connection.iter().flat_map(|one| &one.sharing).any(|one| equal(&one));
+        let peer = self.sees_peer(is_equal).await;
+        peer.connection.unwrap().sharing.iter().find(equal).unwrap().clone()
+    }
 }
