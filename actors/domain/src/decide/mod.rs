@@ -8,6 +8,7 @@ mod edges;
 mod members;
 mod records;
 mod tables;
+mod text;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -21,7 +22,9 @@ use crate::cell::{Cell, Content, Tip};
 use crate::command::{Command, Created, MAX_COMMANDS, Request, Stance};
 use crate::compose::{self, Putting};
 use crate::conflict::{self, Conflict};
+use crate::edits::Edit;
 use crate::read::{self, Membership, Table};
+use crate::text::{ClientId, Document, Kind};
 use crate::view::{Layer, Layered, Read, ReadFailure, View};
 use crate::{describe, fold, register};
 
@@ -53,6 +56,19 @@ pub trait Seen {
 
     /// What stood in a cell before an op wrote over it, as far as is remembered.
     fn before(&self, cell: &Cell, op: OpRef) -> Read<Vec<Content>>;
+
+    /// Shows to `tell` the document of `cells`, which read as one, as the author had seen it: as it was at his base, with
+    /// his session's later edits and `more` on top. False, and nothing is shown, if the request has no base, or if what
+    /// he wrote later builds on what he cannot have seen then: he edits what stands.
+    fn with_document(
+        &self,
+        _cells: &[Cell],
+        _kind: Kind,
+        _more: &[Edit],
+        _tell: &mut dyn FnMut(&Document),
+    ) -> Read<bool> {
+        Ok(false)
+    }
 }
 
 /// Nothing is known of what the author had seen: a one-shot command line.
@@ -73,6 +89,9 @@ pub trait FreshIds {
     fn entity(&mut self) -> EntityId;
     /// An edge's.
     fn edge(&mut self) -> EdgeId;
+    /// Who writes in a document, for this `purpose`: the same for the same purpose for as long as the process runs, and
+    /// never again.
+    fn writer(&mut self, purpose: &[u8]) -> ClientId;
 }
 
 /// What a request comes to.
@@ -107,6 +126,7 @@ pub fn plan(
         ids,
         stamp,
         stance: request.stance,
+        hand: hand(request),
         automatic: request.kind == BundleKind::IMPORT,
         layer: Layer::default(),
         ops: Vec::new(),
@@ -173,6 +193,8 @@ struct Planner<'a> {
     ids: &'a mut dyn FreshIds,
     stamp: Stamp,
     stance: Stance,
+    /// See [`hand`].
+    hand: Vec<u8>,
     /// Whether no person made these very writes: they never close a conflict and never open one on a clean field.
     automatic: bool,
     layer: Layer,
@@ -229,6 +251,12 @@ impl Planner<'_> {
             Command::NameActor { actor, name } => self.name_actor(*actor, name),
             Command::Resolve { cell, choice } => self.resolve(cell, choice),
             Command::Undo { .. } | Command::Redo { .. } => Err(not_alone().into()),
+            Command::EditText { record, table, column, edits } => self.edit_text(*record, table, column, edits),
+            Command::SetText { record, table, column, text } => self.set_text(*record, table, column, text),
+            Command::EditSequence { record, table, column, edits } => self.edit_sequence(*record, table, column, edits),
+            Command::ApplyUpdate { record, table, column, client, update } => {
+                self.apply_update(*record, table, column, (*client, update))
+            }
         }
     }
 
@@ -324,6 +352,16 @@ impl Planner<'_> {
         };
         self.tables.push((name.clone(), table.clone()));
         Ok(table)
+    }
+}
+
+/// Whose hand writes in documents: everybody who edits what stands writes as one; who edits what he saw earlier writes
+/// as his session, whose own edits he always sees, or else as this request alone.
+fn hand(request: &Request) -> Vec<u8> {
+    match (request.base, request.session) {
+        (None, _) => Vec::new(),
+        (Some(_), Some(session)) => session.as_bytes().to_vec(),
+        (Some(_), None) => request.command_id.as_bytes().to_vec(),
     }
 }
 

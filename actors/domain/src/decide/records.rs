@@ -50,7 +50,11 @@ impl Planner<'_> {
         for (index, (name, value)) in values.iter().enumerate() {
             let place = format!("values[{index}]");
             let column = column(table, name, &place)?;
-            self.set_field(table, column, entity, value, &place)?;
+            if column.spec.field_type.merges() {
+                self.begin(table, column, entity, value, &place)?;
+            } else {
+                self.set_field(table, column, entity, value, &place)?;
+            }
         }
         for column in &table.columns {
             self.fill(table, column, entity)?;
@@ -119,6 +123,9 @@ impl Planner<'_> {
     }
 
     fn clear_field(&mut self, table: &Table, column: &Column, entity: EntityId) -> Decision<()> {
+        if column.spec.field_type.merges() {
+            return Err(super::text::is_edited(table, column).at("values").into());
+        }
         if column.spec.required {
             return Err(required(table, column).into());
         }
@@ -136,7 +143,7 @@ impl Planner<'_> {
     }
 
     /// The field that an edit of `own` writes: what it refers to, if it refers to another.
-    fn through_references(&self, own: FieldRef, place: &str) -> Decision<FieldRef> {
+    pub(super) fn through_references(&self, own: FieldRef, place: &str) -> Decision<FieldRef> {
         let mut field = own;
         for _ in 0..=MAX_REFERENCE_STEPS {
             let cell = Cell::Field { table: field.table.clone(), entity: field.entity, field: field.field.clone() };
@@ -157,6 +164,9 @@ impl Planner<'_> {
             let message = format!("\"{name}\" is not a value of {} in {}.", column.spec.name, table.spec.name);
             let next = format!("Known values: {}.", known.join(", "));
             return Err(Refusal::new(Reason::UnknownEnumValue, message).at(place).next(next).into());
+        }
+        if column.spec.field_type.merges() {
+            return Err(super::text::is_edited(table, column).at(place).into());
         }
         if !column.spec.field_type.admits(value) {
             let message = format!(
@@ -293,7 +303,7 @@ fn field_at(cell: Cell, basis: Basis) -> Option<FieldAt> {
     Some(FieldAt { entity, table, field, basis })
 }
 
-fn column<'a>(table: &'a Table, name: &Name, place: &str) -> Result<&'a Column, Refusal> {
+pub(super) fn column<'a>(table: &'a Table, name: &Name, place: &str) -> Result<&'a Column, Refusal> {
     table.column(name).ok_or_else(|| {
         let known = table.visible().map(|column| column.spec.name.as_str());
         let message = format!("There is no field \"{name}\" in {}.", table.spec.name);

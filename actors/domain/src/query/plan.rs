@@ -133,6 +133,9 @@ fn entries(query: &Checked, test: &FieldTest) -> Option<Vec<Probe>> {
     if matches!(test.asked, Asked::Never) {
         return Some(Vec::new());
     }
+    if merges(query, test) {
+        return None;
+    }
     // Lists have no entries; so a test that holds for them, or for nothing at all, cannot be answered by entries.
     let empty = List::try_from(Vec::new()).expect("no items are not too many");
     if test.asked.holds(None) || test.asked.holds(Some(Scalar::List(&empty))) {
@@ -141,6 +144,12 @@ fn entries(query: &Checked, test: &FieldTest) -> Option<Vec<Probe>> {
     let (table, column) = (&query.table.key, query.columns[test.slot].clone());
     let (ranges, cost) = ranges(table, &column, &test.asked);
     Some(vec![Probe::Entries { column, ranges, test: test.clone(), cost }])
+}
+
+/// Whether the column's fields are edited: what they show has no entries.
+fn merges(query: &Checked, test: &FieldTest) -> bool {
+    let key = &query.columns[test.slot];
+    query.table.columns.iter().any(|column| column.key == *key && column.spec.field_type.merges())
 }
 
 /// The key ranges that hold every entry for which `asked` can hold.

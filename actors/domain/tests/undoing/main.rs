@@ -7,3 +7,4 @@ mod interleavings;
 mod kinds;
 mod kit;
 mod laws;
+mod texts;
