@@ -11,6 +11,7 @@ use openprod_domain::describe;
 use openprod_domain::inverse::take::{self, Named, Skipped, Turned, Wanted};
 use openprod_domain::inverse::{Ground, Turn};
 use openprod_domain::read;
+use openprod_domain::text::ClientId;
 use openprod_domain::view::{Layer, Read, View};
 use openprod_messages::commands::{Answer, CommandError, OpenedConflict};
 use openprod_messages::environment::Environment;
@@ -41,6 +42,8 @@ pub(crate) struct Picture {
     pub(crate) clock: Hlc,
     pub(crate) log: Arc<dyn LogReader>,
     pub(crate) env: Environment,
+    /// What the client ids in documents are drawn from; never stored.
+    pub(crate) secret: Arc<[u8; 32]>,
 }
 
 /// A planned and signed request.
@@ -58,14 +61,22 @@ pub(crate) struct Told {
     pub(crate) skipped: Vec<Skipped>,
 }
 
-pub(crate) struct Ids<'a>(pub(crate) &'a Environment);
+/// Draws ids; who writes in documents follows from what this incarnation drew at its start.
+pub(crate) struct Ids<'a> {
+    pub(crate) env: &'a Environment,
+    pub(crate) secret: &'a [u8; 32],
+}
 
 impl FreshIds for Ids<'_> {
     fn entity(&mut self) -> EntityId {
-        self.0.entity()
+        self.env.entity()
     }
     fn edge(&mut self) -> EdgeId {
-        self.0.edge()
+        self.env.edge()
+    }
+    fn writer(&mut self, purpose: &[u8]) -> ClientId {
+        let hash = blake3::keyed_hash(self.secret, purpose);
+        ClientId::new(u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes")))
     }
 }
 
@@ -79,7 +90,8 @@ impl Picture {
         let stamp = self.stamp(keys.actor(), request.commands.len());
         let view = self.layer.over(self.snapshot.view());
         let seen = self.eyes(request);
-        let plan = decide::plan(&view, &seen, &mut Ids(&self.env), stamp, request).map_err(command_error)?;
+        let plan = decide::plan(&view, &seen, &mut Ids { env: &self.env, secret: &self.secret }, stamp, request)
+            .map_err(command_error)?;
         let upper = plan.layer.over(&view);
         let opened = self.all_opened(&upper, &plan, keys.actor())?;
         self.seal(plan, request, stamp, keys, Told { opened, ..Told::default() })

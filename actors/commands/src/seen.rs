@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use openprod_domain::cell::{Cell, Content};
 use openprod_domain::decide::Seen;
+use openprod_domain::edits::{self, Edit};
+use openprod_domain::text::{Document, Kind};
 use openprod_domain::view::{Layer, Moment, Read, View};
 use openprod_messages::log::LogReader;
 use openprod_messages::snapshot::Snapshot;
@@ -47,6 +49,20 @@ impl Seen for SeenAtBase<'_> {
         }
         Ok(before)
     }
+
+    fn with_document(&self, cells: &[Cell], kind: Kind, more: &[Edit], tell: &mut dyn FnMut(&Document)) -> Read<bool> {
+        let Some(base) = self.base else { return Ok(false) };
+        let own = self.own_edits(cells, base)?;
+        let (all, mut told) = ([&own[..], more].concat(), true);
+        self.snapshot.with_document_at(cells, kind, &Moment::Revision(base), &all, &mut |document| {
+            // An own edit that went on from what others had written meanwhile means nothing without that.
+            told = own.iter().all(|edit| !document.left_out().contains_key(&edit.op));
+            if told {
+                tell(document);
+            }
+        })?;
+        Ok(told)
+    }
 }
 
 impl SeenAtBase<'_> {
@@ -69,6 +85,27 @@ impl SeenAtBase<'_> {
         let pending = standing.iter().filter(|tip| is_own(&tip.op));
         seen.extend(pending.map(|tip| tip.op));
         Ok(())
+    }
+
+    /// What this session wrote to a document after its base.
+    fn own_edits(&self, cells: &[Cell], base: Position) -> Read<Vec<Edit>> {
+        if self.session.is_none() {
+            return Ok(Vec::new());
+        }
+        let mut own = self.layer.edits(cells);
+        own.retain(|edit| self.pending.get(&edit.op).is_some_and(|maker| maker.session == self.session));
+        for cell in cells {
+            for edit in self.snapshot.edits_behind(cell, base)? {
+                if self.is_own_at(edit.position)? {
+                    own.push(edit);
+                }
+            }
+        }
+        Ok(edits::in_order(own))
+    }
+
+    fn is_own_at(&self, position: Option<Position>) -> Read<bool> {
+        position.map_or(Ok(false), |position| self.is_own(position))
     }
 
     fn is_own(&self, position: Position) -> Read<bool> {

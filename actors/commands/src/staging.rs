@@ -103,7 +103,8 @@ impl Picture {
         let canonical = self.eyes(request);
         let seen = SeenThrough { canonical: &canonical, staging };
         let view = staging.over(&base);
-        let plan = decide::plan(&view, &seen, &mut Ids(&self.env), stamp, request).map_err(command_error)?;
+        let plan = decide::plan(&view, &seen, &mut Ids { env: &self.env, secret: &self.secret }, stamp, request)
+            .map_err(command_error)?;
         let opened = self.all_opened(&plan.layer.over(&view), &plan, keys.actor())?;
         let delta = staging.stage(&base, &canonical, &plan.made(stamp), &plan.label).map_err(command_error)?;
         Ok(Change { delta, created: plan.created, opened })

@@ -291,6 +291,12 @@ fn one_label(view: &dyn View, command: &Command) -> Read<String> {
             format!("Admit {}", name.as_ref().map_or_else(|| member.short(), ToString::to_string))
         }
         Command::RemoveMember { member, .. } => format!("Remove member {}", member.short()),
+        Command::EditText { record, table, column, .. }
+        | Command::SetText { record, table, column, .. }
+        | Command::EditSequence { record, table, column, .. }
+        | Command::ApplyUpdate { record, table, column, .. } => {
+            format!("Edit {column} of {}", known(view, table, *record)?)
+        }
         Command::NameActor { name, .. } => format!("Name an actor {name}"),
         Command::Resolve { cell, .. } => format!("Resolve {}", cell_on(view, cell)?),
         Command::Undo { .. } => "Undo".to_owned(),

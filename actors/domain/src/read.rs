@@ -9,6 +9,7 @@ use openprod_model::schema::{ColumnSpec, TableSpec};
 use openprod_model::value::{FieldRef, Name, Text, Value};
 
 use crate::cell::{Cell, Content, Tip};
+use crate::edits;
 use crate::index::{self, Direction};
 use crate::register;
 use crate::unions::Unions;
@@ -40,6 +41,11 @@ impl CellReading {
     /// Whether standing writes disagree.
     pub fn in_conflict(&self) -> bool {
         register::in_conflict(&self.cell, &self.tips)
+    }
+
+    /// Whether edits stand there, which merge: what the cell shows is more than its standing writes say.
+    pub fn is_edited(&self) -> bool {
+        self.tips.iter().any(|tip| matches!(tip.content, Content::Edit(_)))
     }
 }
 
@@ -313,7 +319,7 @@ pub fn field(view: &dyn View, table: &Name, entity: EntityId, field: &Name) -> R
 
 fn follow(view: &dyn View, own: CellReading) -> Read<FieldReading> {
     let Some(Content::Value(Value::FieldRef(first))) = own.content().cloned() else {
-        return Ok(FieldReading { value: value_of(&own), origin: Origin::Own, reading: own });
+        return Ok(FieldReading { value: value_of(view, &own)?, origin: Origin::Own, reading: own });
     };
     let mut target = first.clone();
     for _ in 0..MAX_REFERENCE_STEPS {
@@ -325,15 +331,22 @@ fn follow(view: &dyn View, own: CellReading) -> Read<FieldReading> {
         match far.content() {
             Some(Content::Value(Value::FieldRef(next))) => target = next.clone(),
             _ => {
-                return Ok(FieldReading { value: value_of(&far), origin: Origin::Through(first), reading: far });
+                let value = value_of(view, &far)?;
+                return Ok(FieldReading { value, origin: Origin::Through(first), reading: far });
             }
         }
     }
     Ok(FieldReading { value: None, origin: Origin::Broken(first), reading: own })
 }
 
-fn value_of(reading: &CellReading) -> Option<Value> {
-    reading.content().and_then(Content::value).cloned()
+/// The value that is shown; of a document or a sequence, what all its edits amount to.
+fn value_of(view: &dyn View, reading: &CellReading) -> Read<Option<Value>> {
+    if reading.is_edited()
+        && let Some((kind, item)) = edits::kind_at(view, &reading.cell)?
+    {
+        return edits::read(view, &reading.cell, kind, |document| edits::value(document, item));
+    }
+    Ok(reading.content().and_then(Content::value).cloned())
 }
 
 /// All fields that a record has values in, or conflicts, by column key; those of unknown columns too.

@@ -11,6 +11,7 @@ mod places;
 mod records;
 mod split;
 mod tables;
+mod text;
 mod unions;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -25,10 +26,12 @@ use crate::cell::{Cell, Content};
 use crate::command::{Command, Created, MAX_COMMANDS, Request, Stance};
 use crate::compose::{self, Putting};
 use crate::conflict::{self, Conflict};
+use crate::edits::Edit;
 use crate::overlay::Staging;
 use crate::overlay::commit::Commit;
 use crate::overlay::drift::Drift;
 use crate::read::{self, Membership, Table};
+use crate::text::{ClientId, Document, Kind};
 use crate::view::{Layer, Layered, Read, ReadFailure, View};
 use crate::{describe, fold};
 
@@ -60,6 +63,19 @@ pub trait Seen {
 
     /// What stood in a cell before an op wrote over it, as far as is remembered.
     fn before(&self, cell: &Cell, op: OpRef) -> Read<Vec<Content>>;
+
+    /// Shows to `tell` the document of `cells`, which read as one, as the author had seen it: as it was at his base, with
+    /// his session's later edits and `more` on top. False, and nothing is shown, if the request has no base, or if what
+    /// he wrote later builds on what he cannot have seen then: he edits what stands.
+    fn with_document(
+        &self,
+        _cells: &[Cell],
+        _kind: Kind,
+        _more: &[Edit],
+        _tell: &mut dyn FnMut(&Document),
+    ) -> Read<bool> {
+        Ok(false)
+    }
 }
 
 /// Nothing is known of what the author had seen: a one-shot command line.
@@ -80,6 +96,9 @@ pub trait FreshIds {
     fn entity(&mut self) -> EntityId;
     /// An edge's.
     fn edge(&mut self) -> EdgeId;
+    /// Who writes in a document, for this `purpose`: the same for the same purpose for as long as the process runs, and
+    /// never again.
+    fn writer(&mut self, purpose: &[u8]) -> ClientId;
 }
 
 /// What a request comes to.
@@ -122,6 +141,7 @@ pub fn plan(
         ids,
         stamp,
         stance: request.stance,
+        hand: hand(request),
         automatic: request.kind == BundleKind::IMPORT,
         layer: Layer::default(),
         ops: Vec::new(),
@@ -218,6 +238,8 @@ struct Planner<'a> {
     ids: &'a mut dyn FreshIds,
     stamp: Stamp,
     stance: Stance,
+    /// See [`hand`].
+    hand: Vec<u8>,
     /// Whether no person made these very writes: they never close a conflict and never open one on a clean field.
     automatic: bool,
     layer: Layer,
@@ -288,6 +310,12 @@ impl Planner<'_> {
                 let message = "An overlay is committed by a request of its own, outside of overlays.";
                 Err(Refusal::new(Reason::InvalidRequest, message).next("Leave the other commands out.").into())
             }
+            Command::EditText { record, table, column, edits } => self.edit_text(*record, table, column, edits),
+            Command::SetText { record, table, column, text } => self.set_text(*record, table, column, text),
+            Command::EditSequence { record, table, column, edits } => self.edit_sequence(*record, table, column, edits),
+            Command::ApplyUpdate { record, table, column, client, update } => {
+                self.apply_update(*record, table, column, (*client, update))
+            }
         }
     }
 
@@ -342,6 +370,16 @@ impl Planner<'_> {
         };
         self.tables.push((name.clone(), table.clone()));
         Ok(table)
+    }
+}
+
+/// Whose hand writes in documents: everybody who edits what stands writes as one; who edits what he saw earlier writes
+/// as his session, whose own edits he always sees, or else as this request alone.
+fn hand(request: &Request) -> Vec<u8> {
+    match (request.base, request.session) {
+        (None, _) => Vec::new(),
+        (Some(_), Some(session)) => session.as_bytes().to_vec(),
+        (Some(_), None) => request.command_id.as_bytes().to_vec(),
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use super::{Staged, Staging};
 use crate::cell::{Cell, KeyRange, Tip};
+use crate::edits::Edit;
+use crate::text::{Document, Kind};
 use crate::unions::Unions;
 use crate::view::{self, Read, Reading, View};
 
@@ -60,6 +62,15 @@ impl<V: View> View for Over<'_, V> {
             Err(_) => true,
         });
         Some(view::merged(base, staged, Vec::clone))
+    }
+
+    /// Edits of texts and sequences are never staged.
+    fn edits(&self, cell: &Cell) -> Read<Vec<Edit>> {
+        self.base.edits(cell)
+    }
+
+    fn with_document(&self, cells: &[Cell], kind: Kind, more: &[Edit], tell: &mut dyn FnMut(&Document)) -> Read<()> {
+        self.base.with_document(cells, kind, more, tell)
     }
 
     fn unions(&self) -> Read<Arc<Unions>> {
