@@ -6,8 +6,10 @@ use openprod_api::convert::history::{Beside, bundle_info, bundle_kind, signed_ms
 use openprod_api::convert::path::or_empty;
 use openprod_api::v1;
 use openprod_domain::cell::{Cell, Content};
+use openprod_domain::edits;
 use openprod_domain::index::{self, Direction};
 use openprod_domain::read::{self, EdgeReading, Table};
+use openprod_domain::text::Document;
 use openprod_domain::view::{History, Read, View};
 use openprod_messages::log::{Entry, LogReader, Stored};
 use openprod_model::bundle::{Bundle, Header};
@@ -179,17 +181,39 @@ impl Telling<'_> {
         }
         batch.records = records(self.before, self.after, touched)?;
         batch.edges = self.edges(touched)?;
+        batch.documents = self.documents(touched)?;
         match conflicts::told(self, bundle)? {
             Some(told) => batch.conflicts = told,
             None => batch.conflicts_changed = true,
         }
         let bytes = bytes(&batch);
         if bytes > MAX_BYTES || batch.edges.len() > MAX_CHANGED {
-            (batch.records, batch.edges, batch.conflicts) = (Vec::new(), Vec::new(), Vec::new());
-            (batch.too_large, batch.conflicts_changed) = (Some(touched.too_large()), true);
+            (batch.records, batch.edges, batch.documents) = (Vec::new(), Vec::new(), Vec::new());
+            (batch.too_large, batch.conflicts, batch.conflicts_changed) = (Some(touched.too_large()), Vec::new(), true);
         }
         let something = bytes > 0 || batch.schema_changed || batch.workspace_changed || batch.conflicts_changed;
         Ok((something || self.scope.is_everything()).then_some((batch, bytes)))
+    }
+
+    /// The updates of the documents that were edited. One that left out anything or took it otherwise than it came is
+    /// to be read anew: an editor that applied the same updates might show something else.
+    fn documents(&self, touched: &Touched) -> Read<Vec<v1::DocumentChange>> {
+        let mut changes = Vec::new();
+        for ((table, entity, field), updates) in &touched.documents {
+            let cell = Cell::Field { table: table.clone(), entity: *entity, field: field.clone() };
+            let is_plain = match edits::kind_at(self.after, &cell)? {
+                Some((kind, _)) => edits::read(self.after, &cell, kind, Document::is_plain)?,
+                None => continue,
+            };
+            changes.push(v1::DocumentChange {
+                record: entity.to_string(),
+                table: table.to_string(),
+                column: field.to_string(),
+                updates: if is_plain { updates.clone() } else { Vec::new() },
+                reload: !is_plain,
+            });
+        }
+        Ok(changes)
     }
 
     fn edges(&self, touched: &Touched) -> Read<Vec<v1::EdgeChange>> {
@@ -265,7 +289,8 @@ fn bytes(batch: &v1::ChangeBatch) -> usize {
     let records = batch.records.iter().filter_map(|change| change.record.as_ref()).map(reading::weight);
     let edges = batch.edges.iter().filter_map(|change| change.edge.as_ref()).map(reading::edge_weight);
     let conflicts = batch.conflicts.iter().map(|change| CONFLICT_BYTES + change.sentence.len());
-    records.chain(edges).chain(conflicts).sum()
+    let updates = batch.documents.iter().flat_map(|change| &change.updates).map(|update| 64 + update.len());
+    records.chain(edges).chain(conflicts).chain(updates).sum()
 }
 
 fn records(before: &dyn View, after: &dyn View, touched: &Touched) -> Read<Vec<v1::RecordChange>> {

@@ -231,6 +231,31 @@ fn kind_of(command: &Command) -> v1::command::Kind {
         Command::Resolve { cell, choice } => {
             Kind::Resolve(v1::Resolve { cell: Some(cell.into()), choice: Some(choice.into()) })
         }
+        Command::EditText { record, table, column, edits } => Kind::EditText(v1::EditText {
+            record: record.to_string(),
+            table: table.to_string(),
+            column: column.to_string(),
+            edits: edits.iter().map(v1::TextEdit::from).collect(),
+        }),
+        Command::SetText { record, table, column, text } => Kind::SetText(v1::SetText {
+            record: record.to_string(),
+            table: table.to_string(),
+            column: column.to_string(),
+            text: text.to_string(),
+        }),
+        Command::EditSequence { record, table, column, edits } => Kind::EditSequence(v1::EditSequence {
+            record: record.to_string(),
+            table: table.to_string(),
+            column: column.to_string(),
+            edits: edits.iter().map(v1::SequenceEdit::from).collect(),
+        }),
+        Command::ApplyUpdate { record, table, column, client, update } => Kind::ApplyUpdate(v1::ApplyUpdate {
+            record: record.to_string(),
+            table: table.to_string(),
+            column: column.to_string(),
+            client_id: *client,
+            update: update.clone(),
+        }),
         Command::Undo { scope, bundle } => {
             Kind::Undo(v1::Undo { scope: scope_to(*scope).into(), bundle: which_to(*bundle) })
         }
@@ -297,6 +322,10 @@ impl TryFrom<v1::Command> for Command {
             Kind::Redo(command) => part(command, "redo"),
             Kind::Resolve(command) => part(command, "resolve"),
             Kind::CommitOverlay(command) => part(command, "commit_overlay"),
+            Kind::EditText(command) => part(command, "edit_text"),
+            Kind::SetText(command) => part(command, "set_text"),
+            Kind::EditSequence(command) => part(command, "edit_sequence"),
+            Kind::ApplyUpdate(command) => part(command, "apply_update"),
         }
     }
 }
