@@ -28,6 +28,7 @@ mod scenario_e;
 mod schema;
 mod startup;
 mod three_way;
+mod texts;
 mod undoing;
 mod watching;
 mod world;
