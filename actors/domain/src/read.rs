@@ -328,13 +328,11 @@ fn follow(view: &dyn View, own: CellReading) -> Read<FieldReading> {
         }
         let FieldRef { table, entity, field } = target;
         let far = united(view, Cell::Field { table, entity, field })?;
-        match far.content() {
-            Some(Content::Value(Value::FieldRef(next))) => target = next.clone(),
-            _ => {
-                let value = value_of(view, &far)?;
-                return Ok(FieldReading { value, origin: Origin::Through(first), reading: far });
-            }
-        }
+        let Some(Content::Value(Value::FieldRef(next))) = far.content() else {
+            let value = value_of(view, &far)?;
+            return Ok(FieldReading { value, origin: Origin::Through(first), reading: far });
+        };
+        target = next.clone();
     }
     Ok(FieldReading { value: None, origin: Origin::Broken(first), reading: own })
 }

@@ -14,6 +14,7 @@ use openprod_domain::overlay::diff::{Becomes, Counts};
 use openprod_domain::overlay::stage::SeenThrough;
 use openprod_domain::overlay::{Delta, Staging};
 use openprod_domain::read;
+use openprod_domain::text::ClientId;
 use openprod_domain::view::{Empty, Layer, View};
 use openprod_model::bundle::{BundleKind, Source, Stamp};
 use openprod_model::clock::Hlc;
@@ -48,6 +49,9 @@ impl FreshIds for NoIds {
     }
     fn edge(&mut self) -> EdgeId {
         unreachable!("these tests give all ids")
+    }
+    fn writer(&mut self, _: &[u8]) -> ClientId {
+        unreachable!("these tests edit no documents")
     }
 }
 

@@ -10,6 +10,7 @@ use openprod_model::value::{Name, Value};
 
 use super::ids::{id, optional_id};
 use super::path::{each, known, name, optional_part, or_empty, part, required, required_part, text};
+use super::text;
 use super::undo::{scope_from, scope_to, which, which_to};
 use crate::v1;
 
@@ -231,31 +232,12 @@ fn kind_of(command: &Command) -> v1::command::Kind {
         Command::Resolve { cell, choice } => {
             Kind::Resolve(v1::Resolve { cell: Some(cell.into()), choice: Some(choice.into()) })
         }
-        Command::EditText { record, table, column, edits } => Kind::EditText(v1::EditText {
-            record: record.to_string(),
-            table: table.to_string(),
-            column: column.to_string(),
-            edits: edits.iter().map(v1::TextEdit::from).collect(),
-        }),
-        Command::SetText { record, table, column, text } => Kind::SetText(v1::SetText {
-            record: record.to_string(),
-            table: table.to_string(),
-            column: column.to_string(),
-            text: text.to_string(),
-        }),
-        Command::EditSequence { record, table, column, edits } => Kind::EditSequence(v1::EditSequence {
-            record: record.to_string(),
-            table: table.to_string(),
-            column: column.to_string(),
-            edits: edits.iter().map(v1::SequenceEdit::from).collect(),
-        }),
-        Command::ApplyUpdate { record, table, column, client, update } => Kind::ApplyUpdate(v1::ApplyUpdate {
-            record: record.to_string(),
-            table: table.to_string(),
-            column: column.to_string(),
-            client_id: *client,
-            update: update.clone(),
-        }),
+        Command::EditText { record, table, column, edits } => text::edit_text(record, table, column, edits),
+        Command::SetText { record, table, column, text } => text::set_text(record, table, column, text),
+        Command::EditSequence { record, table, column, edits } => text::edit_sequence(record, table, column, edits),
+        Command::ApplyUpdate { record, table, column, client, update } => {
+            text::apply_update(record, table, column, *client, update)
+        }
         Command::Undo { scope, bundle } => {
             Kind::Undo(v1::Undo { scope: scope_to(*scope).into(), bundle: which_to(*bundle) })
         }

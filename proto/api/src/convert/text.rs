@@ -2,11 +2,14 @@
 
 use openprod_domain::command::Command;
 use openprod_domain::text::{ListEdit, TextEdit};
+use openprod_model::ids::EntityId;
 use openprod_model::refusal::Refusal;
+use openprod_model::value::{Name, Text};
 
 use super::ids::id;
 use super::path::{each, name, required, text};
 use crate::v1;
+use crate::v1::command::Kind;
 
 impl From<&TextEdit> for v1::TextEdit {
     fn from(edit: &TextEdit) -> Self {
@@ -58,6 +61,43 @@ impl TryFrom<v1::SequenceEdit> for ListEdit {
             Kind::ReplaceAll(all) => Self::ReplaceAll { items: each(all.items, "items", TryFrom::try_from)? },
         })
     }
+}
+
+pub(super) fn edit_text(record: &EntityId, table: &Name, column: &Name, edits: &[TextEdit]) -> Kind {
+    Kind::EditText(v1::EditText {
+        record: record.to_string(),
+        table: table.to_string(),
+        column: column.to_string(),
+        edits: edits.iter().map(v1::TextEdit::from).collect(),
+    })
+}
+
+pub(super) fn set_text(record: &EntityId, table: &Name, column: &Name, text: &Text) -> Kind {
+    Kind::SetText(v1::SetText {
+        record: record.to_string(),
+        table: table.to_string(),
+        column: column.to_string(),
+        text: text.to_string(),
+    })
+}
+
+pub(super) fn edit_sequence(record: &EntityId, table: &Name, column: &Name, edits: &[ListEdit]) -> Kind {
+    Kind::EditSequence(v1::EditSequence {
+        record: record.to_string(),
+        table: table.to_string(),
+        column: column.to_string(),
+        edits: edits.iter().map(v1::SequenceEdit::from).collect(),
+    })
+}
+
+pub(super) fn apply_update(record: &EntityId, table: &Name, column: &Name, client: u64, update: &[u8]) -> Kind {
+    Kind::ApplyUpdate(v1::ApplyUpdate {
+        record: record.to_string(),
+        table: table.to_string(),
+        column: column.to_string(),
+        client_id: client,
+        update: update.to_vec(),
+    })
 }
 
 impl TryFrom<v1::EditText> for Command {
