@@ -56,7 +56,7 @@ impl Seen for SeenAtBase<'_> {
         let (all, mut told) = ([&own[..], more].concat(), true);
         self.snapshot.with_document_at(cells, kind, &Moment::Revision(base), &all, &mut |document| {
             // An own edit that went on from what others had written meanwhile means nothing without that.
-            told = own.iter().all(|edit| !document.left_out().contains_key(&edit.op));
+            told = all.iter().all(|edit| !document.left_out().contains_key(&edit.op));
             if told {
                 tell(document);
             }

@@ -307,8 +307,8 @@ macro_rules! of_workspace {
 
 of_workspace! {
     staged: GetWorkspaceRequest, ListTablesRequest, GetTableRequest, GetRecordRequest, ListRecordsRequest, QueryRequest,
-        ExplainCellRequest, ListEdgesRequest, GetEdgeRequest, PreviewOverlayRequest, ListDriftRequest;
-    revised: GetDocumentRequest, ListMappingsRequest, ListMergesRequest, ListMergeExceptionsRequest, ListBundlesRequest,
+        ExplainCellRequest, GetDocumentRequest, ListEdgesRequest, GetEdgeRequest, PreviewOverlayRequest, ListDriftRequest;
+    revised: ListMappingsRequest, ListMergesRequest, ListMergeExceptionsRequest, ListBundlesRequest,
         ListUndoRequest, ListConflictsRequest, GetConflictRequest;
     plain: GetBundleRequest, ListQuarantineRequest, GetQuarantinedRequest, RetryQuarantinedRequest,
         SkipQuarantinedRequest, ExportQuarantinedRequest, CreateOverlayRequest, ListOverlaysRequest, GetOverlayRequest,

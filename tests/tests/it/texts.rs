@@ -53,6 +53,36 @@ async fn setting_a_text_edits_only_what_differs_from_what_was_shown() {
 }
 
 #[tokio::test]
+async fn what_is_written_in_an_overlay_merges_with_what_others_write_meanwhile() {
+    let mut world = World::new().await;
+    let mara = with_cue(&world).await;
+    let leo = world.person("Leo").await;
+    assert_eq!(mara.says("LX 12", "notes").await, "Go on the word");
+    let draft = mara.opens_overlay("draft").await;
+    draft.edits("LX 12", "notes", vec![insert(14, " ghost")]).await;
+    draft.edits("LX 12", "notes", vec![insert(20, "!")]).await;
+    draft.arranges("LX 12", "crew", vec![Kind::Insert(Insert { at: 0, items: items(&["Jo", "Ann"]) })]).await;
+    draft.adds("cues", "LX 15", row!["label" => "Dusk", "notes" => "Fade"]).await;
+    // Whoever edits outside at the same time, even the same person, writes other letters.
+    mara.edits("LX 12", "notes", vec![insert(0, "STANDBY. ")]).await;
+    leo.edits("LX 12", "notes", vec![delete(9, 3), insert(9, "FIRE ")]).await;
+    assert_eq!(leo.says("LX 12", "notes").await, "STANDBY. FIRE on the word");
+    assert_eq!(draft.says("LX 12", "notes").await, "STANDBY. FIRE on the word ghost!");
+    assert_eq!(draft.reads_whole("LX 12", "crew").await.items, items(&["Jo", "Ann"]));
+    assert_eq!(draft.asks("table == \"cues\" and notes like \"%ghost%\"").await, ["LX 12"]);
+    assert!(mara.finds_drift("draft").await.is_empty());
+    let (counts, _) = mara.previews("draft").await;
+    assert_eq!((counts.new_records, counts.changed_records), (1, 1));
+
+    world.restarts().await;
+    draft.edits("LX 12", "notes", vec![insert(0, "* ")]).await;
+    assert!(mara.commits("draft").await.opened_conflicts.is_empty());
+    assert_eq!(leo.says("LX 12", "notes").await, "* STANDBY. FIRE on the word ghost!");
+    assert_eq!(leo.says("LX 15", "notes").await, "Fade");
+    mara.finds_all_well().await;
+}
+
+#[tokio::test]
 async fn what_two_nodes_wrote_apart_is_one_text_when_they_meet() {
     let world = World::new().await;
     let mara = with_cue(&world).await;
@@ -196,7 +226,13 @@ async fn texts_and_lists_at_the_command_line() {
     let sheet = world.file("cues.csv", "name,notes,crew\nLX 12,Wait,\"[\"\"Kim\"\"]\"\nLX 15,Stand by,\n");
     let import = format!("openprod import {} --table cues --key name --yes", sheet.display());
     mara.types(&import).await.ok();
-    mara.types("openprod text show cues \"LX 12\" notes").await.ok().says("Wait");
+    mara.types("openprod overlay preview cues.csv").await.ok().says("Wait").says("Stand by");
+    mara.types("openprod text insert cues \"LX 12\" notes end \"!\" --overlay cues.csv").await.ok();
+    mara.types("openprod text show cues \"LX 12\" notes --overlay cues.csv").await.ok().says("Wait!");
+    mara.types("openprod overlay undo cues.csv").await.ok();
+    mara.types("openprod text show cues \"LX 12\" notes").await.ok().says_nothing_of("Wait");
+    mara.types("openprod overlay commit cues.csv").await.ok();
+    mara.types("openprod text show cues \"LX 12\" notes").await.ok().says("Wait").says_nothing_of("!");
     mara.types(&import).await.ok().says("0 new, 0 changed");
     assert_eq!(mara.asks("table == \"cues\" and notes == \"Stand by\"").await, ["LX 15"]);
 }

@@ -30,6 +30,7 @@ mod inverse;
 mod item;
 mod ledger;
 mod scan;
+mod staged;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -50,6 +51,7 @@ use yrs::{Text, TextRef};
 pub use admit::{MAX_RAW_BYTES, Refused};
 pub use edit::{BadEdit, ListEdit, TextEdit};
 pub use scan::Flaw;
+pub use staged::{divided, joined, remaining};
 
 use ledger::{Ledger, Verdict};
 use scan::{Scanned, Unit, scan_known, scan_op};
