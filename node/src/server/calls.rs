@@ -177,7 +177,8 @@ fn canonical(code: Code) -> &'static str {
     }
 }
 
-/// Holds the call to its `grpc-timeout`. Streams get the deadline as an extension and end by themselves.
+/// Holds the call to its `grpc-timeout`: begun before the deadline or not at all, and answered before it. Streams get
+/// the deadline as an extension and end by themselves.
 async fn in_time(mut request: Request, next: Next) -> Response {
     let Some(given) = request.headers().get("grpc-timeout") else { return next.run(request).await };
     let Some(timeout) = given.to_str().ok().and_then(timeout) else {
@@ -185,6 +186,9 @@ async fn in_time(mut request: Request, next: Next) -> Response {
         return Status::from(refusal).into_http();
     };
     let Some(deadline) = Instant::now().checked_add(timeout) else { return next.run(request).await };
+    if deadline <= Instant::now() {
+        return services::deadline_exceeded().into_http();
+    }
     request.extensions_mut().insert(Deadline(deadline));
     match tokio::time::timeout_at(deadline, next.run(request)).await {
         Ok(response) => response,
@@ -237,6 +241,20 @@ mod tests {
         assert_eq!(bearer(&headers), Some("abc"));
         headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Basic abc"));
         assert_eq!(bearer(&headers), None);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_outlasts_its_deadline_is_answered_at_it_and_one_that_is_past_is_not_begun() {
+        use axum::routing::post;
+        use tower::ServiceExt;
+        let endless = post(async || std::future::pending::<&'static str>().await);
+        let never = post(async || -> &'static str { panic!("begun after its deadline") });
+        let app: Router =
+            Router::new().route("/a.B/C", endless).route("/a.B/D", never).layer(middleware::from_fn(in_time));
+        for (path, timeout) in [("/a.B/C", "1m"), ("/a.B/D", "0n")] {
+            let request = Request::post(path).header("grpc-timeout", timeout).body(axum::body::Body::empty()).unwrap();
+            assert_eq!(code_of(&app.clone().oneshot(request).await.unwrap()), Code::DeadlineExceeded, "{path}");
+        }
     }
 
     #[tokio::test]
