@@ -26,14 +26,32 @@ impl Planner<'_> {
         // Whatever joined them, this pair remembers that they are not the same.
         closed.extend(leaving.first().copied().zip(staying.first().copied()).map(|(a, b)| (a.min(b), a.max(b))));
         let at = self.pairs(closed)?;
+        let carried = self.fragments(unions.ids(&record))?;
         self.push(Operation::SplitEntity { at })?;
         // Ids of one side that were one only through the other side stay one.
         let joined: Vec<_> = [&leaving, &staying].into_iter().flat_map(|side| unions.missing_pairs(side)).collect();
-        if joined.is_empty() {
-            return Ok(());
+        if !joined.is_empty() {
+            let at = self.pairs(joined)?;
+            self.push(Operation::MergeEntities { at })?;
         }
-        let at = self.pairs(joined)?;
-        self.push(Operation::MergeEntities { at })
+        self.push_all(carried)
+    }
+
+    /// What must be written for texts to be whole that were edited as one with those of the other ids.
+    fn fragments(&self, ids: &[EntityId]) -> Decision<Vec<Putting>> {
+        let view = self.view();
+        let mut puttings = Vec::new();
+        for id in ids {
+            for table in read::tables_of(&view, *id)? {
+                for (field, _) in read::fields(&view, &table, *id)? {
+                    let own = Cell::Field { table: table.clone(), entity: *id, field };
+                    if self.is_fragment(&own)? {
+                        puttings.extend(self.carried(&own, &own)?.unwrap_or_default());
+                    }
+                }
+            }
+        }
+        Ok(puttings)
     }
 
     /// The ids that leave a merged record, and those that stay.
@@ -134,10 +152,17 @@ impl Planner<'_> {
         for table in moving {
             for (field, _) in read::fields(&view, table, record)? {
                 let cell = Cell::Field { table: table.clone(), entity: record, field: field.clone() };
-                let tips = self.own_tips(&cell)?;
-                refuse_merging_text(&cell, &tips)?;
                 let of_new = Cell::Field { table: table.clone(), entity: new, field };
-                puttings.extend(tips.iter().map(|tip| copy(of_new.clone(), tip)));
+                if let Some(carried) = self.carried(&cell, &of_new)? {
+                    puttings.extend(carried);
+                    continue;
+                }
+                let preds = self.basis(&of_new)?.preds;
+                for tip in self.own_tips(&cell)? {
+                    let mut putting = copy(of_new.clone(), &tip);
+                    putting.basis.preds.clone_from(&preds);
+                    puttings.push(putting);
+                }
                 for (cell, tips) in self.left_empty(&cell, moving)? {
                     if filled.insert(cell.clone()) {
                         puttings.extend(tips.iter().map(|tip| copy(cell.clone(), tip)));
@@ -216,13 +241,4 @@ impl Planner<'_> {
 
 fn plain(cell: Cell, content: Content) -> Putting {
     Putting { cell, content, basis: Basis::default(), seen: Vec::new() }
-}
-
-/// The edits of a text are many writes, of which only the last stand: it cannot be carried over by these.
-fn refuse_merging_text(cell: &Cell, tips: &[Tip]) -> Result<(), Refusal> {
-    if !tips.iter().any(|tip| matches!(tip.content, Content::Edit(_))) {
-        return Ok(());
-    }
-    let message = format!("{} is edited together, and cannot be moved to another record.", crate::describe::cell(cell));
-    Err(Refusal::new(Reason::InvalidRequest, message).at("tables").next("Copy it by hand, and clear it here."))
 }

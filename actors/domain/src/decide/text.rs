@@ -4,6 +4,8 @@
 //! and merges with whatever others have written since; so two browsers that type at once both stay right. What a client
 //! made itself, as an update, is held against the document as it stands.
 
+use std::collections::BTreeSet;
+
 use openprod_model::ids::EntityId;
 use openprod_model::operation::{Basis, FieldAt, Operation};
 use openprod_model::refusal::{Reason, Refusal};
@@ -11,10 +13,11 @@ use openprod_model::value::{FieldRef, Name, PrimitiveType, Text, Value};
 
 use super::records::{column, no_record, required};
 use super::{Decision, Planner, Problem};
-use crate::cell::Cell;
+use crate::cell::{Cell, Content};
 use crate::command::Stance;
+use crate::compose::Putting;
 use crate::describe;
-use crate::edits;
+use crate::edits::{self, Edit};
 use crate::read::{self, Column, Table};
 use crate::text::{BadEdit, ClientId, Document, Flaw, Kind, ListEdit, Refused, TextEdit};
 use crate::view::View;
@@ -164,6 +167,36 @@ impl Planner<'_> {
             is_first = false;
         }
         Ok(())
+    }
+
+    /// The writes by which `own` comes to hold by itself the document that `shown` shows: the edits of all that reads as
+    /// one with that, as they are, so that whoever else carries them over carries over the same. None if it is no
+    /// document.
+    pub(super) fn carried(&self, shown: &Cell, own: &Cell) -> Decision<Option<Vec<Putting>>> {
+        let view = self.view();
+        if edits::kind_at(&view, shown)?.is_none() {
+            return Ok(None);
+        }
+        let held: BTreeSet<_> = view.edits(own)?.into_iter().map(|edit| edit.update).collect();
+        let mut preds: Vec<_> = view.tips(own)?.into_iter().map(|tip| tip.op).collect();
+        preds.sort_unstable();
+        let all = edits::of_cells(&view, &view.unions()?.cells(shown), &[])?;
+        let lacks = all.into_iter().filter(|edit| !held.contains(&edit.update));
+        let putting = |edit: Edit| Putting {
+            cell: own.clone(),
+            content: Content::Edit(edit.update.to_vec()),
+            basis: Basis { preds: preds.clone(), restores: None, decision: false },
+            seen: Vec::new(),
+        };
+        Ok(Some(lacks.map(putting).collect()))
+    }
+
+    /// Whether a field by itself, without what reads as one with it, would lack what its edits build on.
+    pub(super) fn is_fragment(&self, own: &Cell) -> Decision<bool> {
+        let view = self.view();
+        let Some((kind, _)) = edits::kind_at(&view, own)? else { return Ok(false) };
+        let document = edits::document(kind, &view.edits(own)?);
+        Ok(document.left_out().values().any(|flaw| *flaw == Flaw::Waiting))
     }
 
     fn frontier(&self, cells: &[Cell]) -> Decision<Vec<FieldAt>> {
