@@ -116,6 +116,7 @@ impl Planner<'_> {
             let at = self.facets_at(record, table)?;
             self.push(Operation::DetachFacet { at, seen })?;
         }
+        let fields = self.over_what_hid(fields, new)?;
         self.push_all(fields)?;
         edges.iter().try_for_each(|edge| self.move_end(*edge, record, new))?;
         self.created.push((self.command, Created::Record(new)));
@@ -157,17 +158,22 @@ impl Planner<'_> {
                     puttings.extend(carried);
                     continue;
                 }
-                let preds = self.basis(&of_new)?.preds;
-                for tip in self.own_tips(&cell)? {
-                    let mut putting = copy(of_new.clone(), &tip);
-                    putting.basis.preds.clone_from(&preds);
-                    puttings.push(putting);
-                }
+                puttings.extend(self.own_tips(&cell)?.iter().map(|tip| copy(of_new.clone(), tip)));
                 for (cell, tips) in self.left_empty(&cell, moving)? {
                     if filled.insert(cell.clone()) {
                         puttings.extend(tips.iter().map(|tip| copy(cell.clone(), tip)));
                     }
                 }
+            }
+        }
+        Ok(puttings)
+    }
+
+    /// The same writes; what hid under the id of the new record, and comes up with it, they supersede.
+    fn over_what_hid(&self, mut puttings: Vec<Putting>, new: EntityId) -> Decision<Vec<Putting>> {
+        for putting in &mut puttings {
+            if matches!(putting.cell, Cell::Field { entity, .. } if entity == new) && putting.basis.preds.is_empty() {
+                putting.basis.preds = self.basis(&putting.cell)?.preds;
             }
         }
         Ok(puttings)

@@ -99,7 +99,13 @@ impl Witness<'_> {
             ensure!(merges || different.len() <= 1, "a write that nobody looked at closes a conflict");
         }
         if self.is_informed && !self.was_united_since(before) {
-            let missed = self.certain(&line.cell, before, own).into_iter().find(|op| !line.preds.contains(op));
+            // What is carried over to another record stands there as it stood: values beside their rivals, and edits.
+            let is_rival = |op: &OpRef| {
+                let is_restored = own.iter().any(|other| other.op == *op && other.restores.is_some());
+                line.restores.is_some() && is_restored || line.takes_nothing_from(op, own)
+            };
+            let mut certain = self.certain(&line.cell, before, own).into_iter();
+            let missed = certain.find(|op| !line.preds.contains(op) && !is_rival(op));
             ensure!(missed.is_none(), "a write stands beside {missed:?}, which its author saw");
             self.about_what_hangs_there(line, before, own)?;
         }
