@@ -10,7 +10,7 @@ use openprod_domain::decide::{self, FreshIds, Plan, Problem};
 use openprod_domain::describe;
 use openprod_domain::inverse::take::{self, Named, Skipped, Turned, Wanted};
 use openprod_domain::inverse::{Ground, Turn};
-use openprod_domain::read;
+use openprod_domain::read::{self, Tables};
 use openprod_domain::text::ClientId;
 use openprod_domain::view::{Layer, Read, View};
 use openprod_messages::commands::{Answer, CommandError, OpenedConflict};
@@ -127,7 +127,8 @@ impl Picture {
         plan: &Plan,
         author: ActorId,
     ) -> Result<Vec<OpenedConflict>, CommandError> {
-        let opened = plan.opened.iter().map(|conflict| self.opened(view, conflict, author));
+        let mut tables = Tables::of(view);
+        let opened = plan.opened.iter().map(|conflict| self.opened(&mut tables, conflict, author));
         opened.collect::<Read<Vec<_>>>().map_err(|failure| command_error(failure.into()))
     }
 
@@ -179,7 +180,8 @@ impl Picture {
         Ok(Planned { bundle, layer: plan.layer, answer })
     }
 
-    fn opened(&self, view: &dyn View, conflict: &Conflict, author: ActorId) -> Read<OpenedConflict> {
+    fn opened(&self, tables: &mut Tables<'_>, conflict: &Conflict, author: ActorId) -> Read<OpenedConflict> {
+        let view = tables.view();
         let mut who = |tip: &Tip| {
             let actor = match conflict::origin(&*self.snapshot, conflict, tip)? {
                 Some(position) => self.log.entry(position)?.map_or(author, |entry| entry.actor),
@@ -187,7 +189,7 @@ impl Picture {
             };
             Ok(read::actor_name(view, actor)?.map_or_else(|| actor.short(), |name| name.to_string()))
         };
-        let sentence = describe::conflict(view, conflict, &mut who)?;
+        let sentence = describe::conflict(tables, conflict, &mut who)?;
         Ok(OpenedConflict { cell: conflict.cell.key(), sentence })
     }
 }

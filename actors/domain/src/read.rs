@@ -1,6 +1,6 @@
 //! Reading: records, tables, edges and members as people see them, made of cells.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use openprod_model::ids::{ActorId, EdgeId, EntityId};
@@ -132,6 +132,32 @@ pub fn table_of_key(view: &dyn View, key: &Name) -> Read<Option<Table>> {
     let reading = cell(view, Cell::Table { table: key.clone() })?;
     let Some(Content::Table(spec)) = reading.content() else { return Ok(None) };
     Ok(Some(Table { key: key.clone(), spec: spec.clone(), columns: columns(view, key)? }))
+}
+
+/// The tables of a view, each looked up once.
+pub struct Tables<'a> {
+    view: &'a dyn View,
+    known: BTreeMap<Name, Option<Table>>,
+}
+
+impl<'a> Tables<'a> {
+    /// The tables that `view` shows.
+    pub fn of(view: &'a dyn View) -> Self {
+        Self { view, known: BTreeMap::new() }
+    }
+
+    /// The view.
+    pub fn view(&self) -> &'a dyn View {
+        self.view
+    }
+
+    /// The table of that key, unless it is dropped.
+    pub fn of_key(&mut self, key: &Name) -> Read<Option<&Table>> {
+        if !self.known.contains_key(key) {
+            self.known.insert(key.clone(), table_of_key(self.view, key)?);
+        }
+        Ok(self.known.get(key).and_then(Option::as_ref))
+    }
 }
 
 /// The table of that name, or else of that key.

@@ -8,11 +8,11 @@ use openprod_api::v1;
 use openprod_domain::cell::{Cell, Content};
 use openprod_domain::edits;
 use openprod_domain::index::{self, Direction};
-use openprod_domain::read::{self, EdgeReading, Table};
+use openprod_domain::read::{self, EdgeReading, Table, Tables};
 use openprod_domain::text::Document;
 use openprod_domain::view::{History, Read, View};
 use openprod_messages::log::{Entry, LogReader, Stored};
-use openprod_model::bundle::{Bundle, Header};
+use openprod_model::bundle::{Bundle, Outline};
 use openprod_model::ids::{ActorId, EdgeId, EntityId, Position};
 use openprod_model::value::{Name, Text};
 
@@ -63,19 +63,22 @@ impl<'a> Names<'a> {
     }
 }
 
-/// The facts about a stored bundle.
-pub(super) fn info(names: &mut Names<'_>, position: Position, entry: &Entry, stored: &Stored) -> Read<v1::BundleInfo> {
+/// The facts about a stored bundle; `outline` is none if it is damaged.
+pub(super) fn info(
+    names: &mut Names<'_>,
+    position: Position,
+    entry: &Entry,
+    outline: Option<&Outline>,
+) -> Read<v1::BundleInfo> {
     let actor_name = names.name(entry.actor)?;
     let time_implausible = is_implausible(entry);
-    Ok(match stored {
-        Stored::Whole(bundle) => {
-            let shown_in_part = bundle.ops().iter().any(|op| op.operation.is_none());
-            let beside = Beside { revision: position, actor_name, time_implausible, shown_in_part };
-            let header: &Header = bundle.header();
-            bundle_info(header, bundle.digest(), beside)
+    Ok(match outline {
+        Some(Outline { header, digest, all_known }) => {
+            let beside = Beside { revision: position, actor_name, time_implausible, shown_in_part: !all_known };
+            bundle_info(header, *digest, beside)
         }
         // What the log keeps beside the bundle is all that is left of it.
-        Stored::Damaged { .. } => v1::BundleInfo {
+        None => v1::BundleInfo {
             revision: position.0,
             bundle_id: entry.id.to_string(),
             bundle_digest: entry.digest.to_string(),
@@ -149,7 +152,7 @@ impl Telling<'_> {
             Stored::Whole(bundle) => self.known(&Touched::by(bundle, self.before, self.after, self.scope)?, bundle)?,
         };
         let Some((changes, bytes)) = told else { return Ok(None) };
-        let bundle = Some(info(&mut Names::of(self.after), self.position, self.entry, self.stored)?);
+        let bundle = Some(info(&mut Names::of(self.after), self.position, self.entry, self.stored.outline().as_ref())?);
         let resume_token = Mark { revision: self.position, chain: self.entry.chain }.token();
         Ok(Some((v1::ChangeBatch { bundle, resume_token, ..changes }, bytes)))
     }
@@ -294,17 +297,14 @@ fn bytes(batch: &v1::ChangeBatch) -> usize {
 }
 
 fn records(before: &dyn View, after: &dyn View, touched: &Touched) -> Read<Vec<v1::RecordChange>> {
-    let mut tables: BTreeMap<&Name, Option<Table>> = BTreeMap::new();
+    let mut tables = Tables::of(after);
     let mut changes = Vec::new();
     for ((table, entity), fields) in &touched.records {
-        let known = match tables.get(table) {
-            Some(known) => known,
-            None => &*tables.entry(table).or_insert(read::table_of_key(after, table)?),
-        };
+        let known = tables.of_key(table)?;
         let (kind, record) = match (shows(before, table, *entity)?, shows(after, table, *entity)?) {
-            (false, true) => (v1::ChangeKind::Created, whole(after, known.as_ref(), table, *entity)?),
+            (false, true) => (v1::ChangeKind::Created, whole(after, known, table, *entity)?),
             (true, true) => {
-                let fields = fields.names(before, after, known.as_ref(), table, *entity)?;
+                let fields = fields.names(before, after, known, table, *entity)?;
                 (v1::ChangeKind::Changed, part(after, table, *entity, &fields)?)
             }
             (true, false) => (v1::ChangeKind::Removed, reading::record_of(after, table, *entity, [])?),

@@ -270,8 +270,8 @@ impl Planner<'_> {
         let label = match &request.label {
             Some(label) => label.clone(),
             // What was merged is called as it was before: afterwards it is one.
-            None if kind == BundleKind::MERGE => describe::label(self.base, &request.commands)?,
-            None => describe::label(&self.view(), &request.commands)?,
+            None if kind == BundleKind::MERGE => describe::label(self.base, &[], &request.commands)?,
+            None => describe::label(&self.view(), &self.tables, &request.commands)?,
         };
         let opened = self.opened()?;
         Ok(Plan { ops: self.ops, layer: self.layer, created: self.created, opened, kind, label })

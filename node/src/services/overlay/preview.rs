@@ -179,8 +179,8 @@ fn drifted(scene: &Scene, base: &dyn View, names: &mut Names<'_>, drift: &Drift)
     let (mut theirs, mut said) = (Vec::new(), Vec::new());
     for tip in &drift.theirs {
         let Some(at) = tip.position else { continue };
-        let Some((entry, stored)) = scene.log.entry(at)?.zip(scene.log.bundle(at)?) else { continue };
-        let bundle = info(names, at, &entry, &stored)?;
+        let Some(entry) = scene.log.entry(at)? else { continue };
+        let bundle = info(names, at, &entry, scene.log.outline(at)?.as_ref())?;
         said.push(format!("{} ({})", names.called(entry.actor)?, describe::content(&tip.content)));
         theirs.push(v1::DriftedWrite { bundle: Some(bundle), content: Some(cell_content(&drift.cell, &tip.content)) });
     }

@@ -6,7 +6,7 @@ use openprod_api::convert::history::cell_content;
 use openprod_api::convert::path::required_part;
 use openprod_api::v1;
 use openprod_domain::cell::{Cell, Content};
-use openprod_domain::read::{self, CellReading};
+use openprod_domain::read::{self, CellReading, Tables};
 use openprod_domain::text::Flaw;
 use openprod_domain::view::{History, Read, ReadFailure, View};
 use openprod_domain::{conflict, describe, edits, fold};
@@ -201,10 +201,11 @@ impl Telling<'_> {
     fn write(&mut self, row: &Written) -> Read<v1::CellWrite> {
         let said = self.said(row)?;
         let basis = said.as_ref().map(|said| said.basis.clone()).unwrap_or_default();
-        let (entry, stored) = self.bundle(row.position)?.clone();
+        // What the op said was read from there.
+        let (entry, stored) = &self.bundles[&row.position];
         Ok(v1::CellWrite {
             op: row.op.to_string(),
-            bundle: Some(info(&mut self.names, row.position, &entry, &stored)?),
+            bundle: Some(info(&mut self.names, row.position, entry, stored.outline().as_ref())?),
             content: said.map(|said| cell_content(&self.reading.cell, &said.content)),
             standing: self.stands(row),
             shown: self.is_shown(row),
@@ -240,7 +241,7 @@ impl Telling<'_> {
     fn sentence(&mut self, view: &dyn View) -> Read<String> {
         if let Some(conflict) = conflict::of(view, &self.reading.cell)? {
             let history = self.history;
-            return describe::conflict(view, &conflict, &mut |tip| {
+            return describe::conflict(&mut Tables::of(view), &conflict, &mut |tip| {
                 self.author(conflict::origin(history, &conflict, tip)?)
             });
         }
