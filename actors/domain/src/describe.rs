@@ -252,7 +252,8 @@ fn distance(a: &str, b: &str) -> usize {
 pub fn label(view: &dyn View, tables: &[(Name, Table)], commands: &[Command]) -> Read<Text> {
     let Some(first) = commands.first() else { return Ok(plain("")) };
     let same = commands.iter().all(|c| std::mem::discriminant(c) == std::mem::discriminant(first));
-    let text = if commands.len() == 1 || !same { one_label(view, tables, first)? } else { many_label(first, commands.len()) };
+    let text =
+        if commands.len() == 1 || !same { one_label(view, tables, first)? } else { many_label(first, commands.len()) };
     let rest = if same { String::new() } else { format!(" and {} more", commands.len() - 1) };
     Ok(plain(&format!("{text}{rest}")))
 }

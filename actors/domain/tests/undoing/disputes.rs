@@ -7,9 +7,9 @@ use openprod_domain::cell::{Cell, Content};
 use openprod_domain::command::{Choice, Command};
 use openprod_domain::conflict::{self, Conflict, Dispute, Turn};
 use openprod_domain::decide::Problem;
+use openprod_domain::read::Tables;
 use openprod_domain::view::{Read, View};
 use openprod_domain::{describe, read};
-use openprod_domain::read::Tables;
 use openprod_model::bundle::{Bundle, BundleKind};
 use openprod_model::ids::{EdgeId, EntityId, OpRef};
 use openprod_model::operation::{Basis, ColumnRef, MappingAt, Operation, PairAt};
@@ -97,7 +97,8 @@ fn different_values_are_a_conflict_with_the_same_id_and_candidates_whatever_the_
         assert_eq!(tips(conflict), tips(&conflicts[0]));
         assert!(!conflict.reopened);
         assert_eq!(values(conflict).iter().filter(|(_, shown)| *shown).count(), 1);
-        let sentence = describe::conflict(&mut Tables::of(&replica.view()), conflict, &mut |_| Ok("Leo".to_owned())).unwrap();
+        let sentence =
+            describe::conflict(&mut Tables::of(&replica.view()), conflict, &mut |_| Ok("Leo".to_owned())).unwrap();
         assert!(sentence.starts_with("cues LX 12 label was edited by Leo ("), "{sentence}");
     }
 }
