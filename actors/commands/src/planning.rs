@@ -1,5 +1,6 @@
 //! Planning: a request becomes a signed bundle and the answer that will be given for it.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -106,6 +107,7 @@ impl Picture {
             base: request.base,
             session: request.session,
             pending: &self.pending,
+            own: RefCell::default(),
         }
     }
 

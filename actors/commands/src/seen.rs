@@ -1,5 +1,6 @@
 //! What the author of a request had seen of a cell: the tips at his base, and his own session's later writes (I-5).
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -28,6 +29,8 @@ pub(crate) struct SeenAtBase<'a> {
     pub(crate) session: Option<SessionId>,
     /// Whose the pending ops are.
     pub(crate) pending: &'a HashMap<OpRef, Maker>,
+    /// Which bundles this session made, as far as was asked: large requests ask for the same few again and again.
+    pub(crate) own: RefCell<HashMap<Position, bool>>,
 }
 
 impl Seen for SeenAtBase<'_> {
@@ -109,6 +112,12 @@ impl SeenAtBase<'_> {
     }
 
     fn is_own(&self, position: Position) -> Read<bool> {
-        Ok(self.log.entry(position)?.is_some_and(|entry| entry.session.is_some() && entry.session == self.session))
+        if let Some(own) = self.own.borrow().get(&position) {
+            return Ok(*own);
+        }
+        let entry = self.log.entry(position)?;
+        let own = entry.is_some_and(|entry| entry.session.is_some() && entry.session == self.session);
+        self.own.borrow_mut().insert(position, own);
+        Ok(own)
     }
 }

@@ -1,5 +1,7 @@
 //! Describing: cells, values, commands and conflicts as people say them.
 
+use std::sync::Arc;
+
 use openprod_model::ids::EntityId;
 use openprod_model::value::{FieldType, Name, Primitive, Text, Value};
 
@@ -249,7 +251,7 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 /// The label of a request that brought none. `tables` are those looked up before, under the names used for them.
-pub fn label(view: &dyn View, tables: &[(Name, Table)], commands: &[Command]) -> Read<Text> {
+pub fn label(view: &dyn View, tables: &[(Name, Arc<Table>)], commands: &[Command]) -> Read<Text> {
     let Some(first) = commands.first() else { return Ok(plain("")) };
     let same = commands.iter().all(|c| std::mem::discriminant(c) == std::mem::discriminant(first));
     let text =
@@ -279,7 +281,7 @@ fn many_label(first: &Command, count: usize) -> String {
     }
 }
 
-fn one_label(view: &dyn View, tables: &[(Name, Table)], command: &Command) -> Read<String> {
+fn one_label(view: &dyn View, tables: &[(Name, Arc<Table>)], command: &Command) -> Read<String> {
     let known = |table, entity| known(view, tables, table, entity);
     Ok(match command {
         Command::CreateTable { name, .. } => format!("Create table {name}"),
@@ -355,7 +357,7 @@ pub fn called(view: &dyn View, entity: EntityId) -> Read<String> {
     Ok(format!("record {entity}"))
 }
 
-fn known(view: &dyn View, tables: &[(Name, Table)], named: &Name, entity: EntityId) -> Read<String> {
+fn known(view: &dyn View, tables: &[(Name, Arc<Table>)], named: &Name, entity: EntityId) -> Read<String> {
     if let Some((_, table)) = tables.iter().find(|(name, _)| name == named) {
         return record(view, table, entity);
     }

@@ -15,6 +15,7 @@ mod text;
 mod unions;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use openprod_model::bundle::{BundleKind, MAX_OPS, Op, Stamp};
 use openprod_model::ids::{ActorId, EdgeId, EntityId, OpRef};
@@ -252,7 +253,7 @@ struct Planner<'a> {
     related: Vec<Cell>,
     command: u32,
     /// Tables already looked up, under the names used for them.
-    tables: Vec<(Name, Table)>,
+    tables: Vec<(Name, Arc<Table>)>,
 }
 
 impl Planner<'_> {
@@ -358,9 +359,9 @@ impl Planner<'_> {
         Ok(all)
     }
 
-    fn table(&mut self, name: &Name) -> Decision<Table> {
+    fn table(&mut self, name: &Name) -> Decision<Arc<Table>> {
         if let Some((_, table)) = self.tables.iter().find(|(used, _)| used == name) {
-            return Ok(table.clone());
+            return Ok(Arc::clone(table));
         }
         let Some(table) = read::table(&self.view(), name)? else {
             let known = read::tables(&self.view())?;
@@ -368,7 +369,8 @@ impl Planner<'_> {
             let refusal = Refusal::new(Reason::UnknownTable, format!("There is no table \"{name}\".")).at("table");
             return Err(refusal.next(describe::suggestion(name.as_str(), known, "table")).into());
         };
-        self.tables.push((name.clone(), table.clone()));
+        let table = Arc::new(table);
+        self.tables.push((name.clone(), Arc::clone(&table)));
         Ok(table)
     }
 }

@@ -136,7 +136,7 @@ impl Planner<'_> {
                 let message = format!("There is no record {record} in {}.", table.spec.name);
                 return Err(Refusal::new(Reason::UnknownRecord, message).at(format!("tables[{index}]")).into());
             }
-            moving.insert(table.key);
+            moving.insert(table.key.clone());
         }
         if moving.is_empty() || moving.len() == all.len() {
             let message = "Splitting off takes some of a record's tables, and leaves at least one.";
