@@ -309,7 +309,7 @@ fn one_label(view: &dyn View, tables: &[(Name, Arc<Table>)], command: &Command) 
         | Command::SetText { record, table, column, .. }
         | Command::EditSequence { record, table, column, .. }
         | Command::ApplyUpdate { record, table, column, .. } => {
-            format!("Edit {column} of {}", known(view, table, *record)?)
+            format!("Edit {column} of {}", known(table, *record)?)
         }
         Command::NameActor { name, .. } => format!("Name an actor {name}"),
         Command::Resolve { cell, .. } => format!("Resolve {}", cell_on(view, cell)?),

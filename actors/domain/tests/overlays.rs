@@ -481,7 +481,7 @@ fn texts_are_edited_in_an_overlay_and_merge_with_what_others_write_meanwhile() {
             .contains(&inside.clone().unwrap())
     );
     assert!(staging.drift(&base).unwrap().is_empty(), "edits merge");
-    assert_eq!(staging.counts(&base).unwrap(), Counts { changed_records: 1, ..Counts::default() });
+    assert_eq!(staging.survey(&base).unwrap().counts, Counts { changed_records: 1, ..Counts::default() });
 
     staging.apply(&staging.undo().unwrap());
     assert!(!script(&staging.over(&base), 1).is_none_or(|text| describe::value(&text).contains("LX")));
