@@ -74,12 +74,16 @@ pub struct Desk {
     /// How many ops the layer holds.
     folded: usize,
     clock: Hlc,
+    /// See [`Picture`].
+    secret: Arc<[u8; 32]>,
     closing: Option<RpcReplyPort<()>>,
     closed: bool,
 }
 
 impl Desk {
     pub(crate) fn new(args: CommandsArgs, myself: ActorRef<CommandsMsg>) -> Self {
+        let mut secret = [0; 32];
+        args.env.random.fill(&mut secret);
         Self {
             args,
             myself,
@@ -90,6 +94,7 @@ impl Desk {
             picture: None,
             folded: 0,
             clock: Hlc::ZERO,
+            secret: Arc::new(secret),
             closing: None,
             closed: false,
         }
@@ -299,6 +304,7 @@ impl Desk {
             clock: self.clock,
             log: Arc::clone(&self.args.log),
             env: self.args.env.clone(),
+            secret: Arc::clone(&self.secret),
         })
     }
 

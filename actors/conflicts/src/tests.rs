@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use openprod_domain::cell::{Cell, KeyRange, Tip};
 use openprod_domain::conflict;
+use openprod_domain::edits::Edit;
 use openprod_domain::oracle::Oracle;
 use openprod_domain::unions::Unions;
 use openprod_domain::view::{History, Moment, Read, ReadFailure, Reading, View};
@@ -61,6 +62,9 @@ struct Picture {
 impl View for Picture {
     fn tips(&self, cell: &Cell) -> Read<Vec<Tip>> {
         View::tips(&self.oracle, cell)
+    }
+    fn edits(&self, cell: &Cell) -> Read<Vec<Edit>> {
+        View::edits(&self.oracle, cell)
     }
     fn cells(&self, range: &KeyRange) -> Reading<'_, (Cell, Vec<Tip>)> {
         View::cells(&self.oracle, range)

@@ -11,6 +11,7 @@ use openprod_domain::decide::{self, FreshIds, NoBase, Plan, Problem, Seen};
 use openprod_domain::index::Direction;
 use openprod_domain::join_mode::JoinMode;
 use openprod_domain::read;
+use openprod_domain::text::ClientId;
 use openprod_domain::view::{Empty, Layer, Read, View};
 use openprod_model::bundle::{BundleKind, Draft, Source, Stamp};
 use openprod_model::clock::Hlc;
@@ -39,6 +40,9 @@ impl FreshIds for Ids {
     fn edge(&mut self) -> EdgeId {
         self.0 += 1;
         EdgeId::from_bytes([self.0; 16])
+    }
+    fn writer(&mut self, purpose: &[u8]) -> ClientId {
+        ClientId::new(purpose.iter().fold(7, |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte))))
     }
 }
 

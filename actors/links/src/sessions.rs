@@ -244,7 +244,7 @@ impl Desk {
     fn pauses(&mut self, link: LinkId) {
         let Some(held) = self.links.get_mut(&link) else { return };
         let attempt = held.attempt;
-        let _ = self.myself.send_after(held.pause, move || SessionsMsg::Again { link, attempt });
+        drop(self.myself.send_after(held.pause, move || SessionsMsg::Again { link, attempt }));
         held.pause = (held.pause * 2).min(MAX_PAUSE);
     }
 

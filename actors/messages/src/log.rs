@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use openprod_domain::inverse::stack::{Step, Trail, Which};
 use openprod_domain::view::Read;
-use openprod_model::bundle::{Bundle, BundleKind, Op};
+use openprod_model::bundle::{Bundle, BundleKind, Op, Outline};
 use openprod_model::clock::Hlc;
 use openprod_model::ids::{ActorId, BundleId, CommandId, Digest, OpRef, Position, SessionId};
 use openprod_model::operation::Operation;
@@ -78,6 +78,16 @@ pub enum Stored {
         /// What is wrong with them.
         reason: String,
     },
+}
+
+impl Stored {
+    /// What it says of itself, if it is whole.
+    pub fn outline(&self) -> Option<Outline> {
+        match self {
+            Self::Whole(bundle) => Some(bundle.outline()),
+            Self::Damaged { .. } => None,
+        }
+    }
 }
 
 /// The answer to a command, kept with its bundle so that a retry gets it again (I-6).
@@ -267,6 +277,10 @@ pub trait LogReader: Send + Sync {
     fn entries(&self, from: Position, limit: usize) -> Read<Vec<(Position, Entry)>>;
     /// The bundle at a position.
     fn bundle(&self, at: Position) -> Read<Option<Stored>>;
+    /// What the bundle at a position says of itself; none if that cannot be read. Its ops are not looked at.
+    fn outline(&self, at: Position) -> Read<Option<Outline>> {
+        Ok(self.bundle(at)?.and_then(|stored| stored.outline()))
+    }
     /// The bundles from `from` on, at most `limit` of them or about `bytes` bytes, but at least one if there is one.
     fn bundles(&self, from: Position, limit: usize, bytes: usize) -> Read<Vec<(Position, Entry, Stored)>>;
     /// Where the bundle of that digest lies.

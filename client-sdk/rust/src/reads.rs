@@ -102,6 +102,17 @@ impl Workspace {
         Ok(self.read(question).await?.records)
     }
 
+    /// A text or a list that several people may edit at once, whole.
+    pub async fn document(&self, record: &str, table: &str, column: &str) -> Result<v1::GetDocumentResponse, Error> {
+        self.read(v1::GetDocumentRequest {
+            record: record.to_owned(),
+            table: table.to_owned(),
+            column: column.to_owned(),
+            ..Default::default()
+        })
+        .await
+    }
+
     /// The records of a table.
     pub fn records(&self, table: &str) -> Pages<v1::ListRecordsRequest> {
         self.pages(v1::ListRecordsRequest { table: table.to_owned(), ..Default::default() })
@@ -227,6 +238,7 @@ questions! {
     tables.list_mappings: ListMappingsRequest => ListMappingsResponse;
     tables.list_merges: ListMergesRequest => ListMergesResponse;
     tables.list_merge_exceptions: ListMergeExceptionsRequest => ListMergeExceptionsResponse;
+    tables.get_document: GetDocumentRequest => GetDocumentResponse;
     commands.list_undo: ListUndoRequest => ListUndoResponse;
     conflicts.list_conflicts: ListConflictsRequest => ListConflictsResponse;
     conflicts.get_conflict: GetConflictRequest => GetConflictResponse;
@@ -305,9 +317,9 @@ macro_rules! of_workspace {
 
 of_workspace! {
     staged: GetWorkspaceRequest, ListTablesRequest, GetTableRequest, GetRecordRequest, ListRecordsRequest, QueryRequest,
-        ExplainCellRequest, ListEdgesRequest, GetEdgeRequest, PreviewOverlayRequest, ListDriftRequest;
-    revised: ListMappingsRequest, ListMergesRequest, ListMergeExceptionsRequest, ListBundlesRequest, ListUndoRequest,
-        ListConflictsRequest, GetConflictRequest;
+        ExplainCellRequest, GetDocumentRequest, ListEdgesRequest, GetEdgeRequest, PreviewOverlayRequest, ListDriftRequest;
+    revised: ListMappingsRequest, ListMergesRequest, ListMergeExceptionsRequest, ListBundlesRequest,
+        ListUndoRequest, ListConflictsRequest, GetConflictRequest;
     plain: GetBundleRequest, ListQuarantineRequest, GetQuarantinedRequest, RetryQuarantinedRequest,
         SkipQuarantinedRequest, ExportQuarantinedRequest, CreateOverlayRequest, ListOverlaysRequest, GetOverlayRequest,
         RenameOverlayRequest, ActivateOverlayRequest, DeactivateOverlayRequest, StashOverlayRequest,

@@ -40,8 +40,10 @@ pub mod quarantine;
 pub mod records;
 pub mod resolve;
 pub mod same;
+pub mod sequence;
 pub mod settings;
 pub mod tables;
+pub mod text;
 pub mod time;
 pub mod undo;
 pub mod up;
@@ -83,6 +85,8 @@ enum Commands {
     New(write::NewArgs),
     Set(write::SetArgs),
     Rm(write::RmArgs),
+    Text(text::TextArgs),
+    Sequence(sequence::SequenceArgs),
     Undo(undo::UndoArgs),
     Redo(undo::RedoArgs),
     Conflicts(conflicts::ConflictsArgs),
@@ -154,6 +158,8 @@ async fn run(command: Commands, context: &Context) -> Result<(), CliError> {
         Commands::New(args) => write::new(args, context).await,
         Commands::Set(args) => write::set(args, context).await,
         Commands::Rm(args) => write::rm(args, context).await,
+        Commands::Text(args) => text::run(args, context).await,
+        Commands::Sequence(args) => sequence::run(args, context).await,
         Commands::Undo(args) => undo::undo(args, context).await,
         Commands::Redo(args) => undo::redo(args, context).await,
         Commands::Conflicts(args) => conflicts::run(args, context).await,

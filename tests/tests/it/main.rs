@@ -30,6 +30,7 @@ mod scenario_c;
 mod scenario_e;
 mod schema;
 mod startup;
+mod texts;
 mod three_way;
 mod undoing;
 mod watching;

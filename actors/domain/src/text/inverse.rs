@@ -237,7 +237,7 @@ fn single(unit: Unit) -> Span {
 }
 
 /// The units of `spans`, in order, apart, neighbours joined.
-fn union(mut spans: Vec<Span>) -> Vec<Span> {
+pub(super) fn union(mut spans: Vec<Span>) -> Vec<Span> {
     spans.sort_unstable();
     spans.dedup_by(|next, last| {
         let touches = last.client == next.client && next.start <= last.end;

@@ -300,8 +300,8 @@ impl Desk {
 
     /// Keeps the tickets durably, then goes by them.
     async fn keep(&mut self, tickets: Tickets) -> Result<(), CommandError> {
-        let (bytes, shelf) = (tickets.bytes(), Arc::clone(&self.args.shelf));
-        let written = self.args.env.offload(move || shelf.write(&bytes)).await;
+        let (bytes, place) = (tickets.bytes(), Arc::clone(&self.args.shelf));
+        let written = self.args.env.offload(move || place.write(&bytes)).await;
         match written {
             Some(Ok(())) => {
                 self.tickets = tickets;

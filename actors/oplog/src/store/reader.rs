@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use openprod_domain::view::Read;
 use openprod_messages::log::{Entry, LogReader, Quarantined, Receipt, Spot, Stored, Tail};
-use openprod_model::bundle::Bundle;
+use openprod_model::bundle::{Bundle, Outline};
 use openprod_model::codec;
 use openprod_model::ids::{ActorId, BundleId, CommandId, Digest, OpRef, Position};
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
@@ -113,6 +113,15 @@ impl LogReader for LogStore {
         self.read(|txn| {
             let Some(row) = entry_row(txn, at)? else { return Ok(None) };
             Ok(Some(stored(txn, at, row.entry.digest)?))
+        })
+    }
+
+    fn outline(&self, at: Position) -> Read<Option<Outline>> {
+        self.read(|txn| {
+            let Some(row) = entry_row(txn, at)? else { return Ok(None) };
+            let bytes = txn.open_table(BUNDLES)?.get(at.0)?;
+            let outline = bytes.and_then(|bytes| Outline::parse(bytes.value()).ok());
+            Ok(outline.filter(|outline| outline.digest == row.entry.digest))
         })
     }
 

@@ -9,6 +9,7 @@ mod reading;
 mod speak;
 mod staging;
 mod steward;
+mod texts;
 mod typing;
 mod watcher;
 mod wire;

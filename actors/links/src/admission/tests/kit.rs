@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex};
 use openprod_domain::cell::{Cell, KeyRange, Tip};
 use openprod_domain::command::{Command, Request, Stance};
 use openprod_domain::decide::{self, FreshIds, NoBase, Problem};
+use openprod_domain::edits::Edit;
 use openprod_domain::fold;
 use openprod_domain::join_mode::JoinMode;
 use openprod_domain::oracle::Oracle;
 use openprod_domain::read::{self, Membership};
+use openprod_domain::text::ClientId;
 use openprod_domain::unions::Unions;
 use openprod_domain::view::{History, Moment, Read, ReadFailure, Reading, View};
 use openprod_messages::address::Address;
@@ -89,6 +91,9 @@ impl View for Picture {
     fn cells(&self, range: &KeyRange) -> Reading<'_, (Cell, Vec<Tip>)> {
         View::cells(&self.oracle, range)
     }
+    fn edits(&self, cell: &Cell) -> Read<Vec<Edit>> {
+        View::edits(&self.oracle, cell)
+    }
     fn entries(&self, _: &KeyRange) -> Option<Reading<'_, Vec<u8>>> {
         None
     }
@@ -125,6 +130,9 @@ impl Snapshot for Picture {
         Ok(self.written.get(&cell.key()).cloned().unwrap_or_default())
     }
     fn hash(&self) -> Read<StateHash> {
+        not_asked()
+    }
+    fn bucket(&self, _: u8, _: &[u8], _: usize) -> Read<Vec<(Vec<u8>, [u8; 32])>> {
         not_asked()
     }
     fn counts(&self) -> Read<Counts> {
@@ -172,6 +180,9 @@ impl FreshIds for NoIds {
     }
     fn edge(&mut self) -> EdgeId {
         EdgeId::from_bytes([1; 16])
+    }
+    fn writer(&mut self, _: &[u8]) -> ClientId {
+        ClientId::new(1)
     }
 }
 

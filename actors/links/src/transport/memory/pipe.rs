@@ -3,7 +3,7 @@
 use openprod_wire::framing::FrameError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::*;
+use super::{Arc, BoxFuture, CloseCode, FutureExt, Instant, Side, Weather, Wire, mpsc, watch};
 use crate::transport::{CHANNEL_WINDOW_BYTES, Channel, FIRST_LIMIT, Inlet, LinkError, Outlet};
 
 /// The place of a channel among those that its opener may have; given back when its opener drops both halves.

@@ -4,7 +4,9 @@ use std::sync::atomic::AtomicBool;
 
 use tokio::sync::Semaphore;
 
-use super::*;
+use super::{
+    ActorId, Arc, AtomicU64, CloseCode, Closed, Duration, IDLE_TIMEOUT, Ordering, Side, SocketAddr, Weather, watch,
+};
 use crate::transport::{MAX_CHANNELS, MAX_STRANGER_CHANNELS};
 
 /// Who is at one end.
