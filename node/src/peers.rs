@@ -85,7 +85,7 @@ pub async fn start(node: &Arc<Node>) -> Result<Option<Peers>, PeersError> {
     let watched = Watched { args: args.clone(), endpoint: endpoint.clone(), restarts: Restarts::default() };
     let supervisor = Actor::spawn(None, Supervisor, watched).await;
     let (supervisor, _) = supervisor.map_err(|error| PeersError::Supervisor(error.to_string()))?;
-    let (changes, changed) = watch::channel(0);
+    let (changes, moved) = watch::channel(0);
     let (shown, nearby) = watch::channel(Vec::new());
     let lookout = tokio::spawn(look_out(Arc::downgrade(node), changes, endpoint.clone())).abort_handle();
     if let Some(reach) = reach(node) {
@@ -99,7 +99,7 @@ pub async fn start(node: &Arc<Node>) -> Result<Option<Peers>, PeersError> {
             nearby: Arc::new(shown),
             env: args.env,
         };
-        tokio::spawn(discovery::run(found, changed));
+        tokio::spawn(discovery::run(found, moved));
     }
     for address in network.addresses() {
         tracing::info!(%address, key = %network.key().short(), "listening for other nodes");
@@ -214,6 +214,11 @@ impl Workspaces for OfNode {
         let Some(node) = self.node.upgrade() else { return false };
         let Ok(workspace) = node.workspace(workspace) else { return false };
         matches!(gate(&workspace, peer), Ok(Gate::Open)) || joining::is_expected(&node, &workspace, peer)
+    }
+
+    fn advertised(&self) -> Vec<(WorkspaceId, String)> {
+        let findable = self.node.upgrade().map_or_else(Vec::new, |node| Street(Arc::downgrade(&node)).findable());
+        findable.into_iter().map(|one| (one.workspace, one.name.to_string())).collect()
     }
 
     fn asked(&self, connection: Arc<dyn Connection>, channel: Channel) {

@@ -300,9 +300,9 @@ impl Desk {
 
     /// Keeps the tickets durably, then goes by them.
     async fn keep(&mut self, tickets: Tickets) -> Result<(), CommandError> {
-        let (bytes, shelf) = (tickets.bytes(), Arc::clone(&self.args.shelf));
-        let written = self.args.env.offload(move || shelf.write(&bytes)).await;
-        match written {
+        let (bytes, place) = (tickets.bytes(), Arc::clone(&self.args.shelf));
+        let result = self.args.env.offload(move || place.write(&bytes)).await;
+        match result {
             Some(Ok(())) => {
                 self.tickets = tickets;
                 Ok(())

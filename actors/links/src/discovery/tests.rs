@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::endpoint::{Link, Purpose};
-use crate::transport::Channel;
+use crate::transport::{Channel, Connection};
 
 const SHOW: WorkspaceId = WorkspaceId::from_bytes([1; 16]);
 const OPEN: WorkspaceId = WorkspaceId::from_bytes([2; 16]);
@@ -27,6 +27,10 @@ impl Workspaces for Having {
     }
 
     fn linked(&self, _: &Link, _: WorkspaceId, _: Purpose, channel: Channel) {
+        drop(channel);
+    }
+
+    fn asked(&self, _: Arc<dyn Connection>, channel: Channel) {
         drop(channel);
     }
 
