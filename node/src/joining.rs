@@ -82,15 +82,15 @@ pub async fn join(
     let mut number = [0; 32];
     node.env.random.fill(&mut number);
     let me = node.device.actor();
-    let joined = knock(me, &*connection, asked.channel, asked.means, node::own_name(), number, show).await?;
+    let entered = knock(me, &*connection, asked.channel, asked.means, node::own_name(), number, show).await?;
     let (member, actor) = (connection.peer().to_string(), person.keys.actor().to_string());
-    let note = Note { member, actor, name: person.name.to_string() };
-    expect(node, joined.workspace, &note).await?;
+    let kept = Note { member, actor, name: person.name.to_string() };
+    expect(node, entered.workspace, &kept).await?;
     let (key, reply_to) = (Some(connection.peer()), &peers.endpoint);
     // A peer that there is no room to remember is dialled by its own wish.
     let _ = reply_to.call(|reply| EndpointMsg::Add { key, addresses, reply }).await;
-    tokio::spawn(settle(Arc::downgrade(node), joined.workspace));
-    Ok(joined)
+    tokio::spawn(settle(Arc::downgrade(node), entered.workspace));
+    Ok(entered)
 }
 
 /// A channel on which the question can be put.
@@ -151,9 +151,9 @@ async fn dial(peers: &Peers, addresses: &[SocketAddr]) -> Result<Arc<dyn Connect
 }
 
 /// Makes the workspace, empty, or notes in one that is here already what is expected.
-async fn expect(node: &Node, workspace: WorkspaceId, note: &Note) -> Result<(), CommandError> {
+async fn expect(node: &Node, workspace: WorkspaceId, kept: &Note) -> Result<(), CommandError> {
     let path = node.folder.workspace(workspace).joining();
-    let text = toml::to_string(note).expect("three plain fields are TOML");
+    let text = toml::to_string(kept).expect("three plain fields are TOML");
     let write = || folder::write_over(&path, text.as_bytes());
     let failed = |error: std::io::Error| CommandError::Unavailable(format!("{}: {error}", path.display()));
     if node.workspace(workspace).is_ok() {
@@ -211,7 +211,7 @@ enum Settled {
 
 async fn try_to_settle(node: &Node, id: WorkspaceId) -> Result<Settled, CommandError> {
     let path = node.folder.workspace(id).joining();
-    let Some(note) = noted(&path) else { return Ok(Settled::Done) };
+    let Some(kept) = noted(&path) else { return Ok(Settled::Done) };
     let workspace = node.workspace(id)?;
     let unreadable = |failure: openprod_domain::view::ReadFailure| CommandError::Unavailable(failure.to_string());
     let snapshot = workspace.snapshots.snapshot().map_err(unreadable)?;
@@ -219,10 +219,10 @@ async fn try_to_settle(node: &Node, id: WorkspaceId) -> Result<Settled, CommandE
     if standing(node.device.actor())? != Membership::Admitted {
         return Ok(Settled::NotYet);
     }
-    if let Some(person) = note.actor.parse().ok().filter(|actor| node.identities.of(*actor).is_some())
+    if let Some(person) = kept.actor.parse().ok().filter(|actor| node.identities.of(*actor).is_some())
         && standing(person)? == Membership::Stranger
     {
-        admit(node, &workspace, person, &note.name).await?;
+        admit(node, &workspace, person, &kept.name).await?;
     }
     let removed = std::fs::remove_file(&path);
     removed.map(|()| Settled::Done).map_err(|error| CommandError::Unavailable(error.to_string()))

@@ -228,6 +228,11 @@ impl Workspaces for OfNode {
         matches!(gate(&workspace, peer), Ok(Gate::Open)) || joining::is_expected(&node, &workspace, peer)
     }
 
+    fn advertised(&self) -> Vec<(WorkspaceId, String)> {
+        let findable = self.node.upgrade().map_or_else(Vec::new, |node| Street(Arc::downgrade(&node)).findable());
+        findable.into_iter().map(|one| (one.workspace, one.name.to_string())).collect()
+    }
+
     fn asked(&self, connection: Arc<dyn Connection>, channel: Channel) {
         let door = Arc::clone(&self.door);
         tokio::spawn(async move {

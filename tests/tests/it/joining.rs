@@ -153,10 +153,14 @@ async fn who_asks_is_let_in_when_a_member_has_compared_the_code() {
     let tour = world.another_node("tour").await;
     let leo = world.visitor(&tour, "Leo").await;
     let address = mara.is_dialled_at().await;
-    let says_no = async |code: String| drop(mara.turns_away(&code).await.unwrap());
+    let says_no = async |code: String| {
+        mara.hears_a_knock().await;
+        mara.turns_away(&code).await.unwrap();
+    };
     let denied = leo.tries_to_join("", &address, says_no).await.unwrap_err();
     assert!(denied.to_string().contains("said no"), "{denied}");
     let approves = async |code: String| {
+        mara.hears_a_knock().await;
         assert_eq!(mara.looks_who_waits().await.len(), 1);
         mara.types(&format!("openprod requests approve \"{code}\"")).await.ok().says("Admitted");
     };

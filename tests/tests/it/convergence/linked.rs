@@ -50,8 +50,8 @@ impl Links {
 
     /// Joins two replicas.
     pub(super) async fn join(&mut self, company: &Company, one: usize, other: usize) {
-        let (caller, called) = (&self.networks[one], &self.networks[other]);
-        let (here, there) = tokio::join!(caller.dial(address(other), Some(node(other))), called.accept());
+        let (dialler, listener) = (&self.networks[one], &self.networks[other]);
+        let (here, there) = tokio::join!(dialler.dial(address(other), Some(node(other))), listener.accept());
         let (here, there) = (here.unwrap(), there.unwrap());
         let (mine, theirs) = tokio::join!(here.open(), there.accept());
         self.begins(company, one, other, here, mine.unwrap()).await;

@@ -58,6 +58,16 @@ impl Person {
         panic!("{} knows {:#?}", self.name, self.knows_peers().await.peers)
     }
 
+    /// Waits until somebody waits to be let in.
+    pub(crate) async fn hears_a_knock(&self) {
+        let heard = async {
+            while self.looks_who_waits().await.is_empty() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, heard).await.expect("somebody knocks");
+    }
+
     /// Waits until this person is a member, as far as the own node knows.
     pub(crate) async fn is_a_member(&self) {
         let own = self.actor.to_string();
