@@ -18,8 +18,10 @@
 //! order. What could depend on the order (units that two updates claim, something that arrives before what it builds
 //! on) makes [`Document::apply`] build again. Of two updates that claim the same units, the first in canonical order has
 //! its way. One thing is beyond this. Yjs' order of letters is the same everywhere if each letter was written between
-//! two that were neighbours for its author. An author who forges that (or two processes that share a client id) can
-//! make letters stand in different places on different replicas, until these build the document again.
+//! two that were neighbours for its author, and each id means one letter between the same two. Edits and undo
+//! ([`inverse`]) keep to this, also where two undo the same at once. An author who forges that (or two processes that
+//! share a client id) can make letters stand in different places on different replicas, until these build the document
+//! again.
 //!
 //! Reading order: [`Document`], [`edit`](TextEdit) (what people do), [`admit`](Document::admit) (what browsers send),
 //! [`inverse`](Document::inverse) (undo).
