@@ -19,7 +19,7 @@ mkdir -p "$packages"
 cp "$here"/package.json "$here"/package-lock.json "$here"/*.js "$packages"
 npm ci --prefix "$packages" --no-audit --no-fund --silent
 
-"${OPENPROD:?names the binary}" up --data-dir "$work/node" --listen 127.0.0.1:0 >"$work/node.log" 2>&1 &
+"${OPENPROD:?names the binary}" up --data-dir "$work/node" --listen 127.0.0.1:0 --peer-listen off >"$work/node.log" 2>&1 &
 node=$!
 until grep -q ": ready" "$work/node.log"; do
     kill -0 "$node" || exit 1
