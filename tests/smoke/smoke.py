@@ -136,9 +136,14 @@ def main(address, token_file):
         execute(command_pb2.Command(set_fields=change), base=seen)
     disputed = conflicts.ListConflicts(conflict_service_pb2.ListConflictsRequest(workspace=made.workspace), **calling)
     assert disputed.total_count == 1 and "page" in disputed.conflicts[0].sentence, disputed
+    conflict = disputed.conflicts[0]
+    choice = command_pb2.Resolve(cell=conflict.cell, candidate=conflict.candidates[0].writes[0].op)
+    execute(command_pb2.Command(resolve=choice))
+    decided = conflicts.ListConflicts(conflict_service_pb2.ListConflictsRequest(workspace=made.workspace), **calling)
+    assert decided.total_count == 0, decided
     execute(command_pb2.Command(undo=command_pb2.Undo(scope=command_pb2.UNDO_SCOPE_MINE)))
-    disputed = conflicts.ListConflicts(conflict_service_pb2.ListConflictsRequest(workspace=made.workspace), **calling)
-    assert disputed.total_count == 0, disputed
+    opened = conflicts.ListConflicts(conflict_service_pb2.ListConflictsRequest(workspace=made.workspace), **calling)
+    assert [again.conflict for again in opened.conflicts] == [conflict.conflict], opened
 
     try:
         tables.Query(table_service_pb2.QueryRequest(workspace=made.workspace, table="nope"), **calling)
