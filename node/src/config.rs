@@ -71,6 +71,13 @@ settings! {
     /// Unix socket for gRPC, open to this user only; "off" for none. When not set: openprod.sock in data_dir.
     socket: Option<PathBuf>, "OPENPROD_SOCKET", "socket", Text("{data_dir}/openprod.sock"), socket;
 
+    /// Address and port (UDP) where other nodes reach this one, on any network of this machine; "off" for none. Only
+    /// members of a workspace get anything of it.
+    peer_listen: Option<SocketAddr>, "OPENPROD_PEER_LISTEN", "peer-listen", Text("0.0.0.0:7118"), peer_listen;
+
+    /// Whether nodes on the local network find each other by themselves, by multicast DNS: "on" or "off".
+    discovery: bool, "OPENPROD_DISCOVERY", "discovery", Text("on"), switch;
+
     /// What is logged: error, warn, info, debug or trace; or by part, as in "info,openprod_oplog=debug".
     log: String, "OPENPROD_LOG", "log", Text("info"), log;
 
@@ -406,6 +413,19 @@ fn listen(text: &str) -> Result<Option<SocketAddr>, String> {
     Err("other machines could read and change everything there, since this needs TLS, which is not available yet: \
          use 127.0.0.1 or [::1], and reach it from elsewhere through ssh -L"
         .to_owned())
+}
+
+fn peer_listen(text: &str) -> Result<Option<SocketAddr>, String> {
+    let refusal = || "write an address and a port, as in \"0.0.0.0:7118\", or \"off\"".to_owned();
+    if text == "off" { Ok(None) } else { text.parse().map(Some).map_err(|_| refusal()) }
+}
+
+fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("write \"on\" or \"off\"".to_owned()),
+    }
 }
 
 fn socket(text: &str) -> Result<Option<PathBuf>, String> {

@@ -5,7 +5,8 @@
 //! node.lock                   held while a node runs; says which
 //! identities/                 the keys of this node's actors, 0600
 //! tokens/                     the tokens of this node's clients, 0600
-//! workspaces/<id>/            workspace.toml, log.redb, state.redb, overlays.redb, blobs.redb, blobs/, backups/
+//! workspaces/<id>/            workspace.toml, log.redb, state.redb, overlays.redb, blobs.redb, blobs/, tickets, joining.toml,
+//!                             backups/
 //! ```
 //!
 //! Nothing is repaired behind anybody's back: what is wrong is refused, with the command that mends it.
@@ -145,6 +146,11 @@ impl Folder {
         self.root.join("node.key")
     }
 
+    /// The file of the nodes that this one remembers.
+    pub fn peers(&self) -> PathBuf {
+        self.root.join("peers.toml")
+    }
+
     /// The folder of the keys of this node's actors.
     pub fn identities(&self) -> PathBuf {
         self.root.join("identities")
@@ -269,6 +275,16 @@ impl WorkspaceFolder {
     /// What is known of them.
     pub fn blob_index(&self) -> PathBuf {
         self.root.join("blobs.redb")
+    }
+
+    /// The tickets that were given out: private to this node, and in no backup.
+    pub fn tickets(&self) -> PathBuf {
+        self.root.join("tickets")
+    }
+
+    /// There from joining until the history has come: from whom, and who works on it here.
+    pub fn joining(&self) -> PathBuf {
+        self.root.join("joining.toml")
     }
 
     /// There as long as the workspace is being made: a restart removes what was broken off.

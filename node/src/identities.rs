@@ -225,6 +225,59 @@ fn io_at(path: &Path) -> impl Fn(std::io::Error) -> IdentityError + '_ {
     move |source| IdentityError::Io { path: path.to_owned(), source }
 }
 
+/// Every key that this node can sign with: those of its actors, and its own.
+pub struct AllKeys {
+    /// The actors'.
+    pub identities: std::sync::Arc<Identities>,
+    /// The node's.
+    pub device: Keys,
+    lent: std::sync::Mutex<Vec<Keys>>,
+}
+
+/// As long as it lives, the node can sign with a key that it does not keep.
+pub struct Lent<'a> {
+    to: &'a AllKeys,
+    key: ActorId,
+}
+
+impl AllKeys {
+    /// The keys of a node that was lent none.
+    pub fn new(identities: std::sync::Arc<Identities>, device: Keys) -> Self {
+        Self { identities, device, lent: std::sync::Mutex::default() }
+    }
+
+    /// Lends the node a key: it is never written anywhere, and gone with what is returned.
+    pub fn lends(&self, keys: Keys) -> Lent<'_> {
+        let key = keys.actor();
+        self.lent().push(keys);
+        Lent { to: self, key }
+    }
+
+    fn lent(&self) -> std::sync::MutexGuard<'_, Vec<Keys>> {
+        self.lent.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        let mut lent = self.to.lent();
+        if let Some(index) = lent.iter().position(|keys| keys.actor() == self.key) {
+            lent.swap_remove(index);
+        }
+    }
+}
+
+impl Keyring for AllKeys {
+    fn keys(&self, actor: Option<ActorId>) -> Option<Keys> {
+        let others = || {
+            let lent = self.lent();
+            let mut others = std::iter::once(&self.device).chain(lent.iter());
+            others.find(|keys| actor == Some(keys.actor())).cloned()
+        };
+        self.identities.keys(actor).or_else(others)
+    }
+}
+
 impl Keyring for Identities {
     fn keys(&self, actor: Option<ActorId>) -> Option<Keys> {
         let actor = actor.or_else(|| self.default_actor())?;

@@ -1,24 +1,31 @@
 //! The node: its folder, its identities, and the workspaces that it runs.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::{Arc, RwLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
-use openprod_messages::commands::{CommandError, CommandsMsg, Outcome};
+use openprod_links::endpoint::EndpointMsg;
+use openprod_messages::address::Address;
+use openprod_messages::admission::TicketShelf;
+use openprod_messages::commands::{CommandError, CommandsMsg, Founding, Outcome};
 use openprod_messages::environment::Environment;
 use openprod_model::identity::Keys;
 use openprod_model::ids::{ActorId, CommandId, Position, WorkspaceId};
 use openprod_model::refusal::{Reason, Refusal};
 use openprod_model::value::Text;
+use openprod_wire::admission::modest;
+use openprod_wire::recovery::RecoveryKey;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::environment;
 use crate::folder::{self, Folder, FolderError, FolderLock, LockError};
-use crate::identities::{Identities, Identity, IdentityError, key_at};
+use crate::identities::{AllKeys, Identities, Identity, IdentityError, key_at};
 use crate::manifest::{self, Manifest};
 use crate::migration;
+use crate::peers::Peers;
 use crate::storage::{self, Stores};
 use crate::workspace::{self, Condition, Parts, Workspace};
 
@@ -54,6 +61,16 @@ pub enum Slot {
     },
 }
 
+/// A workspace that was made.
+pub struct Made {
+    /// It.
+    pub workspace: Workspace,
+    /// What came of its first bundle.
+    pub outcome: Outcome,
+    /// Its recovery key, known to nobody else and never again; none in an answer that is given again.
+    pub recovery: Option<RecoveryKey>,
+}
+
 /// A running node.
 pub struct Node {
     /// Its configuration.
@@ -66,9 +83,16 @@ pub struct Node {
     pub identities: Arc<Identities>,
     /// The key that it is known by.
     pub device: Keys,
+    /// Who speaks with other nodes, if this one does.
+    pub endpoint: Address<EndpointMsg>,
+    /// All keys that it signs with.
+    pub keyring: Arc<AllKeys>,
     /// When it started, by its own clock, in milliseconds since 1970.
     pub started_ms: u64,
+    /// Other nodes, once they are spoken with; see [`crate::peers`].
+    pub peers: OnceLock<Peers>,
     workspaces: RwLock<BTreeMap<WorkspaceId, Slot>>,
+    listed: watch::Sender<()>,
     creating: tokio::sync::Mutex<()>,
     supervisor: ActorRef<()>,
     _lock: FolderLock,
@@ -84,15 +108,20 @@ impl Node {
         let identities = Identities::open(folder.identities(), folder.tokens(), &first_name(), &*env.random)?;
         let supervisor = Actor::spawn(None, NodeSupervisor, ()).await;
         let (supervisor, _) = supervisor.map_err(|error| StartError::Supervisor(error.to_string()))?;
+        let identities = Arc::new(identities);
         let node = Arc::new(Self {
             started_ms: env.clock.wall_ms(),
-            identities: Arc::new(identities),
+            keyring: Arc::new(AllKeys::new(Arc::clone(&identities), device.clone())),
+            identities,
+            peers: OnceLock::new(),
             workspaces: RwLock::default(),
+            listed: watch::Sender::default(),
             creating: tokio::sync::Mutex::default(),
             config,
             folder,
             env,
             device,
+            endpoint: Address::of("endpoint"),
             supervisor,
             _lock: lock,
         });
@@ -117,7 +146,7 @@ impl Node {
                 Slot::Closed { why }
             }
         };
-        self.write().insert(id, slot);
+        self.list(id, slot);
     }
 
     async fn try_open(&self, id: WorkspaceId) -> Result<Workspace, String> {
@@ -126,18 +155,23 @@ impl Node {
         manifest::read(&folder.manifest(), id).map_err(|error| error.to_string())?;
         let Stores { log, state, overlays } = storage::open(&folder, id, &self.config)?;
         let blobs = storage::blobs(&folder, id, &self.env);
-        let (env, keyring) = (self.env.clone(), self.identities.clone());
-        let parts = Parts { id, log, state, overlays, blobs, env, keyring };
+        let parts = Parts {
+            id,
+            log,
+            state,
+            overlays,
+            blobs,
+            tickets: Arc::new(TicketFile(folder.tickets())),
+            node: (self.device.actor(), own_name()),
+            endpoint: self.endpoint.clone(),
+            env: self.env.clone(),
+            keyring: self.keyring.clone(),
+        };
         workspace::start(parts, self.supervisor.get_cell()).await.map_err(|error| error.to_string())
     }
 
     /// Makes a new workspace and its first bundle. If this command made one before, that is the answer.
-    pub async fn create(
-        &self,
-        command: CommandId,
-        name: Text,
-        founder: Option<ActorId>,
-    ) -> Result<(Workspace, Outcome), CommandError> {
+    pub async fn create(&self, command: CommandId, name: Text, founder: Option<ActorId>) -> Result<Made, CommandError> {
         let unknown =
             || Refusal::new(Reason::UnknownActor, "This node does not hold the founder's keys.").at("founder");
         let founder = founder.or_else(|| self.identities.default_actor()).ok_or_else(unknown)?;
@@ -148,16 +182,18 @@ impl Node {
         }
         // A second call with the same command must find what the first one makes.
         let _one_at_a_time = self.creating.lock().await;
+        let recovery = Keys::from_seed(&environment::secret(&*self.env.random));
+        let founding = self.founding(name, &founder, &recovery);
         if let Some(workspace) = self.created_by(command)? {
-            let outcome = found(&workspace, command, name, &founder).await?;
-            return Ok((workspace, outcome));
+            let outcome = found(&workspace, command, founding).await?;
+            return Ok(Made { workspace, outcome, recovery: None });
         }
         let id = WorkspaceId::new(self.env.clock.wall_ms(), self.ten());
         let workspace = self.make(id).await?;
-        match found(&workspace, command, name, &founder).await {
+        match found(&workspace, command, founding).await {
             Ok(outcome) => {
                 self.list_made(&workspace)?;
-                Ok((workspace, outcome))
+                Ok(Made { workspace, outcome, recovery: Some(RecoveryKey { workspace: id, keys: recovery }) })
             }
             Err(error) => {
                 workspace.close().await;
@@ -165,6 +201,13 @@ impl Node {
                 Err(error)
             }
         }
+    }
+
+    /// Its founder is a member, and so are this node, which syncs it, and the recovery key.
+    fn founding(&self, name: Text, founder: &Identity, recovery: &Keys) -> Founding {
+        let besides = vec![(self.device.actor(), own_name()), (recovery.actor(), modest("Recovery key"))];
+        let (founder, founder_name) = (founder.keys.actor(), founder.name.clone());
+        Founding { name, founder, founder_name, besides, recovery: Some(recovery.actor()) }
     }
 
     /// The workspace whose first bundle was made by this command, as its log remembers.
@@ -184,7 +227,7 @@ impl Node {
     pub async fn adopt(&self, id: WorkspaceId) -> Result<Workspace, CommandError> {
         match self.try_open(id).await {
             Ok(workspace) => {
-                self.write().insert(id, Slot::Open(Box::new(workspace.clone())));
+                self.list(id, Slot::Open(Box::new(workspace.clone())));
                 Ok(workspace)
             }
             Err(why) => Err(CommandError::Unavailable(why)),
@@ -218,7 +261,7 @@ impl Node {
             .and_then(|()| std::fs::File::open(folder.root()))
             .and_then(|folder| folder.sync_all());
         finished.map_err(|error| disk_error(&error))?;
-        self.write().insert(workspace.id, Slot::Open(Box::new(workspace.clone())));
+        self.list(workspace.id, Slot::Open(Box::new(workspace.clone())));
         Ok(())
     }
 
@@ -233,6 +276,11 @@ impl Node {
     pub fn workspaces(&self) -> Vec<(WorkspaceId, Slot)> {
         let workspaces = self.workspaces.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         workspaces.iter().map(|(id, slot)| (*id, slot.clone())).collect()
+    }
+
+    /// Tells when a workspace is listed that was not.
+    pub fn listed(&self) -> watch::Receiver<()> {
+        self.listed.subscribe()
     }
 
     /// A workspace that runs.
@@ -272,6 +320,9 @@ impl Node {
 
     /// Closes all workspaces, within `patience`; what is not closed by then is whole all the same (I-1).
     pub async fn stop(&self, patience: Duration) {
+        if let Some(peers) = self.peers.get() {
+            peers.stop();
+        }
         let all = self.workspaces().into_iter().filter_map(|(_, slot)| match slot {
             Slot::Open(workspace) => Some(async move { workspace.close().await }),
             Slot::Closed { .. } => None,
@@ -288,20 +339,20 @@ impl Node {
         bytes
     }
 
+    fn list(&self, id: WorkspaceId, slot: Slot) {
+        self.write().insert(id, slot);
+        self.listed.send_replace(());
+    }
+
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<WorkspaceId, Slot>> {
         self.workspaces.write().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
 /// Makes the first bundle of a workspace, or gives the first answer again.
-async fn found(
-    workspace: &Workspace,
-    command: CommandId,
-    name: Text,
-    founder: &Identity,
-) -> Result<Outcome, CommandError> {
-    let (founder, founder_name) = (founder.keys.actor(), founder.name.clone());
-    let message = |reply| CommandsMsg::Found { command, name, founder, founder_name, reply };
+async fn found(workspace: &Workspace, command: CommandId, founding: Founding) -> Result<Outcome, CommandError> {
+    let founding = Box::new(founding);
+    let message = |reply| CommandsMsg::Found { command, founding, reply };
     let outcome = workspace.commands.call(message).await;
     outcome.map_err(|none| CommandError::Unavailable(none.to_string()))?
 }
@@ -309,6 +360,28 @@ async fn found(
 /// What the first identity is called: what the system calls the user.
 fn first_name() -> String {
     std::env::var("USER").ok().filter(|name| !name.trim().is_empty()).unwrap_or_else(|| "Me".to_owned())
+}
+
+/// What this node is called where it is a member: what the network calls the machine.
+pub fn own_name() -> Text {
+    modest(&rustix::system::uname().nodename().to_string_lossy())
+}
+
+/// The tickets of a workspace, in a file of its folder.
+struct TicketFile(PathBuf);
+
+impl TicketShelf for TicketFile {
+    fn read(&self) -> std::io::Result<Option<Vec<u8>>> {
+        match std::fs::read(&self.0) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write(&self, bytes: &[u8]) -> std::io::Result<()> {
+        folder::write_over(&self.0, bytes)
+    }
 }
 
 fn disk_error(error: &std::io::Error) -> CommandError {

@@ -8,7 +8,9 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
+use crate::joining;
 use crate::node::{Node, StartError};
+use crate::peers::{self, PeersError};
 use crate::server::{self, ServeError};
 use crate::telemetry::Metrics;
 
@@ -18,6 +20,9 @@ pub enum RunError {
     /// It did not start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// It cannot speak with other nodes.
+    #[error(transparent)]
+    Peers(#[from] PeersError),
     /// Its doors could not be opened.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -41,6 +46,11 @@ where
     let stop_asked = stop_signal()?;
     let patience = Duration::from_secs(config.shutdown_seconds);
     let node = Node::start(config).await?;
+    if let Some(peers) = peers::start(&node).await? {
+        // It is set here and nowhere else.
+        let _ = node.peers.set(peers);
+        joining::resume(&node);
+    }
     let heart = tokio::spawn(heartbeat(Arc::clone(&node), metrics.clone()));
     let guest = Arc::clone(&node);
     let opened = move |port| drop(tokio::spawn(begun(guest, port)));

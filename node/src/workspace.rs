@@ -8,6 +8,8 @@
 //!  +- commands   the one door for writes
 //!  +- conflicts  keeps at hand which cells are in conflict
 //!  +- blobs      keeps files
+//!  +- admission  gives out tickets, and lets in who may join
+//!  +- sessions   shares the bundles with other nodes
 //! ```
 //!
 //! One for one: a room that dies is started again after a pause, and nobody else is disturbed, for each rebuilds itself
@@ -23,7 +25,13 @@ use openprod_blobs::store::Store;
 use openprod_commands::actor::{Commands, CommandsArgs};
 use openprod_conflicts::Board;
 use openprod_conflicts::actor::{Conflicts, ConflictsArgs};
+use openprod_links::admission::room::{Admissions, AdmissionsArgs};
+use openprod_links::endpoint::EndpointMsg;
+use openprod_links::replication::engine::UnderWay;
+use openprod_links::replication::session::Rooms;
+use openprod_links::sessions::{Doorway, Sessions, SessionsArgs, SessionsMsg};
 use openprod_messages::address::Address;
+use openprod_messages::admission::{AdmissionMsg, TicketShelf};
 use openprod_messages::blobs::BlobsMsg;
 use openprod_messages::commands::{CommandsMsg, SharedKeyring};
 use openprod_messages::conflicts;
@@ -33,7 +41,8 @@ use openprod_messages::oplog::OplogMsg;
 use openprod_messages::overlays::{Overlays, OverlaysMsg};
 use openprod_messages::snapshot::Snapshots;
 use openprod_messages::state::StateMsg;
-use openprod_model::ids::{Position, WorkspaceId};
+use openprod_model::ids::{ActorId, Position, WorkspaceId};
+use openprod_model::value::Text;
 use openprod_oplog::actor::{Oplog, OplogArgs};
 use openprod_oplog::store::LogStore;
 use openprod_overlays::actor::{Overlays as Overlaying, OverlaysArgs};
@@ -85,11 +94,16 @@ pub struct Workspace {
     pub conflicts: Arc<dyn conflicts::Conflicts>,
     /// Its files, for whoever puts and reads them.
     pub library: Library,
+    /// The admission room.
+    pub admission: Address<AdmissionMsg>,
+    /// Where channels with other nodes are handed over.
+    pub doorway: Doorway,
     /// Tells when the log has grown.
     pub appended: watch::Receiver<Position>,
     /// How it is.
     pub condition: watch::Receiver<Condition>,
     blobs: Address<BlobsMsg>,
+    sessions: Address<SessionsMsg>,
     supervisor: Address<WorkspaceMsg>,
 }
 
@@ -105,6 +119,12 @@ pub struct Parts {
     pub overlays: Box<dyn OverlayStore>,
     /// Its files.
     pub blobs: Arc<Store>,
+    /// Where the tickets lie that admit to it.
+    pub tickets: Arc<dyn TicketShelf>,
+    /// This node's own key, and what the node is called.
+    pub node: (ActorId, Text),
+    /// Who has the links with other nodes.
+    pub endpoint: Address<EndpointMsg>,
     /// Clock, randomness, threads.
     pub env: Environment,
     /// This node's keys.
@@ -140,11 +160,24 @@ pub enum Room {
     Conflicts,
     /// Keeps files.
     Blobs,
+    /// Gives out tickets, and lets in who may join.
+    Admission,
+    /// Shares the bundles with other nodes.
+    Sessions,
 }
 
 impl Room {
     /// All rooms, in the order in which they are started.
-    pub const ALL: [Self; 6] = [Self::Oplog, Self::State, Self::Overlays, Self::Commands, Self::Conflicts, Self::Blobs];
+    pub const ALL: [Self; 8] = [
+        Self::Oplog,
+        Self::State,
+        Self::Overlays,
+        Self::Commands,
+        Self::Conflicts,
+        Self::Blobs,
+        Self::Admission,
+        Self::Sessions,
+    ];
 
     /// Its word.
     pub fn word(self) -> &'static str {
@@ -155,6 +188,8 @@ impl Room {
             Self::Commands => "commands",
             Self::Conflicts => "conflicts",
             Self::Blobs => "blobs",
+            Self::Admission => "admission",
+            Self::Sessions => "sessions",
         }
     }
 }
@@ -171,6 +206,8 @@ pub struct WorkspaceArgs {
     commands: CommandsArgs,
     conflicts: ConflictsArgs,
     blobs: BlobsArgs,
+    admission: AdmissionsArgs,
+    sessions: SessionsArgs,
     condition: watch::Sender<Condition>,
     env: Environment,
 }
@@ -192,9 +229,9 @@ pub async fn start(parts: Parts, parent: ActorCell) -> Result<Workspace, SpawnEr
 
 /// Gives each room the addresses that it may speak to, and nothing else.
 fn assemble(parts: Parts) -> (Workspace, WorkspaceArgs) {
-    let Parts { id, log, state, overlays, blobs, env, keyring } = parts;
+    let Parts { id, log, state, overlays, blobs, tickets, node, endpoint, env, keyring } = parts;
     let (oplog_at, state_at, commands_at) = (Address::of("oplog"), Address::of("state"), Address::of("commands room"));
-    let overlays_at = Address::of("overlays room");
+    let (overlays_at, sessions_at) = (Address::of("overlays room"), Address::of("sessions room"));
     let (appended, appended_seen) = watch::channel(Position::ZERO);
     let (condition, condition_seen) = watch::channel(Condition::Running);
     let reader: Arc<dyn LogReader> = log.clone();
@@ -216,15 +253,43 @@ fn assemble(parts: Parts) -> (Workspace, WorkspaceArgs) {
         conflicts: board.clone(),
         library: library.clone(),
         blobs: Address::of("blobs room"),
+        admission: Address::of("admission room"),
+        doorway: Doorway::of(sessions_at.clone()),
+        sessions: sessions_at,
         condition: condition_seen,
         supervisor: Address::of("workspace"),
     };
     let args = WorkspaceArgs {
-        oplog: OplogArgs { store: log, env: env.clone(), state: state_at, appended },
+        oplog: OplogArgs { store: log.clone(), env: env.clone(), state: state_at, appended },
         state: StateArgs { store: state, log: reader.clone(), env: env.clone(), oplog: oplog_at.clone() },
         conflicts: ConflictsArgs { board, log: reader.clone(), snapshots: snapshots.clone(), env: env.clone() },
         blobs: BlobsArgs { library, env: env.clone() },
-        overlays: OverlaysArgs { shelf: shelf.clone(), env: env.clone(), appended: appended_seen },
+        overlays: OverlaysArgs { shelf: shelf.clone(), env: env.clone(), appended: appended_seen.clone() },
+        sessions: SessionsArgs {
+            workspace: id,
+            own: node.0,
+            rooms: Rooms {
+                log: log.clone(),
+                snapshots: snapshots.clone(),
+                oplog: oplog_at.clone(),
+                appended: appended_seen,
+                keyring: keyring.clone(),
+                under_way: UnderWay::default(),
+                env: env.clone(),
+            },
+            endpoint,
+            doorway: workspace.doorway.clone(),
+        },
+        admission: AdmissionsArgs {
+            env: env.clone(),
+            node: node.0,
+            node_name: node.1,
+            keyring: keyring.clone(),
+            shelf: tickets,
+            commands: workspace.commands.clone(),
+            log: reader.clone(),
+            snapshots: snapshots.clone(),
+        },
         commands: CommandsArgs {
             workspace: id,
             env: env.clone(),
@@ -334,6 +399,16 @@ impl Tree {
             Room::Blobs => {
                 let (actor, _) = Actor::spawn_linked(None, Blobs, self.args.blobs.clone(), parent).await?;
                 workspace.blobs.moved_to(actor.clone());
+                actor.get_cell()
+            }
+            Room::Admission => {
+                let (actor, _) = Actor::spawn_linked(None, Admissions, self.args.admission.clone(), parent).await?;
+                workspace.admission.moved_to(actor.clone());
+                actor.get_cell()
+            }
+            Room::Sessions => {
+                let (actor, _) = Actor::spawn_linked(None, Sessions, self.args.sessions.clone(), parent).await?;
+                workspace.sessions.moved_to(actor.clone());
                 actor.get_cell()
             }
         };

@@ -15,7 +15,7 @@ finish() {
 trap finish EXIT
 
 touch "$work/node.log"
-"${OPENPROD:?names the binary}" up --data-dir "$work/node" --listen 127.0.0.1:0 >"$work/node.log" 2>&1 &
+"${OPENPROD:?names the binary}" up --data-dir "$work/node" --listen 127.0.0.1:0 --peer-listen off >"$work/node.log" 2>&1 &
 node=$!
 until grep -q ": ready" "$work/node.log"; do
     kill -0 "$node" || exit 1

@@ -1,4 +1,5 @@
-"""A client in Python, with stubs generated from the .proto files: workspace, table, records, query, watch, history, overlay."""
+"""A client in Python, with stubs generated from the .proto files: workspace, table, records, query, watch, history,
+overlay, text, conflict, undo."""
 
 import sys
 import uuid
@@ -8,6 +9,8 @@ from openprod.v1 import (
     command_pb2,
     command_service_pb2,
     command_service_pb2_grpc,
+    conflict_service_pb2,
+    conflict_service_pb2_grpc,
     errors_pb2,
     event_service_pb2,
     event_service_pb2_grpc,
@@ -43,15 +46,16 @@ def main(address, token_file):
 
     commands = command_service_pb2_grpc.CommandServiceStub(channel)
 
-    def execute(*what, command_id=None):
+    def execute(*what, command_id=None, base=None):
         request = command_service_pb2.ExecuteRequest(
-            command_id=command_id or str(uuid.uuid4()), workspace=made.workspace, commands=what
+            command_id=command_id or str(uuid.uuid4()), workspace=made.workspace, commands=what, base=base
         )
         return commands.Execute(request, **calling)
 
     columns = [
         command_pb2.NewColumn(name="cue", type=schema_pb2.FieldType(type=schema_pb2.DATA_TYPE_TEXT), required=True),
         command_pb2.NewColumn(name="page", type=schema_pb2.FieldType(type=schema_pb2.DATA_TYPE_INTEGER)),
+        command_pb2.NewColumn(name="notes", type=schema_pb2.FieldType(type=schema_pb2.DATA_TYPE_DOCUMENT)),
     ]
     execute(command_pb2.Command(create_table=command_pb2.CreateTable(name="cues", columns=columns)))
 
@@ -113,6 +117,34 @@ def main(address, token_file):
     committed = execute(command_pb2.Command(commit_overlay=command_pb2.CommitOverlay(overlay=overlay)))
     assert committed.revision == first.revision + 1, committed
 
+    notes = {"record": first.created[0].record, "table": "cues", "column": "notes"}
+    execute(command_pb2.Command(set_text=command_pb2.SetText(text="Go on the word", **notes)))
+
+    def read_notes():
+        return tables.GetDocument(table_service_pb2.GetDocumentRequest(workspace=made.workspace, **notes), **calling)
+
+    seen = read_notes().revision
+    for at, words in (0, "STANDBY. "), (14, " ghost"):
+        insert = command_pb2.TextEdit(insert=command_pb2.TextEdit.Insert(at=at, text=words))
+        execute(command_pb2.Command(edit_text=command_pb2.EditText(edits=[insert], **notes)), base=seen)
+    assert read_notes().text == "STANDBY. Go on the word ghost", read_notes()
+
+    conflicts = conflict_service_pb2_grpc.ConflictServiceStub(channel)
+    for page in 7, 8:
+        values = [command_pb2.FieldValue(column="page", value=value_pb2.Value(integer=page))]
+        change = command_pb2.SetFields(record=notes["record"], table="cues", values=values)
+        execute(command_pb2.Command(set_fields=change), base=seen)
+    disputed = conflicts.ListConflicts(conflict_service_pb2.ListConflictsRequest(workspace=made.workspace), **calling)
+    assert disputed.total_count == 1 and "page" in disputed.conflicts[0].sentence, disputed
+    conflict = disputed.conflicts[0]
+    choice = command_pb2.Resolve(cell=conflict.cell, candidate=conflict.candidates[0].writes[0].op)
+    execute(command_pb2.Command(resolve=choice))
+    decided = conflicts.ListConflicts(conflict_service_pb2.ListConflictsRequest(workspace=made.workspace), **calling)
+    assert decided.total_count == 0, decided
+    execute(command_pb2.Command(undo=command_pb2.Undo(scope=command_pb2.UNDO_SCOPE_MINE)))
+    opened = conflicts.ListConflicts(conflict_service_pb2.ListConflictsRequest(workspace=made.workspace), **calling)
+    assert [again.conflict for again in opened.conflicts] == [conflict.conflict], opened
+
     try:
         tables.Query(table_service_pb2.QueryRequest(workspace=made.workspace, table="nope"), **calling)
         raise AssertionError("an unknown table was found")
@@ -127,7 +159,7 @@ def main(address, token_file):
         raise AssertionError("no token was asked for")
     except grpc.RpcError as error:
         assert error.code() == grpc.StatusCode.UNAUTHENTICATED, error
-    print("Python: workspace, table, records, query, watch, history, overlays and refusals are well")
+    print("Python: workspace, table, records, query, watch, history, overlays, texts, conflicts, undo and refusals are well")
 
 
 main(*sys.argv[1:])

@@ -58,9 +58,7 @@ impl Actor for Commands {
             CommandsMsg::Stage { overlay, request, actor, reply } => {
                 desk.stage(overlay, *request, actor, reply).await;
             }
-            CommandsMsg::Found { command, name, founder, founder_name, reply } => {
-                desk.found(command, name, founder, founder_name, reply).await;
-            }
+            CommandsMsg::Found { command, founding, reply } => desk.found(command, *founding, reply).await,
             CommandsMsg::Settled { epoch, digest, result } => desk.settled(epoch, digest, result),
             CommandsMsg::Close { reply } => desk.close(reply),
         }

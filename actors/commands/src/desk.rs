@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use openprod_domain::command::{Command, Request};
 use openprod_domain::view::{Layer, ReadFailure};
-use openprod_messages::commands::{Answer, CommandError, CommandsMsg, Outcome};
+use openprod_messages::commands::{Answer, CommandError, CommandsMsg, Founding, Outcome};
 use openprod_messages::log::Receipt;
 use openprod_messages::oplog::{Append, AppendError, OplogMsg};
 use openprod_messages::snapshot::Snapshot;
@@ -15,7 +15,7 @@ use openprod_model::clock::Hlc;
 use openprod_model::codec;
 use openprod_model::identity::Keys;
 use openprod_model::ids::{ActorId, CommandId, Digest, OpRef, Position, SessionId};
-use openprod_model::operation::Operation;
+use openprod_model::operation::{Basis, Operation};
 use openprod_model::refusal::{Reason, Refusal};
 use openprod_model::value::Text;
 use ractor::{ActorRef, RpcReplyPort};
@@ -74,12 +74,16 @@ pub struct Desk {
     /// How many ops the layer holds.
     folded: usize,
     clock: Hlc,
+    /// See [`Picture`].
+    secret: Arc<[u8; 32]>,
     closing: Option<RpcReplyPort<()>>,
     closed: bool,
 }
 
 impl Desk {
     pub(crate) fn new(args: CommandsArgs, myself: ActorRef<CommandsMsg>) -> Self {
+        let mut secret = [0; 32];
+        args.env.random.fill(&mut secret);
         Self {
             args,
             myself,
@@ -90,6 +94,7 @@ impl Desk {
             picture: None,
             folded: 0,
             clock: Hlc::ZERO,
+            secret: Arc::new(secret),
             closing: None,
             closed: false,
         }
@@ -299,6 +304,7 @@ impl Desk {
             clock: self.clock,
             log: Arc::clone(&self.args.log),
             env: self.args.env.clone(),
+            secret: Arc::clone(&self.secret),
         })
     }
 
@@ -383,21 +389,14 @@ impl Desk {
         self.picture = None;
     }
 
-    pub(crate) async fn found(
-        &mut self,
-        command: CommandId,
-        name: Text,
-        founder: ActorId,
-        founder_name: Text,
-        reply: Reply,
-    ) {
-        let payload = *blake3::hash(&codec::encode(&name)).as_bytes();
+    pub(crate) async fn found(&mut self, command: CommandId, founding: Founding, reply: Reply) {
+        let (payload, founder) = (*blake3::hash(&codec::encode(&founding.name)).as_bytes(), founding.founder);
         let reply = match self.repeated(command, payload, founder, reply) {
             Ok(reply) => reply,
             Err(Repeated::Joined) => return,
             Err(Repeated::Answered(answered)) => return send(answered.0, answered.1),
         };
-        match self.foundation(name, founder, founder_name).await {
+        match self.foundation(founding).await {
             Ok(planned) => {
                 let waiting =
                     Waiting { command, payload, actor: founder, answer: planned.answer.clone(), replies: vec![reply] };
@@ -408,20 +407,21 @@ impl Desk {
     }
 
     /// The first bundle: it has no past, and admits its own author.
-    async fn foundation(&mut self, name: Text, founder: ActorId, founder_name: Text) -> Result<Planned, CommandError> {
-        let keys = self.keys(Some(founder))?;
-        let picture = self.picture(founder).await?;
+    async fn foundation(&mut self, founding: Founding) -> Result<Planned, CommandError> {
+        let keys = self.keys(Some(founding.founder))?;
+        let picture = self.picture(founding.founder).await?;
         if picture.snapshot.position() > Position::ZERO || !self.pending.is_empty() {
             let message = "This workspace was founded already.";
             return Err(Refusal::new(Reason::AlreadyExists, message).into());
         }
-        let label = Text::new(&format!("Found {name}")).map_err(Refusal::from)?;
-        let operation = Operation::Bootstrap { name, founder, founder_name, recovery: None };
-        let stamp = picture.stamp(founder, 1);
+        let label = Text::new(&format!("Found {}", founding.name)).map_err(Refusal::from)?;
+        let operations = founding_operations(founding);
+        let stamp = picture.stamp(keys.actor(), operations.len());
         let mut layer = Layer::default();
-        layer
-            .fold(picture.snapshot.view(), &stamp.op(0, operation.clone()), None)
-            .map_err(|failure| unreadable(&failure))?;
+        for (index, operation) in operations.iter().enumerate() {
+            let op = stamp.op(index, operation.clone());
+            layer.fold(picture.snapshot.view(), &op, None).map_err(|failure| unreadable(&failure))?;
+        }
         let draft = Draft {
             stamp,
             id: self.args.env.bundle(),
@@ -432,7 +432,7 @@ impl Desk {
             label,
             source: Source::default(),
             undoes: Vec::new(),
-            ops: vec![operation.to_raw()],
+            ops: operations.iter().map(Operation::to_raw).collect(),
         };
         let bundle = draft.seal(&keys).map_err(|malformed| planning::refusal_of(&malformed))?;
         let answer = Answer {
@@ -460,6 +460,17 @@ impl Desk {
             let _ = reply.send(());
         }
     }
+}
+
+/// The founder's own, and an admission and a name for everybody besides.
+fn founding_operations(founding: Founding) -> Vec<Operation> {
+    let Founding { name, founder, founder_name, besides, recovery } = founding;
+    let mut operations = vec![Operation::Bootstrap { name, founder, founder_name, recovery }];
+    for (member, name) in besides {
+        operations.push(Operation::AdmitMember { member, basis: Basis::default() });
+        operations.push(Operation::NameActor { actor: member, name, basis: Basis::default() });
+    }
+    operations
 }
 
 enum Repeated {

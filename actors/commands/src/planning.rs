@@ -1,5 +1,6 @@
 //! Planning: a request becomes a signed bundle and the answer that will be given for it.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -10,7 +11,8 @@ use openprod_domain::decide::{self, FreshIds, Plan, Problem};
 use openprod_domain::describe;
 use openprod_domain::inverse::take::{self, Named, Skipped, Turned, Wanted};
 use openprod_domain::inverse::{Ground, Turn};
-use openprod_domain::read;
+use openprod_domain::read::{self, Tables};
+use openprod_domain::text::ClientId;
 use openprod_domain::view::{Layer, Read, View};
 use openprod_messages::commands::{Answer, CommandError, OpenedConflict};
 use openprod_messages::environment::Environment;
@@ -41,6 +43,8 @@ pub(crate) struct Picture {
     pub(crate) clock: Hlc,
     pub(crate) log: Arc<dyn LogReader>,
     pub(crate) env: Environment,
+    /// What the client ids in documents are drawn from; never stored.
+    pub(crate) secret: Arc<[u8; 32]>,
 }
 
 /// A planned and signed request.
@@ -58,14 +62,22 @@ pub(crate) struct Told {
     pub(crate) skipped: Vec<Skipped>,
 }
 
-pub(crate) struct Ids<'a>(pub(crate) &'a Environment);
+/// Draws ids; who writes in documents follows from what this incarnation drew at its start.
+pub(crate) struct Ids<'a> {
+    pub(crate) env: &'a Environment,
+    pub(crate) secret: &'a [u8; 32],
+}
 
 impl FreshIds for Ids<'_> {
     fn entity(&mut self) -> EntityId {
-        self.0.entity()
+        self.env.entity()
     }
     fn edge(&mut self) -> EdgeId {
-        self.0.edge()
+        self.env.edge()
+    }
+    fn writer(&mut self, purpose: &[u8]) -> ClientId {
+        let hash = blake3::keyed_hash(self.secret, purpose);
+        ClientId::new(u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes")))
     }
 }
 
@@ -79,7 +91,8 @@ impl Picture {
         let stamp = self.stamp(keys.actor(), request.commands.len());
         let view = self.layer.over(self.snapshot.view());
         let seen = self.eyes(request);
-        let plan = decide::plan(&view, &seen, &mut Ids(&self.env), stamp, request).map_err(command_error)?;
+        let plan = decide::plan(&view, &seen, &mut Ids { env: &self.env, secret: &self.secret }, stamp, request)
+            .map_err(command_error)?;
         let upper = plan.layer.over(&view);
         let opened = self.all_opened(&upper, &plan, keys.actor())?;
         self.seal(plan, request, stamp, keys, Told { opened, ..Told::default() })
@@ -94,6 +107,7 @@ impl Picture {
             base: request.base,
             session: request.session,
             pending: &self.pending,
+            own: RefCell::default(),
         }
     }
 
@@ -115,7 +129,8 @@ impl Picture {
         plan: &Plan,
         author: ActorId,
     ) -> Result<Vec<OpenedConflict>, CommandError> {
-        let opened = plan.opened.iter().map(|conflict| self.opened(view, conflict, author));
+        let mut tables = Tables::of(view);
+        let opened = plan.opened.iter().map(|conflict| self.opened(&mut tables, conflict, author));
         opened.collect::<Read<Vec<_>>>().map_err(|failure| command_error(failure.into()))
     }
 
@@ -167,7 +182,8 @@ impl Picture {
         Ok(Planned { bundle, layer: plan.layer, answer })
     }
 
-    fn opened(&self, view: &dyn View, conflict: &Conflict, author: ActorId) -> Read<OpenedConflict> {
+    fn opened(&self, tables: &mut Tables<'_>, conflict: &Conflict, author: ActorId) -> Read<OpenedConflict> {
+        let view = tables.view();
         let mut who = |tip: &Tip| {
             let actor = match conflict::origin(&*self.snapshot, conflict, tip)? {
                 Some(position) => self.log.entry(position)?.map_or(author, |entry| entry.actor),
@@ -175,7 +191,7 @@ impl Picture {
             };
             Ok(read::actor_name(view, actor)?.map_or_else(|| actor.short(), |name| name.to_string()))
         };
-        let sentence = describe::conflict(view, conflict, &mut who)?;
+        let sentence = describe::conflict(tables, conflict, &mut who)?;
         Ok(OpenedConflict { cell: conflict.cell.key(), sentence })
     }
 }

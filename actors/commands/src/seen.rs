@@ -1,10 +1,13 @@
 //! What the author of a request had seen of a cell: the tips at his base, and his own session's later writes (I-5).
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use openprod_domain::cell::{Cell, Content};
 use openprod_domain::decide::Seen;
+use openprod_domain::edits::{self, Edit};
+use openprod_domain::text::{Document, Kind};
 use openprod_domain::view::{Layer, Moment, Read, View};
 use openprod_messages::log::LogReader;
 use openprod_messages::snapshot::Snapshot;
@@ -26,6 +29,8 @@ pub(crate) struct SeenAtBase<'a> {
     pub(crate) session: Option<SessionId>,
     /// Whose the pending ops are.
     pub(crate) pending: &'a HashMap<OpRef, Maker>,
+    /// Which bundles this session made, as far as was asked: large requests ask for the same few again and again.
+    pub(crate) own: RefCell<HashMap<Position, bool>>,
 }
 
 impl Seen for SeenAtBase<'_> {
@@ -46,6 +51,20 @@ impl Seen for SeenAtBase<'_> {
             before.extend(self.snapshot.write(cell, pred)?.map(|(tip, _)| tip.content));
         }
         Ok(before)
+    }
+
+    fn with_document(&self, cells: &[Cell], kind: Kind, more: &[Edit], tell: &mut dyn FnMut(&Document)) -> Read<bool> {
+        let Some(base) = self.base else { return Ok(false) };
+        let own = self.own_edits(cells, base)?;
+        let (all, mut told) = ([&own[..], more].concat(), true);
+        self.snapshot.with_document_at(cells, kind, &Moment::Revision(base), &all, &mut |document| {
+            // An own edit that went on from what others had written meanwhile means nothing without that.
+            told = all.iter().all(|edit| !document.left_out().contains_key(&edit.op));
+            if told {
+                tell(document);
+            }
+        })?;
+        Ok(told)
     }
 }
 
@@ -71,7 +90,34 @@ impl SeenAtBase<'_> {
         Ok(())
     }
 
+    /// What this session wrote to a document after its base.
+    fn own_edits(&self, cells: &[Cell], base: Position) -> Read<Vec<Edit>> {
+        if self.session.is_none() {
+            return Ok(Vec::new());
+        }
+        let mut own = self.layer.edits(cells);
+        own.retain(|edit| self.pending.get(&edit.op).is_some_and(|maker| maker.session == self.session));
+        for cell in cells {
+            for edit in self.snapshot.edits_behind(cell, base)? {
+                if self.is_own_at(edit.position)? {
+                    own.push(edit);
+                }
+            }
+        }
+        Ok(edits::in_order(own))
+    }
+
+    fn is_own_at(&self, position: Option<Position>) -> Read<bool> {
+        position.map_or(Ok(false), |position| self.is_own(position))
+    }
+
     fn is_own(&self, position: Position) -> Read<bool> {
-        Ok(self.log.entry(position)?.is_some_and(|entry| entry.session.is_some() && entry.session == self.session))
+        if let Some(own) = self.own.borrow().get(&position) {
+            return Ok(*own);
+        }
+        let entry = self.log.entry(position)?;
+        let own = entry.is_some_and(|entry| entry.session.is_some() && entry.session == self.session);
+        self.own.borrow_mut().insert(position, own);
+        Ok(own)
     }
 }

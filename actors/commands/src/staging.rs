@@ -78,7 +78,7 @@ impl StagingJob {
             Some(receipt) if receipt.payload == self.asked.payload => Ok(Planning::Answered(receipt.done)),
             _ => {
                 let staging = self.shelf.overlay(self.overlay)?.staging;
-                Ok(Planning::Fresh(self.picture.stage(&self.request, &self.keys, &staging)?))
+                Ok(Planning::Fresh(self.picture.stage(&self.request, &self.keys, (self.overlay, &staging))?))
             }
         }
     }
@@ -96,14 +96,22 @@ enum Replayed {
 }
 
 impl Picture {
-    fn stage(&self, request: &Request, keys: &Keys, staging: &Staging) -> Result<Change, CommandError> {
+    fn stage(
+        &self,
+        request: &Request,
+        keys: &Keys,
+        (overlay, staging): (OverlayId, &Staging),
+    ) -> Result<Change, CommandError> {
         self.check_base(request.base)?;
         let stamp = self.stamp(keys.actor(), request.commands.len());
         let base = self.layer.over(self.snapshot.view());
         let canonical = self.eyes(request);
         let seen = SeenThrough { canonical: &canonical, staging };
         let view = staging.over(&base);
-        let plan = decide::plan(&view, &seen, &mut Ids(&self.env), stamp, request).map_err(command_error)?;
+        // Who writes in a document here and there at the same time is two.
+        let secret = *blake3::keyed_hash(&self.secret, overlay.as_bytes()).as_bytes();
+        let plan = decide::plan(&view, &seen, &mut Ids { env: &self.env, secret: &secret }, stamp, request)
+            .map_err(command_error)?;
         let opened = self.all_opened(&plan.layer.over(&view), &plan, keys.actor())?;
         let delta = staging.stage(&base, &canonical, &plan.made(stamp), &plan.label).map_err(command_error)?;
         Ok(Change { delta, created: plan.created, opened })

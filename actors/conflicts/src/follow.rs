@@ -41,7 +41,7 @@ pub(crate) fn further(before: Standing, snapshot: &dyn Snapshot, log: &dyn LogRe
     if !is_everything_told {
         return from_scratch(snapshot);
     }
-    conflict::keep_up(snapshot.view(), Arc::make_mut(&mut cells), &written)?;
+    conflict::keep_up(snapshot.view(), &mut cells, &written)?;
     Ok(Standing { position, cells })
 }
 

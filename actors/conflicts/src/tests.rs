@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use openprod_domain::cell::{Cell, KeyRange, Tip};
 use openprod_domain::conflict;
+use openprod_domain::edits::Edit;
 use openprod_domain::oracle::Oracle;
 use openprod_domain::unions::Unions;
 use openprod_domain::view::{History, Moment, Read, ReadFailure, Reading, View};
@@ -62,6 +63,9 @@ impl View for Picture {
     fn tips(&self, cell: &Cell) -> Read<Vec<Tip>> {
         View::tips(&self.oracle, cell)
     }
+    fn edits(&self, cell: &Cell) -> Read<Vec<Edit>> {
+        View::edits(&self.oracle, cell)
+    }
     fn cells(&self, range: &KeyRange) -> Reading<'_, (Cell, Vec<Tip>)> {
         View::cells(&self.oracle, range)
     }
@@ -101,6 +105,9 @@ impl Snapshot for Picture {
         not_asked()
     }
     fn hash(&self) -> Read<StateHash> {
+        not_asked()
+    }
+    fn bucket(&self, _: u8, _: &[u8], _: usize) -> Read<Vec<openprod_messages::snapshot::CellPrint>> {
         not_asked()
     }
     fn counts(&self) -> Read<Counts> {
@@ -151,7 +158,9 @@ impl House {
         let (log, state, board) = (Arc::<MemoryLog>::default(), Arc::new(state), Arc::new(Board::default()));
         let room = starts(&log, &state, &board).await;
         let house = Self { log, state, board, room };
-        bundles.iter().for_each(|bundle| house.append(bundle));
+        for bundle in bundles {
+            house.append(bundle);
+        }
         house
     }
 

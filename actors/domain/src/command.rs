@@ -9,6 +9,7 @@ use crate::cell::Cell;
 use crate::inverse::Turn;
 use crate::inverse::stack::{Scope, Which};
 use crate::inverse::take::Wanted;
+use crate::text::{Kind, ListEdit, TextEdit};
 
 /// Most commands in one request; each makes at least one op.
 pub const MAX_COMMANDS: usize = openprod_model::bundle::MAX_OPS;
@@ -266,6 +267,52 @@ pub enum Command {
         /// The address of the file.
         hash: BlobHash,
     },
+    /// Edits a text that several people may edit at once.
+    EditText {
+        /// The record.
+        record: EntityId,
+        /// The table.
+        table: Name,
+        /// The column, of type document.
+        column: Name,
+        /// What to do, in order, to the text as the author saw it.
+        edits: Vec<TextEdit>,
+    },
+    /// Makes such a text say this, by the least edit of what the author saw.
+    SetText {
+        /// The record.
+        record: EntityId,
+        /// The table.
+        table: Name,
+        /// The column, of type document.
+        column: Name,
+        /// The text.
+        text: Text,
+    },
+    /// Edits a list that several people may edit at once.
+    EditSequence {
+        /// The record.
+        record: EntityId,
+        /// The table.
+        table: Name,
+        /// The column, of type sequence.
+        column: Name,
+        /// What to do, in order, to the list as the author saw it.
+        edits: Vec<ListEdit>,
+    },
+    /// Takes what an editor that binds directly has done.
+    ApplyUpdate {
+        /// The record.
+        record: EntityId,
+        /// The table.
+        table: Name,
+        /// The column, of type document or sequence.
+        column: Name,
+        /// The id under which the editor writes.
+        client: u64,
+        /// A Yjs update, version 1.
+        update: Vec<u8>,
+    },
 }
 
 /// How a conflict is decided.
@@ -299,6 +346,46 @@ impl std::fmt::Display for NamedColumn {
 }
 
 impl Command {
+    /// What makes these fields of a record say something, or nothing: those whose edits merge, as `merges` tells of each
+    /// column, are edited, and the others set.
+    pub fn setting(
+        record: EntityId,
+        table: &Name,
+        values: Vec<(Name, Option<Value>)>,
+        merges: impl Fn(&Name) -> Option<Kind>,
+    ) -> Vec<Self> {
+        let (mut plain, mut commands) = (Vec::new(), Vec::new());
+        for (column, value) in values {
+            let table = table.clone();
+            match (merges(&column), value) {
+                (Some(Kind::Text), value @ (None | Some(Value::Text(_)))) => {
+                    let text = match value {
+                        Some(Value::Text(text)) => text,
+                        _ => Text::new("").expect("nothing is text"),
+                    };
+                    commands.push(Self::SetText { record, table, column, text });
+                }
+                (Some(Kind::List), value @ (None | Some(Value::List(_)))) => {
+                    let items = match value {
+                        Some(Value::List(list)) => list.into(),
+                        _ => Vec::new(),
+                    };
+                    commands.push(Self::EditSequence {
+                        record,
+                        table,
+                        column,
+                        edits: vec![ListEdit::ReplaceAll { items }],
+                    });
+                }
+                (_, value) => plain.push((column, value)),
+            }
+        }
+        if !plain.is_empty() {
+            commands.insert(0, Self::SetFields { record, table: table.clone(), values: plain });
+        }
+        commands
+    }
+
     /// Its word, as the API spells it.
     pub fn word(&self) -> &'static str {
         match self {
@@ -330,6 +417,10 @@ impl Command {
             Self::CommitOverlay { .. } => "commit_overlay",
             Self::DeleteAsset { .. } => "delete_asset",
             Self::RestoreAsset { .. } => "restore_asset",
+            Self::EditText { .. } => "edit_text",
+            Self::SetText { .. } => "set_text",
+            Self::EditSequence { .. } => "edit_sequence",
+            Self::ApplyUpdate { .. } => "apply_update",
         }
     }
 

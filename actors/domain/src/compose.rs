@@ -119,6 +119,12 @@ fn joined(last: &mut Operation, next: Operation) -> Option<Operation> {
             at.extend(more);
             None
         }
+        (Operation::ApplyCrdt { at, update }, Operation::ApplyCrdt { at: more, update: same })
+            if *update == same && at.iter().all(|one| differs(one, &more[0])) =>
+        {
+            at.extend(more);
+            None
+        }
         (Operation::MergeEntities { at }, Operation::MergeEntities { at: more })
         | (Operation::SplitEntity { at }, Operation::SplitEntity { at: more }) => {
             at.extend(more);

@@ -5,6 +5,7 @@
 //! every node that holds the same bundles finds the same conflicts, under the same ids, with the same candidates.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use openprod_model::bundle::Bundle;
 use openprod_model::ids::{ConflictId, EdgeId, EntityId, OpRef, Position};
@@ -374,10 +375,10 @@ pub fn candidate(conflict: &Conflict, op: OpRef) -> Option<&Candidate> {
 }
 
 /// Brings `standing`, the first cells of all conflicts as they were before some bundles, up to `view`, which shows what
-/// these have `written`.
-pub fn keep_up(view: &dyn View, standing: &mut BTreeSet<Cell>, written: &BTreeSet<Cell>) -> Read<()> {
+/// these have `written`. Where that opens and closes nothing, as most edits do, whoever shares the cells goes on so.
+pub fn keep_up(view: &dyn View, standing: &mut Arc<BTreeSet<Cell>>, written: &BTreeSet<Cell>) -> Read<()> {
     let Some(mut reached) = reach(view, written)? else {
-        *standing = all(view)?.into_iter().map(|conflict| conflict.cell).collect();
+        *standing = Arc::new(all(view)?.into_iter().map(|conflict| conflict.cell).collect());
         return Ok(());
     };
     if written.iter().any(|cell| matches!(cell, Cell::Edge { .. })) {
@@ -386,8 +387,9 @@ pub fn keep_up(view: &dyn View, standing: &mut BTreeSet<Cell>, written: &BTreeSe
     }
     for cell in reached {
         match of(view, &cell)? {
-            Some(conflict) => standing.insert(conflict.cell),
-            None => standing.remove(&cell),
+            Some(conflict) if !standing.contains(&conflict.cell) => Arc::make_mut(standing).insert(conflict.cell),
+            None if standing.contains(&cell) => Arc::make_mut(standing).remove(&cell),
+            _ => false,
         };
     }
     Ok(())

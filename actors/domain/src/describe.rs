@@ -1,12 +1,14 @@
 //! Describing: cells, values, commands and conflicts as people say them.
 
+use std::sync::Arc;
+
 use openprod_model::ids::EntityId;
 use openprod_model::value::{FieldType, Name, Primitive, Text, Value};
 
 use crate::cell::{Cell, Content, Tip};
 use crate::command::Command;
 use crate::conflict::{Conflict, Dispute};
-use crate::read;
+use crate::read::{self, Table, Tables};
 use crate::view::{Read, View};
 
 /// How much of a text is quoted in a sentence.
@@ -138,16 +140,22 @@ pub fn cell(cell: &Cell) -> String {
 
 /// A cell as people call it: "Cue 42 Label".
 pub fn cell_on(view: &dyn View, which: &Cell) -> Read<String> {
+    cell_in(&mut Tables::of(view), which)
+}
+
+/// The same, where more than one is called.
+pub fn cell_in(tables: &mut Tables<'_>, which: &Cell) -> Read<String> {
+    let view = tables.view();
     Ok(match which {
         Cell::Field { table, entity, field } => {
-            let table = read::table_of_key(view, table)?;
-            let column = table.as_ref().and_then(|table| table.columns.iter().find(|column| column.key == *field));
+            let table = tables.of_key(table)?;
+            let column = table.and_then(|table| table.columns.iter().find(|column| column.key == *field));
             let field = column.map_or_else(|| field.clone(), |column| column.spec.name.clone());
-            let record = table.map(|table| record(view, &table, *entity)).transpose()?;
+            let record = table.map(|table| record(view, table, *entity)).transpose()?;
             format!("{} {field}", record.unwrap_or_else(|| format!("record {entity}")))
         }
-        Cell::Facet { table, entity } => match read::table_of_key(view, table)? {
-            Some(known) => format!("{} in {}", record(view, &known, *entity)?, known.spec.name),
+        Cell::Facet { table, entity } => match tables.of_key(table)? {
+            Some(known) => format!("{} in {}", record(view, known, *entity)?, known.spec.name),
             None => cell(which),
         },
         _ => cell(which),
@@ -155,7 +163,7 @@ pub fn cell_on(view: &dyn View, which: &Cell) -> Read<String> {
 }
 
 /// A record as people call it: the value of its first column that has one.
-pub fn record(view: &dyn View, table: &read::Table, entity: EntityId) -> Read<String> {
+pub fn record(view: &dyn View, table: &Table, entity: EntityId) -> Read<String> {
     for column in table.visible() {
         if let Some(name) = read::field(view, &table.key, entity, &column.key)?.value {
             let name = value(&name);
@@ -167,8 +175,12 @@ pub fn record(view: &dyn View, table: &read::Table, entity: EntityId) -> Read<St
 
 /// The sentence of a conflict: what it is about, who wrote what, and what is to be done. `who` names the author of a
 /// write.
-pub fn conflict(view: &dyn View, conflict: &Conflict, who: &mut dyn FnMut(&Tip) -> Read<String>) -> Read<String> {
-    let subject = cell_on(view, &conflict.cell)?;
+pub fn conflict(
+    tables: &mut Tables<'_>,
+    conflict: &Conflict,
+    who: &mut dyn FnMut(&Tip) -> Read<String>,
+) -> Read<String> {
+    let subject = cell_in(tables, &conflict.cell)?;
     Ok(match &conflict.dispute {
         Dispute::Values(candidates) => {
             let mut said = Vec::new();
@@ -239,11 +251,12 @@ fn distance(a: &str, b: &str) -> usize {
     row.last().copied().unwrap_or(0)
 }
 
-/// The label of a request that brought none.
-pub fn label(view: &dyn View, commands: &[Command]) -> Read<Text> {
+/// The label of a request that brought none. `tables` are those looked up before, under the names used for them.
+pub fn label(view: &dyn View, tables: &[(Name, Arc<Table>)], commands: &[Command]) -> Read<Text> {
     let Some(first) = commands.first() else { return Ok(plain("")) };
     let same = commands.iter().all(|c| std::mem::discriminant(c) == std::mem::discriminant(first));
-    let text = if commands.len() == 1 || !same { one_label(view, first)? } else { many_label(first, commands.len()) };
+    let text =
+        if commands.len() == 1 || !same { one_label(view, tables, first)? } else { many_label(first, commands.len()) };
     let rest = if same { String::new() } else { format!(" and {} more", commands.len() - 1) };
     Ok(plain(&format!("{text}{rest}")))
 }
@@ -269,19 +282,20 @@ fn many_label(first: &Command, count: usize) -> String {
     }
 }
 
-fn one_label(view: &dyn View, command: &Command) -> Read<String> {
+fn one_label(view: &dyn View, tables: &[(Name, Arc<Table>)], command: &Command) -> Read<String> {
+    let known = |table, entity| known(view, tables, table, entity);
     Ok(match command {
         Command::CreateTable { name, .. } => format!("Create table {name}"),
         Command::AlterTable { table, .. } => format!("Alter table {table}"),
         Command::DropTable { table } => format!("Drop table {table}"),
-        Command::CreateRecord { record: Some(entity), table, .. } => format!("Add {}", known(view, table, *entity)?),
+        Command::CreateRecord { record: Some(entity), table, .. } => format!("Add {}", known(table, *entity)?),
         Command::CreateRecord { table, .. } => format!("Add a record to {table}"),
-        Command::AddToTable { table, record, .. } => format!("Add {} to {table}", known(view, table, *record)?),
-        Command::RemoveFromTable { record, table } => format!("Remove {} from {table}", known(view, table, *record)?),
+        Command::AddToTable { table, record, .. } => format!("Add {} to {table}", known(table, *record)?),
+        Command::RemoveFromTable { record, table } => format!("Remove {} from {table}", known(table, *record)?),
         Command::DeleteRecord { .. } => "Delete a record".to_owned(),
         Command::SetFields { record, table, values } => {
             let names: Vec<&str> = values.iter().take(3).map(|(name, _)| Name::as_str(name)).collect();
-            format!("Set {} of {}", names.join(", "), known(view, table, *record)?)
+            format!("Set {} of {}", names.join(", "), known(table, *record)?)
         }
         Command::CreateEdge { edge_type, .. } => format!("Add edge {edge_type}"),
         Command::MoveEdge { .. } => "Move an edge".to_owned(),
@@ -292,6 +306,12 @@ fn one_label(view: &dyn View, command: &Command) -> Read<String> {
             format!("Admit {}", name.as_ref().map_or_else(|| member.short(), ToString::to_string))
         }
         Command::RemoveMember { member, .. } => format!("Remove member {}", member.short()),
+        Command::EditText { record, table, column, .. }
+        | Command::SetText { record, table, column, .. }
+        | Command::EditSequence { record, table, column, .. }
+        | Command::ApplyUpdate { record, table, column, .. } => {
+            format!("Edit {column} of {}", known(table, *record)?)
+        }
         Command::NameActor { name, .. } => format!("Name an actor {name}"),
         Command::Resolve { cell, .. } => format!("Resolve {}", cell_on(view, cell)?),
         Command::Undo { .. } => "Undo".to_owned(),
@@ -340,8 +360,11 @@ pub fn called(view: &dyn View, entity: EntityId) -> Read<String> {
     Ok(format!("record {entity}"))
 }
 
-fn known(view: &dyn View, table: &Name, entity: EntityId) -> Read<String> {
-    match read::table(view, table)? {
+fn known(view: &dyn View, tables: &[(Name, Arc<Table>)], named: &Name, entity: EntityId) -> Read<String> {
+    if let Some((_, table)) = tables.iter().find(|(name, _)| name == named) {
+        return record(view, table, entity);
+    }
+    match read::table(view, named)? {
         Some(table) => record(view, &table, entity),
         None => Ok(format!("record {entity}")),
     }

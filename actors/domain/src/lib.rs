@@ -8,7 +8,7 @@
 //! edges), [`decide`] (what a command means), [`compose`] (a cell shall say something: which op is that), [`inverse`]
 //! (undo and redo), [`conflict`] (what people have to decide), [`overlay`] (what is staged and not yet so), [`query`].
 //! [`oracle`] is the naive model that all of it must equal. [`text`] stands apart: long texts and lists that several
-//! people edit at once.
+//! people edit at once; [`edits`] leads from cells to them.
 
 pub mod asset;
 pub mod cell;
@@ -17,9 +17,11 @@ pub mod compose;
 pub mod conflict;
 pub mod decide;
 pub mod describe;
+pub mod edits;
 pub mod fold;
 pub mod index;
 pub mod inverse;
+pub mod join_mode;
 pub mod oracle;
 pub mod overlay;
 pub mod query;

@@ -10,6 +10,7 @@ use openprod_model::bundle::Bundle;
 use openprod_model::ids::{Digest, OpRef, Position};
 
 use crate::cell::{Cell, KeyRange, Tip};
+use crate::edits::{self, Edit};
 use crate::unions::Unions;
 use crate::view::{History, Moment, Read, Reading, View};
 use crate::{fold, index};
@@ -18,6 +19,7 @@ use crate::{fold, index};
 #[derive(Debug, Clone, Default)]
 pub struct Oracle {
     registers: BTreeMap<Vec<u8>, Register>,
+    edits: BTreeMap<Vec<u8>, BTreeMap<OpRef, Edit>>,
 }
 
 /// All writes of one cell, by op.
@@ -52,12 +54,24 @@ impl Oracle {
                 preds.sort_unstable();
                 preds.dedup();
             }
+            for (cell, mut edit) in Edit::by(op, Some(position)) {
+                let edits = self.edits.entry(cell.key()).or_default();
+                let before = edits.get(&op.reference).and_then(|edit| edit.position);
+                edit.position = edit.position.min(before.or(edit.position));
+                edits.insert(op.reference, edit);
+            }
         }
     }
 
     /// The standing writes of a cell, in canonical order.
     pub fn tips(&self, cell: &Cell) -> Vec<Tip> {
         self.registers.get(&cell.key()).map(Register::tips).unwrap_or_default()
+    }
+
+    /// The edits of a cell, in canonical order.
+    pub fn edits(&self, cell: &Cell) -> Vec<Edit> {
+        let edits = self.edits.get(&cell.key()).into_iter().flat_map(BTreeMap::values);
+        edits::in_order(edits.cloned().collect())
     }
 
     /// Every cell that was ever written, with its standing writes, in key order.
@@ -91,6 +105,10 @@ impl Oracle {
 }
 
 impl View for Oracle {
+    fn edits(&self, cell: &Cell) -> Read<Vec<Edit>> {
+        Ok(Self::edits(self, cell))
+    }
+
     fn tips(&self, cell: &Cell) -> Read<Vec<Tip>> {
         Ok(Self::tips(self, cell))
     }

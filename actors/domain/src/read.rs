@@ -1,6 +1,6 @@
 //! Reading: records, tables, edges and members as people see them, made of cells.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use openprod_model::ids::{ActorId, EdgeId, EntityId};
@@ -9,6 +9,7 @@ use openprod_model::schema::{ColumnSpec, TableSpec};
 use openprod_model::value::{FieldRef, Name, Text, Value};
 
 use crate::cell::{Cell, Content, Tip};
+use crate::edits;
 use crate::index::{self, Direction};
 use crate::register;
 use crate::unions::Unions;
@@ -40,6 +41,11 @@ impl CellReading {
     /// Whether standing writes disagree.
     pub fn in_conflict(&self) -> bool {
         register::in_conflict(&self.cell, &self.tips)
+    }
+
+    /// Whether edits stand there, which merge: what the cell shows is more than its standing writes say.
+    pub fn is_edited(&self) -> bool {
+        self.tips.iter().any(|tip| matches!(tip.content, Content::Edit(_)))
     }
 }
 
@@ -126,6 +132,32 @@ pub fn table_of_key(view: &dyn View, key: &Name) -> Read<Option<Table>> {
     let reading = cell(view, Cell::Table { table: key.clone() })?;
     let Some(Content::Table(spec)) = reading.content() else { return Ok(None) };
     Ok(Some(Table { key: key.clone(), spec: spec.clone(), columns: columns(view, key)? }))
+}
+
+/// The tables of a view, each looked up once.
+pub struct Tables<'a> {
+    view: &'a dyn View,
+    known: BTreeMap<Name, Option<Table>>,
+}
+
+impl<'a> Tables<'a> {
+    /// The tables that `view` shows.
+    pub fn of(view: &'a dyn View) -> Self {
+        Self { view, known: BTreeMap::new() }
+    }
+
+    /// The view.
+    pub fn view(&self) -> &'a dyn View {
+        self.view
+    }
+
+    /// The table of that key, unless it is dropped.
+    pub fn of_key(&mut self, key: &Name) -> Read<Option<&Table>> {
+        if !self.known.contains_key(key) {
+            self.known.insert(key.clone(), table_of_key(self.view, key)?);
+        }
+        Ok(self.known.get(key).and_then(Option::as_ref))
+    }
 }
 
 /// The table of that name, or else of that key.
@@ -313,7 +345,7 @@ pub fn field(view: &dyn View, table: &Name, entity: EntityId, field: &Name) -> R
 
 fn follow(view: &dyn View, own: CellReading) -> Read<FieldReading> {
     let Some(Content::Value(Value::FieldRef(first))) = own.content().cloned() else {
-        return Ok(FieldReading { value: value_of(&own), origin: Origin::Own, reading: own });
+        return Ok(FieldReading { value: value_of(view, &own)?, origin: Origin::Own, reading: own });
     };
     let mut target = first.clone();
     for _ in 0..MAX_REFERENCE_STEPS {
@@ -322,18 +354,23 @@ fn follow(view: &dyn View, own: CellReading) -> Read<FieldReading> {
         }
         let FieldRef { table, entity, field } = target;
         let far = united(view, Cell::Field { table, entity, field })?;
-        match far.content() {
-            Some(Content::Value(Value::FieldRef(next))) => target = next.clone(),
-            _ => {
-                return Ok(FieldReading { value: value_of(&far), origin: Origin::Through(first), reading: far });
-            }
-        }
+        let Some(Content::Value(Value::FieldRef(next))) = far.content() else {
+            let value = value_of(view, &far)?;
+            return Ok(FieldReading { value, origin: Origin::Through(first), reading: far });
+        };
+        target = next.clone();
     }
     Ok(FieldReading { value: None, origin: Origin::Broken(first), reading: own })
 }
 
-fn value_of(reading: &CellReading) -> Option<Value> {
-    reading.content().and_then(Content::value).cloned()
+/// The value that is shown; of a document or a sequence, what all its edits amount to.
+fn value_of(view: &dyn View, reading: &CellReading) -> Read<Option<Value>> {
+    if reading.is_edited()
+        && let Some((kind, item)) = edits::kind_at(view, &reading.cell)?
+    {
+        return edits::read(view, &reading.cell, kind, |document| edits::value(document, item));
+    }
+    Ok(reading.content().and_then(Content::value).cloned())
 }
 
 /// All fields that a record has values in, or conflicts, by column key; those of unknown columns too.

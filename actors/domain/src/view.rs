@@ -8,6 +8,8 @@ use openprod_model::bundle::Op;
 use openprod_model::ids::{OpRef, Position};
 
 use crate::cell::{Cell, KeyRange, Tip};
+use crate::edits::{self, Edit};
+use crate::text::{Document, Kind};
 use crate::unions::Unions;
 use crate::{fold, index, register};
 
@@ -36,6 +38,16 @@ pub trait View {
 
     /// The merges and mappings that stand. Asked for each field that is read, so a view keeps them at hand.
     fn unions(&self) -> Read<Arc<Unions>>;
+
+    /// The edits of a cell that is a document or a sequence, superseded ones too, in canonical order.
+    fn edits(&self, cell: &Cell) -> Read<Vec<Edit>>;
+
+    /// Shows to `tell`, once, the document that the edits of `cells`, which read as one, and `more` amount to. A view
+    /// that keeps documents at hand need not build it. `tell` must not read documents itself: the one may be locked.
+    fn with_document(&self, cells: &[Cell], kind: Kind, more: &[Edit], tell: &mut dyn FnMut(&Document)) -> Read<()> {
+        tell(&edits::document(kind, &edits::of_cells(self, cells, more)?));
+        Ok(())
+    }
 }
 
 /// Remembers the unions of a view that does not change.
@@ -60,6 +72,12 @@ impl<V: View + ?Sized> View for &V {
     fn unions(&self) -> Read<Arc<Unions>> {
         (**self).unions()
     }
+    fn edits(&self, cell: &Cell) -> Read<Vec<Edit>> {
+        (**self).edits(cell)
+    }
+    fn with_document(&self, cells: &[Cell], kind: Kind, more: &[Edit], tell: &mut dyn FnMut(&Document)) -> Read<()> {
+        (**self).with_document(cells, kind, more, tell)
+    }
 }
 
 impl<V: View + ?Sized> View for Box<V> {
@@ -75,6 +93,12 @@ impl<V: View + ?Sized> View for Box<V> {
     fn unions(&self) -> Read<Arc<Unions>> {
         (**self).unions()
     }
+    fn edits(&self, cell: &Cell) -> Read<Vec<Edit>> {
+        (**self).edits(cell)
+    }
+    fn with_document(&self, cells: &[Cell], kind: Kind, more: &[Edit], tell: &mut dyn FnMut(&Document)) -> Read<()> {
+        (**self).with_document(cells, kind, more, tell)
+    }
 }
 
 /// Writes folded in memory, to be read on top of a [`View`].
@@ -82,6 +106,7 @@ impl<V: View + ?Sized> View for Box<V> {
 pub struct Layer {
     cells: BTreeMap<Vec<u8>, Vec<Tip>>,
     entries: BTreeSet<Vec<u8>>,
+    edits: BTreeMap<Vec<u8>, Vec<Edit>>,
     /// Whether any of its writes merges or maps something.
     unites: bool,
 }
@@ -101,13 +126,25 @@ impl Layer {
             self.entries.extend(index::entries(&write.cell, tips.iter().map(|tip| &tip.content)));
             self.cells.insert(key, tips);
         }
+        for (cell, edit) in Edit::by(op, position) {
+            self.edits.entry(cell.key()).or_default().push(edit);
+        }
         Ok(())
+    }
+
+    /// The edits of these cells that were folded, in canonical order.
+    pub fn edits(&self, cells: &[Cell]) -> Vec<Edit> {
+        let folded = cells.iter().filter_map(|cell| self.edits.get(&cell.key()));
+        edits::in_order(folded.flatten().cloned().collect())
     }
 
     /// Takes in a layer that was folded on top of this one.
     pub fn absorb(&mut self, upper: Self) {
         self.cells.extend(upper.cells);
         self.entries.extend(upper.entries);
+        for (cell, edits) in upper.edits {
+            self.edits.entry(cell).or_default().extend(edits);
+        }
         self.unites |= upper.unites;
     }
 
@@ -159,6 +196,17 @@ impl View for Layered<'_> {
     fn unions(&self) -> Read<Arc<Unions>> {
         if self.layer.unites { kept(&self.unions, self) } else { self.base.unions() }
     }
+
+    fn edits(&self, cell: &Cell) -> Read<Vec<Edit>> {
+        let folded = self.layer.edits(std::slice::from_ref(cell));
+        let base = self.base.edits(cell)?;
+        Ok(if folded.is_empty() { base } else { edits::in_order([base, folded].concat()) })
+    }
+
+    fn with_document(&self, cells: &[Cell], kind: Kind, more: &[Edit], tell: &mut dyn FnMut(&Document)) -> Read<()> {
+        let more = [&self.layer.edits(cells), more].concat();
+        self.base.with_document(cells, kind, &more, tell)
+    }
 }
 
 /// Merges two sorted sequences by key.
@@ -191,6 +239,9 @@ impl View for Empty {
     }
     fn unions(&self) -> Read<Arc<Unions>> {
         Ok(Arc::default())
+    }
+    fn edits(&self, _: &Cell) -> Read<Vec<Edit>> {
+        Ok(Vec::new())
     }
 }
 
@@ -225,6 +276,37 @@ pub trait History: View {
     /// The merges and mappings that stood at a moment, if they are at hand; else they are read from their cells.
     fn unions_at(&self, _: &Moment) -> Read<Option<Arc<Unions>>> {
         Ok(None)
+    }
+
+    /// The edits of a cell that had happened at a moment, in canonical order.
+    fn edits_at(&self, cell: &Cell, moment: &Moment) -> Read<Vec<Edit>> {
+        let mut edits = self.edits(cell)?;
+        edits.retain(|edit| edit.position.is_some_and(|position| moment.includes(position)));
+        Ok(edits)
+    }
+
+    /// The edits of a cell that lie behind a position, in canonical order.
+    fn edits_behind(&self, cell: &Cell, position: Position) -> Read<Vec<Edit>> {
+        let mut edits = self.edits(cell)?;
+        edits.retain(|edit| edit.position.is_some_and(|at| at > position));
+        Ok(edits)
+    }
+
+    /// As [`View::with_document`], at a moment.
+    fn with_document_at(
+        &self,
+        cells: &[Cell],
+        kind: Kind,
+        moment: &Moment,
+        more: &[Edit],
+        tell: &mut dyn FnMut(&Document),
+    ) -> Read<()> {
+        let mut all = more.to_vec();
+        for cell in cells {
+            all.extend(self.edits_at(cell, moment)?);
+        }
+        tell(&edits::document(kind, &edits::in_order(all)));
+        Ok(())
     }
 }
 
@@ -268,5 +350,13 @@ impl View for AsOf<'_> {
             Some(unions) => Ok(unions),
             None => kept(&self.unions, self),
         }
+    }
+
+    fn edits(&self, cell: &Cell) -> Read<Vec<Edit>> {
+        self.now.edits_at(cell, &self.moment)
+    }
+
+    fn with_document(&self, cells: &[Cell], kind: Kind, more: &[Edit], tell: &mut dyn FnMut(&Document)) -> Read<()> {
+        self.now.with_document_at(cells, kind, &self.moment, more, tell)
     }
 }

@@ -9,7 +9,9 @@ use openprod_domain::cell::{Cell, Content};
 use openprod_domain::command::{Command, Created, NewColumn, Place, Request, Stance, TableChange};
 use openprod_domain::decide::{self, FreshIds, NoBase, Plan, Problem, Seen};
 use openprod_domain::index::Direction;
+use openprod_domain::join_mode::JoinMode;
 use openprod_domain::read;
+use openprod_domain::text::ClientId;
 use openprod_domain::view::{Empty, Layer, Read, View};
 use openprod_model::bundle::{BundleKind, Draft, Source, Stamp};
 use openprod_model::clock::Hlc;
@@ -38,6 +40,9 @@ impl FreshIds for Ids {
     fn edge(&mut self) -> EdgeId {
         self.0 += 1;
         EdgeId::from_bytes([self.0; 16])
+    }
+    fn writer(&mut self, purpose: &[u8]) -> ClientId {
+        ClientId::new(purpose.iter().fold(7, |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte))))
     }
 }
 
@@ -95,6 +100,10 @@ impl Desk {
             ],
         }]);
         desk
+    }
+
+    fn join_mode(&self) -> JoinMode {
+        JoinMode::of(&self.revisions.last().unwrap().over(&Empty)).unwrap()
     }
 
     fn stamp(&mut self) -> Stamp {
@@ -468,6 +477,29 @@ fn strangers_write_nothing_and_the_last_member_stays() {
     assert_eq!(desk.is_refused(vec![last.clone()]).reason, Reason::InvalidRequest);
     desk.does(vec![Command::AdmitMember { member: stranger.actor(), name: Some(Text::new("Jo").unwrap()) }, last]);
     assert_eq!(desk.is_refused(set(EntityId::from_bytes([1; 16]), "label", None)).reason, Reason::NotAMember);
+}
+
+#[test]
+fn a_member_is_admitted_again_only_by_whoever_decides() {
+    let mut desk = Desk::new();
+    let jo = Command::AdmitMember { member: Keys::from_seed(&[2; 32]).actor(), name: None };
+    desk.does(vec![jo.clone()]);
+    assert_eq!(desk.is_refused(vec![jo.clone()]).reason, Reason::AlreadyExists);
+    assert_eq!(desk.plan(vec![jo], None, Stance::Decide).unwrap().ops.len(), 1);
+}
+
+#[test]
+fn how_people_join_is_one_of_three_words() {
+    let mut desk = Desk::new();
+    let put = |value| vec![Command::PutSetting { setting: JoinMode::setting(), value }];
+    assert_eq!(desk.is_refused(put(Some(text("sometimes")))).reason, Reason::InvalidValue);
+    assert_eq!(desk.is_refused(put(Some(Value::Boolean(true)))).reason, Reason::InvalidValue);
+    for mode in JoinMode::ALL {
+        desk.does(put(Some(mode.value())));
+        assert_eq!(desk.join_mode(), mode);
+    }
+    desk.does(put(None));
+    assert_eq!(desk.join_mode(), JoinMode::Invite);
 }
 
 #[test]

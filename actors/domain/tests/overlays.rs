@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use openprod_domain::cell::{Cell, Content};
 use openprod_domain::command::{Command, NewColumn, Request, Stance};
 use openprod_domain::decide::{self, FreshIds, NoBase, Plan, Problem};
-use openprod_domain::fold;
+use openprod_domain::describe;
 use openprod_domain::index::Direction;
-use openprod_domain::overlay::diff::{Becomes, Counts};
+use openprod_domain::overlay::diff::{self, Becomes, Counts};
 use openprod_domain::overlay::stage::SeenThrough;
 use openprod_domain::overlay::{Delta, Staging};
 use openprod_domain::read;
+use openprod_domain::text::{ClientId, TextEdit};
 use openprod_domain::view::{Empty, Layer, View};
 use openprod_model::bundle::{BundleKind, Source, Stamp};
 use openprod_model::clock::Hlc;
@@ -42,12 +43,31 @@ fn edge(number: u8) -> EdgeId {
 
 struct NoIds;
 
+/// The same for who works in an overlay: there he writes in documents as somebody else.
+struct NoIdsStaged;
+
+impl FreshIds for NoIdsStaged {
+    fn entity(&mut self) -> EntityId {
+        NoIds.entity()
+    }
+    fn edge(&mut self) -> EdgeId {
+        NoIds.edge()
+    }
+    fn writer(&mut self, purpose: &[u8]) -> ClientId {
+        NoIds.writer(&[purpose, b"staged"].concat())
+    }
+}
+
 impl FreshIds for NoIds {
     fn entity(&mut self) -> EntityId {
         unreachable!("these tests give all ids")
     }
     fn edge(&mut self) -> EdgeId {
         unreachable!("these tests give all ids")
+    }
+    fn writer(&mut self, purpose: &[u8]) -> ClientId {
+        let hash = blake3::hash(purpose);
+        ClientId::new(u64::from_le_bytes(*hash.as_bytes().first_chunk().unwrap()))
     }
 }
 
@@ -82,7 +102,8 @@ impl Show {
         show.layer.fold(&Empty, &op, None).unwrap();
         let column =
             |of: &str, required| NewColumn { name: name(of), field_type: FieldType::Text, required, default: None };
-        let columns = vec![column("name", true), column("label", false), column("note", false)];
+        let mut columns = vec![column("name", true), column("label", false), column("note", false)];
+        columns.push(NewColumn { field_type: FieldType::Document, ..column("script", false) });
         let description = Text::new("").unwrap();
         show.does(vec![Command::CreateTable { name: name("cues"), description, columns }]);
         show
@@ -117,7 +138,7 @@ impl Show {
         let stamp = self.stamp();
         let base = self.layer.over(&Empty);
         let seen = SeenThrough { canonical: &NoBase, staging };
-        let plan = decide::plan(&staging.over(&base), &seen, &mut NoIds, stamp, &request(commands))?;
+        let plan = decide::plan(&staging.over(&base), &seen, &mut NoIdsStaged, stamp, &request(commands))?;
         staging.stage(&base, &NoBase, &plan.made(stamp), &plan.label)
     }
 
@@ -403,9 +424,9 @@ fn the_preview_tells_what_is_new_changed_field_by_field_and_removed() {
     let staging = staged(&mut show, commands);
     let base = show.layer.over(&Empty);
     let counts = Counts { new_records: 1, changed_records: 1, removed_records: 1, new_edges: 1, ..Counts::default() };
-    assert_eq!(staging.counts(&base).unwrap(), counts);
-    let subjects = staging.subjects(&base, None).unwrap();
-    let all: Vec<_> = subjects.iter().map(|subject| staging.difference(&base, subject).unwrap()).collect();
+    let (survey, view) = (staging.survey(&base).unwrap(), staging.over(&base));
+    assert_eq!((survey.counts, survey.subjects.len()), (counts, 4), "what says the same is not told");
+    let all: Vec<_> = survey.subjects.iter().map(|subject| diff::difference(&base, &view, subject).unwrap()).collect();
     let changed = all.iter().find(|part| part.becomes == Becomes::Changed).unwrap();
     let [label] = &changed.fields[..] else { panic!("{changed:?}") };
     let value = |field: &Option<read::FieldReading>| field.as_ref().and_then(|field| field.value.clone());
@@ -422,20 +443,75 @@ fn what_was_staged_while_a_commit_was_on_its_way_stays_on_top_of_it() {
     let commit = staging.commit(&show.layer.over(&Empty), stamp).unwrap();
     staging.apply(&show.stages(&staging, vec![sets(1, "label", Some("Later"))]).unwrap());
 
-    let mut written = BTreeMap::new();
-    for (index, raw) in commit.ops.iter().enumerate() {
-        let op = stamp.op(index, Operation::from_raw(raw).unwrap().unwrap());
-        show.layer.fold(&Empty, &op, None).unwrap();
-        for write in op.operation.iter().flat_map(fold::writes) {
-            written.insert(write.cell.key(), op.reference);
-        }
+    let made = |(index, raw)| stamp.op(index, Operation::from_raw(raw).unwrap().unwrap());
+    let ops: Vec<_> = commit.ops.iter().enumerate().map(made).collect();
+    for op in &ops {
+        show.layer.fold(&Empty, op, None).unwrap();
     }
-    staging.apply(&staging.committed(generation, &written));
+    staging.apply(&staging.committed(generation, &ops));
     assert_eq!(staging.cells().map(|(cell, _)| cell).collect::<Vec<_>>(), [field(1, "label")]);
     assert!(staging.drift(&show.layer.over(&Empty)).unwrap().is_empty(), "the commit is no drift");
     show.commits(&staging).unwrap();
     let label = read::field(&show.layer.over(&Empty), &name("cues"), entity(1), &name("label")).unwrap();
     assert_eq!((label.value.clone(), label.in_conflict()), (Some(text("Later")), false));
+}
+
+fn writes(number: u8, at: u32, text: &str) -> Command {
+    let edits = vec![TextEdit::Insert { at, text: text.to_owned() }];
+    Command::EditText { record: entity(number), table: name("cues"), column: name("script"), edits }
+}
+
+fn script(view: &dyn View, number: u8) -> Option<Value> {
+    read::field(view, &name("cues"), entity(number), &name("script")).unwrap().value
+}
+
+#[test]
+fn texts_are_edited_in_an_overlay_and_merge_with_what_others_write_meanwhile() {
+    let mut show = Show::new();
+    show.does(vec![makes(1), writes(1, 0, "Go on the word")]);
+    let mut staging = staged(&mut show, vec![writes(1, 14, " ghost"), writes(1, 20, "!"), writes(1, 0, "LX: ")]);
+    assert_eq!(staging.len(), 1, "all edits of a text are one");
+    show.does(vec![writes(1, 0, "Stand by. ")]);
+    let base = show.layer.clone();
+    let base = base.over(&Empty);
+    assert_eq!(script(&base, 1), Some(text("Stand by. Go on the word")));
+    let inside = script(&staging.over(&base), 1);
+    assert!(
+        [text("Stand by. LX: Go on the word ghost!"), text("LX: Stand by. Go on the word ghost!")]
+            .contains(&inside.clone().unwrap())
+    );
+    assert!(staging.drift(&base).unwrap().is_empty(), "edits merge");
+    assert_eq!(staging.survey(&base).unwrap().counts, Counts { changed_records: 1, ..Counts::default() });
+
+    staging.apply(&staging.undo().unwrap());
+    assert!(!script(&staging.over(&base), 1).is_none_or(|text| describe::value(&text).contains("LX")));
+    staging.apply(&staging.redo().unwrap());
+    assert_eq!(script(&staging.over(&base), 1), inside);
+    let plan = show.commits(&staging).unwrap();
+    assert_eq!(plan.ops.len(), 1);
+    assert_eq!(script(&show.layer.over(&Empty), 1), inside);
+}
+
+#[test]
+fn what_is_written_into_a_text_while_a_commit_is_on_its_way_goes_on_from_it() {
+    let mut show = Show::new();
+    show.does(vec![makes(1)]);
+    let mut staging = staged(&mut show, vec![writes(1, 0, "Go on"), sets(1, "label", Some("Dawn"))]);
+    let generation = staging.head().generation;
+    let stamp = show.stamp();
+    let commit = staging.commit(&show.layer.over(&Empty), stamp).unwrap();
+    staging.apply(&show.stages(&staging, vec![writes(1, 5, " the word")]).unwrap());
+    let made = |(index, raw)| stamp.op(index, Operation::from_raw(raw).unwrap().unwrap());
+    let ops: Vec<_> = commit.ops.iter().enumerate().map(made).collect();
+    for op in &ops {
+        show.layer.fold(&Empty, op, None).unwrap();
+    }
+    staging.apply(&staging.committed(generation, &ops));
+    let base = show.layer.clone();
+    assert_eq!(script(&base.over(&Empty), 1), Some(text("Go on")));
+    assert_eq!(script(&staging.over(base.over(&Empty)), 1), Some(text("Go on the word")));
+    show.commits(&staging).unwrap();
+    assert_eq!(script(&show.layer.over(&Empty), 1), Some(text("Go on the word")));
 }
 
 #[test]

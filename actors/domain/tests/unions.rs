@@ -8,10 +8,12 @@ mod kit;
 use std::collections::BTreeSet;
 
 use kit::smiths::{CONTACTS, SCHEDULE, at, confirm, jay, john, merge, reject, revoke, show, split, two_smiths};
-use kit::{Eyes, World, adds, name, record, sets, table};
+use kit::{Eyes, Replica, World, adds, name, record, sets, table};
 use openprod_domain::cell::{Cell, Content};
 use openprod_domain::command::{Command, Created, TableChange};
+use openprod_domain::describe;
 use openprod_domain::read;
+use openprod_domain::text::TextEdit;
 use openprod_domain::view::View;
 use openprod_model::bundle::BundleKind;
 use openprod_model::ids::EntityId;
@@ -437,4 +439,58 @@ fn columns_of_unlike_types_are_not_mapped() {
     let late = vec![(name("state"), Some(Value::Enum(name("late"))))];
     let refusal = world.is_refused(0, Command::SetFields { record: john(), table: name("a"), values: late });
     assert!(refusal.message.contains("is not a value of state in b"), "{refusal}");
+}
+
+fn writes(record: EntityId, table: &str, column: &str, text: &str) -> Command {
+    let edits = vec![TextEdit::Insert { at: 0, text: text.to_owned() }];
+    Command::EditText { record, table: name(table), column: name(column), edits }
+}
+
+/// What a text says, on all replicas.
+fn text_of(world: &World, record: EntityId, table: &str, column: &str) -> String {
+    let said = |replica: &Replica| {
+        let field = read::field(&replica.view(), &name(table), record, &name(column)).unwrap();
+        field.value.map_or_else(String::new, |value| describe::value(&value).trim_matches('"').to_owned())
+    };
+    let all: BTreeSet<String> = world.replicas.iter().map(said).collect();
+    assert_eq!(all.len(), 1, "{all:?}");
+    all.into_iter().next().unwrap()
+}
+
+#[test]
+fn a_text_of_merged_records_is_whole_in_each_after_a_split_and_goes_along_with_its_table() {
+    let mut world = two_smiths();
+    world.does(0, vec![adds(record(3), CONTACTS, &[("name", "Jon")]), writes(record(3), CONTACTS, "bio", "Older. ")]);
+    world.does(0, vec![writes(john(), CONTACTS, "bio", "Born. "), merge(&[john(), record(3)])]);
+    world.everyone_meets();
+    let both = text_of(&world, john(), CONTACTS, "bio");
+    assert!(["Born. Older. ", "Older. Born. "].contains(&&*both));
+    world.does(1, vec![writes(record(3), CONTACTS, "bio", "Met. ")]);
+    world.everyone_meets();
+    world.does(2, vec![split(john(), &[record(3)])]);
+    world.does(0, vec![split(john(), &[record(3)])]);
+    world.everyone_meets();
+    // The one before whose words it was written has it in front of them; the other takes those along.
+    let mut sides = [john(), record(3)].map(|one| text_of(&world, one, CONTACTS, "bio"));
+    sides.sort_by_key(String::len);
+    assert!(["Met. Born. ", "Met. Older. "].contains(&&*sides[0]), "{sides:?}");
+    assert_eq!(sides[1], format!("Met. {both}"));
+    world.does(0, vec![Command::AddToTable { record: john(), table: name(SCHEDULE), values: vec![] }]);
+    let before = text_of(&world, john(), CONTACTS, "bio");
+    let off = Command::SplitOff { record: john(), tables: vec![name(CONTACTS)], edges: vec![], new: Some(record(9)) };
+    world.does(0, vec![off]);
+    world.everyone_meets();
+    assert_eq!(text_of(&world, record(9), CONTACTS, "bio"), before);
+}
+
+#[test]
+fn what_was_hidden_under_the_id_of_a_new_record_does_not_come_up_beside_what_is_split_off() {
+    let mut world = two_smiths();
+    world.does(0, vec![merge(&[john(), jay()])]);
+    world.does(0, vec![adds(record(9), SCHEDULE, &[("number", "7")])]);
+    world.does(0, vec![Command::RemoveFromTable { record: record(9), table: name(SCHEDULE) }]);
+    world.does(0, vec![sets(john(), SCHEDULE, "number", "13")]);
+    let off = Command::SplitOff { record: john(), tables: vec![name(SCHEDULE)], edges: vec![], new: Some(record(9)) };
+    world.does(0, vec![off]);
+    assert_eq!(world.replicas[0].says(record(9), SCHEDULE, "number"), ["13"]);
 }

@@ -103,6 +103,21 @@ pub struct StagedOutcome {
     pub replayed: bool,
 }
 
+/// What the first bundle of a workspace holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Founding {
+    /// What to call the workspace.
+    pub name: Text,
+    /// Its founder, one of this node's actors.
+    pub founder: ActorId,
+    /// What people call the founder.
+    pub founder_name: Text,
+    /// Who else is a member from the beginning, and what people call them: this node, and the recovery key.
+    pub besides: Vec<(ActorId, Text)>,
+    /// Which of these is the recovery key.
+    pub recovery: Option<ActorId>,
+}
+
 /// Messages to the commands room.
 pub enum CommandsMsg {
     /// Carry out a request as one bundle.
@@ -129,12 +144,8 @@ pub enum CommandsMsg {
     Found {
         /// The command.
         command: CommandId,
-        /// What to call the workspace.
-        name: Text,
-        /// Its founder, one of this node's actors.
-        founder: ActorId,
-        /// What people call the founder.
-        founder_name: Text,
+        /// What it shall hold.
+        founding: Box<Founding>,
         /// What came of it.
         reply: RpcReplyPort<Result<Outcome, CommandError>>,
     },

@@ -6,9 +6,10 @@
 //!
 //! Reading order: [`environment`] (clock, randomness, threads), [`address`] (who is reached, across restarts), [`log`]
 //! and [`snapshot`] (what may be read without asking anybody), then [`commands`], [`oplog`], [`state`], [`overlays`],
-//! [`conflicts`], [`blobs`].
+//! [`conflicts`], [`blobs`], [`admission`].
 
 pub mod address;
+pub mod admission;
 pub mod blobs;
 pub mod commands;
 pub mod conflicts;

@@ -1,10 +1,13 @@
 //! Reading the log: what any room may look up without asking the oplog's actor.
 
+use std::collections::BTreeSet;
+
 use openprod_domain::inverse::stack::{Step, Trail, Which};
 use openprod_domain::view::Read;
-use openprod_model::bundle::{Bundle, BundleKind};
+use openprod_model::bundle::{Bundle, BundleKind, Op, Outline};
 use openprod_model::clock::Hlc;
-use openprod_model::ids::{ActorId, BundleId, CommandId, Digest, Position, SessionId};
+use openprod_model::ids::{ActorId, BundleId, CommandId, Digest, OpRef, Position, SessionId};
+use openprod_model::operation::Operation;
 use serde::{Deserialize, Serialize};
 
 /// What the log keeps beside each bundle, so that most questions need not read it.
@@ -75,6 +78,16 @@ pub enum Stored {
         /// What is wrong with them.
         reason: String,
     },
+}
+
+impl Stored {
+    /// What it says of itself, if it is whole.
+    pub fn outline(&self) -> Option<Outline> {
+        match self {
+            Self::Whole(bundle) => Some(bundle.outline()),
+            Self::Damaged { .. } => None,
+        }
+    }
 }
 
 /// The answer to a command, kept with its bundle so that a retry gets it again (I-6).
@@ -154,6 +167,106 @@ fn step(position: Position, entry: &Entry) -> Step {
     Step { position, digest: entry.digest, id: entry.id, actor: entry.actor, kind: entry.kind }
 }
 
+/// The same, read from the bundles themselves: for logs that do not keep it at hand.
+pub fn member_ops_before<L: LogReader + ?Sized>(log: &L, at: Position) -> Read<BTreeSet<OpRef>> {
+    let (mut found, mut past) = (BTreeSet::new(), BTreeSet::from([at]));
+    while let Some(at) = past.pop_last() {
+        let Some(Stored::Whole(bundle)) = log.bundle(at)? else { continue };
+        found.extend(bundle.ops().iter().filter(|op| changes_membership(op)).map(|op| op.reference));
+        for ancestor in bundle.ancestors() {
+            past.extend(log.position_of(ancestor)?);
+        }
+    }
+    Ok(found)
+}
+
+fn changes_membership(op: &Op) -> bool {
+    use Operation::{AdmitMember, Bootstrap, RemoveMember};
+    matches!(op.operation, Some(Bootstrap { .. } | AdmitMember { .. } | RemoveMember { .. }))
+}
+
+/// A place on one of its author's lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spot {
+    /// The lane.
+    pub lane: u32,
+    /// The clock of the bundle there: it grows along a lane.
+    pub hlc: Hlc,
+    /// Where that bundle lies: positions grow along a lane too.
+    pub at: Position,
+}
+
+/// An unforked stretch of an actor's bundles, each naming the one before as `prev`. An actor's first is lane 0; each
+/// fork of his history begins another, numbered as this log learned of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lane {
+    /// Whose.
+    pub actor: ActorId,
+    /// Its number among his.
+    pub number: u32,
+    /// Where its first bundle lies.
+    pub first: Position,
+    /// What its first bundle names as `prev`, if anything.
+    pub from: Option<Spot>,
+    /// Its last bundle.
+    pub tip: Digest,
+    /// The clock of that.
+    pub hlc: Hlc,
+    /// Where that lies.
+    pub at: Position,
+}
+
+/// A bundle's entry, where it lies, and on which of its author's lanes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// Where.
+    pub at: Position,
+    /// What lies beside it.
+    pub entry: Entry,
+    /// Its lane.
+    pub lane: u32,
+}
+
+impl Placed {
+    /// Its place.
+    pub fn spot(&self) -> Spot {
+        Spot { lane: self.lane, hlc: self.entry.hlc, at: self.at }
+    }
+}
+
+/// A bundle that waits for ancestors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its number among those that wait.
+    pub number: u64,
+    /// Its digest.
+    pub digest: Digest,
+    /// Where it came from.
+    pub source: String,
+    /// This node's clock when it came.
+    pub since_ms: u64,
+    /// Its ancestors that were not in the log then.
+    pub missing: Vec<Digest>,
+}
+
+/// What it takes to tell another node what this one has, and to give it what it lacks.
+pub trait Lanes: LogReader {
+    /// Every lane there is, by actor and number.
+    fn lanes(&self) -> Read<Vec<Lane>>;
+    /// An actor's lanes, by number.
+    fn lanes_of(&self, actor: ActorId) -> Read<Vec<Lane>>;
+    /// The entries from `from` on with their lanes, at most `limit`.
+    fn placed(&self, from: Position, limit: usize) -> Read<Vec<Placed>>;
+    /// Where the bundles of these digests lie, in their order; none for what is not here.
+    fn find(&self, digests: &[Digest]) -> Read<Vec<Option<Placed>>>;
+    /// The bundles at these positions, in their order: as many as fit into about `bytes` bytes, but at least one.
+    fn select(&self, at: &[Position], bytes: usize) -> Read<Vec<(Position, Stored)>>;
+    /// The bundles that wait for ancestors, numbered from `from` on, at most `limit`.
+    fn waiting(&self, from: u64, limit: usize) -> Read<Vec<Waiting>>;
+    /// The digests of bundles that lie damaged in the log, at most `limit`.
+    fn damaged(&self, limit: usize) -> Read<Vec<Digest>>;
+}
+
 /// Reads the log. Each call sees one consistent state of it, at least as new as every acknowledged append.
 pub trait LogReader: Send + Sync {
     /// The end.
@@ -164,6 +277,10 @@ pub trait LogReader: Send + Sync {
     fn entries(&self, from: Position, limit: usize) -> Read<Vec<(Position, Entry)>>;
     /// The bundle at a position.
     fn bundle(&self, at: Position) -> Read<Option<Stored>>;
+    /// What the bundle at a position says of itself; none if that cannot be read. Its ops are not looked at.
+    fn outline(&self, at: Position) -> Read<Option<Outline>> {
+        Ok(self.bundle(at)?.and_then(|stored| stored.outline()))
+    }
     /// The bundles from `from` on, at most `limit` of them or about `bytes` bytes, but at least one if there is one.
     fn bundles(&self, from: Position, limit: usize, bytes: usize) -> Read<Vec<(Position, Entry, Stored)>>;
     /// Where the bundle of that digest lies.
@@ -172,6 +289,10 @@ pub trait LogReader: Send + Sync {
     fn position_of_id(&self, id: BundleId) -> Read<Option<Position>>;
     /// An actor's last bundle: the greatest tip of its chain.
     fn prev_of(&self, actor: ActorId) -> Read<Option<Digest>>;
+    /// The ops that admitted and removed members, in the past of the bundle at a position and in itself.
+    fn member_ops_known(&self, at: Position) -> Read<BTreeSet<OpRef>> {
+        member_ops_before(self, at)
+    }
     /// The answer that was given to a command, and its revision.
     fn receipt(&self, command: CommandId) -> Read<Option<(Position, Receipt)>>;
     /// The quarantined bundles numbered from `from` on, at most `limit`.

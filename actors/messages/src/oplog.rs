@@ -1,7 +1,7 @@
 //! What is said to the oplog: the only writer of history.
 
 use openprod_model::bundle::Bundle;
-use openprod_model::ids::{Position, SessionId};
+use openprod_model::ids::{Digest, Position, SessionId};
 use openprod_model::refusal::Refusal;
 use ractor::RpcReplyPort;
 
@@ -40,16 +40,22 @@ pub enum AppendError {
 /// What became of bundles from elsewhere.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Admitted {
-    /// Appended now.
+    /// Appended now; with what was kept from before and had waited for these.
     pub appended: u64,
     /// Already there.
     pub known: u64,
     /// Quarantined, with their numbers.
     pub quarantined: Vec<u64>,
-    /// Waiting for parents that are not here: refused for now, nothing is kept.
+    /// Waiting for ancestors that are not in the log: kept until these come, as long as there is room.
     pub waiting: u64,
     /// The end of the log afterwards.
     pub through: Position,
+    /// Those offered that are in the log now.
+    pub held: Vec<Digest>,
+    /// Which of those offered, counted from 0, are not in the log.
+    pub unheld: Vec<usize>,
+    /// What they wait for and this node does not have anywhere.
+    pub missing: Vec<Digest>,
 }
 
 /// Messages to the oplog.

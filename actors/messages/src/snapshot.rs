@@ -39,6 +39,9 @@ impl std::fmt::Debug for StateHash {
     }
 }
 
+/// A cell's key, and what the cell adds to its bucket of the state hash.
+pub type CellPrint = (Vec<u8>, [u8; 32]);
+
 /// What a snapshot counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -66,6 +69,8 @@ pub trait Snapshot: History + Send + Sync {
     fn written(&self, cell: &Cell) -> Read<Vec<Written>>;
     /// The state hash.
     fn hash(&self) -> Read<StateHash>;
+    /// The cells of one bucket of it behind the key `after`, ascending by key, at most `limit`: what each adds to it.
+    fn bucket(&self, number: u8, after: &[u8], limit: usize) -> Read<Vec<CellPrint>>;
     /// What there is.
     fn counts(&self) -> Read<Counts>;
     /// Itself as a view.

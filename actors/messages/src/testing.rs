@@ -1,8 +1,10 @@
 //! A log and a state in memory, for tests: they hold what they are given, and the log says whatever it is made to say.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use openprod_domain::cell::{Cell, KeyRange, Tip};
+use openprod_domain::edits::Edit;
 use openprod_domain::oracle::Oracle;
 use openprod_domain::unions::Unions;
 use openprod_domain::view::{History, Moment, Read, ReadFailure, Reading, View};
@@ -11,8 +13,10 @@ use openprod_model::clock::Hlc;
 use openprod_model::ids::{ActorId, BundleId, CommandId, Digest, OpRef, Position};
 use tokio::sync::watch;
 
-use crate::log::{CHAIN_START, Entry, LogReader, Quarantined, Receipt, Stored, Tail, chain};
-use crate::snapshot::{Counts, Folded, Snapshot, Snapshots, StateHash, Written};
+use crate::log::{
+    CHAIN_START, Entry, Lane, Lanes, LogReader, Placed, Quarantined, Receipt, Spot, Stored, Tail, Waiting, chain,
+};
+use crate::snapshot::{CellPrint, Counts, Folded, Snapshot, Snapshots, StateHash, Written};
 
 /// A log in memory. Nobody judges what is appended, and it has neither receipts nor a quarantine.
 #[derive(Debug, Default)]
@@ -97,6 +101,78 @@ impl MemoryLog {
 
     fn rows(&self) -> MutexGuard<'_, Rows> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Rows {
+    /// Every lane, and the lane of each bundle, found by reading all of them.
+    fn lanes(&self) -> (Vec<Lane>, Vec<u32>) {
+        let (mut lanes, mut spots, mut numbers) = (Vec::<Lane>::new(), BTreeMap::new(), Vec::new());
+        for (at, entry, stored) in self.placed() {
+            let Stored::Whole(bundle) = stored else { panic!("lanes of a damaged log") };
+            let (actor, tip, hlc, prev) = (entry.actor, entry.digest, entry.hlc, bundle.header().prev);
+            let goes_on = lanes.iter().position(|lane| Some(lane.tip) == prev && lane.actor == actor);
+            let lane = goes_on.unwrap_or_else(|| {
+                let number = u32::try_from(lanes.iter().filter(|lane| lane.actor == actor).count()).unwrap_or(0);
+                let from = prev.and_then(|prev| spots.get(&prev).copied());
+                lanes.push(Lane { actor, number, first: at, from, tip, hlc, at });
+                lanes.len() - 1
+            });
+            lanes[lane] = Lane { tip, hlc, at, ..lanes[lane].clone() };
+            let number = lanes[lane].number;
+            spots.insert(tip, Spot { lane: number, hlc, at });
+            numbers.push(number);
+        }
+        lanes.sort_unstable_by_key(|lane| (lane.actor, lane.number));
+        (lanes, numbers)
+    }
+}
+
+impl Lanes for MemoryLog {
+    fn lanes(&self) -> Read<Vec<Lane>> {
+        Ok(self.rows().lanes().0)
+    }
+
+    fn lanes_of(&self, actor: ActorId) -> Read<Vec<Lane>> {
+        let mut lanes = self.lanes()?;
+        lanes.retain(|lane| lane.actor == actor);
+        Ok(lanes)
+    }
+
+    fn placed(&self, from: Position, limit: usize) -> Read<Vec<Placed>> {
+        let rows = self.rows();
+        let numbered = rows.placed().zip(rows.lanes().1);
+        let placed = numbered.map(|((at, entry, _), lane)| Placed { at, entry: entry.clone(), lane });
+        Ok(placed.filter(|placed| placed.at >= from).take(limit.min(rows.most_at_once)).collect())
+    }
+
+    fn find(&self, digests: &[Digest]) -> Read<Vec<Option<Placed>>> {
+        let placed = self.placed(Position(1), usize::MAX)?;
+        let find = |digest: &Digest| placed.iter().find(|placed| placed.entry.digest == *digest).cloned();
+        Ok(digests.iter().map(find).collect())
+    }
+
+    fn select(&self, at: &[Position], bytes: usize) -> Read<Vec<(Position, Stored)>> {
+        let (rows, mut taken, mut selected) = (self.rows(), 0, Vec::new());
+        for at in at {
+            let Some((_, stored)) = rows.get(*at) else { continue };
+            if let Stored::Whole(bundle) = stored {
+                taken += bundle.bytes().len();
+            }
+            if taken > bytes && !selected.is_empty() {
+                break;
+            }
+            selected.push((*at, stored.clone()));
+        }
+        Ok(selected)
+    }
+
+    fn waiting(&self, _: u64, _: usize) -> Read<Vec<Waiting>> {
+        Ok(Vec::new())
+    }
+
+    fn damaged(&self, _: usize) -> Read<Vec<Digest>> {
+        Ok(Vec::new())
     }
 }
 
@@ -215,6 +291,9 @@ impl View for Picture {
     fn unions(&self) -> Read<Arc<Unions>> {
         View::unions(&self.oracle)
     }
+    fn edits(&self, cell: &Cell) -> Read<Vec<Edit>> {
+        View::edits(&self.oracle, cell)
+    }
 }
 
 impl History for Picture {
@@ -245,6 +324,9 @@ impl Snapshot for Picture {
         unknown()
     }
     fn hash(&self) -> Read<StateHash> {
+        unknown()
+    }
+    fn bucket(&self, _: u8, _: &[u8], _: usize) -> Read<Vec<CellPrint>> {
         unknown()
     }
     fn counts(&self) -> Read<Counts> {

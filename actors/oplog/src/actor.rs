@@ -14,6 +14,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::sync::{oneshot, watch};
 
 use crate::logic::admission::{Admission, Candidate, Wanted};
+use crate::logic::along::along;
 use crate::logic::batch::{self, Batch, Change, Unit};
 use crate::logic::ledger::{Damage, Ledger, Taken, disk};
 use crate::store::{LogStore, Writer};
@@ -190,11 +191,26 @@ impl Desk {
             return answer(reply, Err(error));
         }
         let now_ms = self.env.clock.wall_ms();
+        let digest = append.bundle.digest();
         let ledger = self.ledger.as_mut().expect("it was made ready");
         match ledger.take(&*self.store, append, now_ms) {
-            Ok(Taken::Staged(position, unit)) => self.queue(unit, Waiter::Append { position, reply }),
+            Ok(Taken::Staged(position, unit)) => {
+                let waited = ledger.waited_for(&*self.store, digest).unwrap_or_default();
+                self.queue(unit, Waiter::Append { position, reply });
+                self.has_come(waited);
+            }
             Ok(Taken::Before(position)) => self.behind_all(Waiter::Append { position, reply }),
             Err(error) => answer(reply, Err(error)),
+        }
+    }
+
+    /// What waited for an own bundle: it was known elsewhere before it was made here, on a copy of this node.
+    fn has_come(&self, bundles: Vec<Vec<u8>>) {
+        if !bundles.is_empty() {
+            let (port, _) = ractor::concurrency::oneshot();
+            let source = "what waited".to_owned();
+            // Only a dead actor does not hear it, and its bundles come again.
+            let _ = self.myself.cast(OplogMsg::Admit { bundles, source, reply: port.into() });
         }
     }
 
@@ -214,9 +230,10 @@ impl Desk {
     /// bundles offers them in pieces, and local commands pass between these.
     async fn judge(&mut self, bundles: Vec<Vec<u8>>, source: String) -> Result<(Admitted, Unit), AppendError> {
         self.ready().await?;
-        let candidates = shared_out(&self.env, bundles, Candidate::read).await?;
+        let mut candidates = shared_out(&self.env, bundles, Candidate::read).await?;
         let now_ms = self.env.clock.wall_ms();
         let ledger = self.ledger.as_mut().expect("it was made ready");
+        candidates.extend(along(ledger, &*self.store, &candidates).map_err(disk)?);
         let mut admission = Admission::begin(ledger, &*self.store, candidates, source, now_ms).map_err(disk)?;
         loop {
             let wanted = admission.wanted();

@@ -7,7 +7,8 @@
 //! file, later from a peer. The oplog judges each by the bundle's own past alone (I-7), gives it a position, makes it
 //! durable, and only then says so (I-1). What came while one commit ran goes into the next, together: group commit
 //! without timers. What does not stand up to the checks is kept in quarantine, with its bytes, its source and the
-//! reason, until a good copy comes or a person decides.
+//! reason, until a good copy comes or a person decides. What builds on something that is not here waits beside the log,
+//! bounded, until it comes: with every bundle that comes, what belongs to it is judged along.
 //!
 //! # What it never does
 //!
@@ -33,7 +34,7 @@
 //! # Reading order
 //!
 //! [`tables`] (what lies on disk), [`logic::ledger`] (the end of the log and the laws), [`logic::members`] (who may
-//! write), [`logic::admission`] (bundles from elsewhere), [`logic::batch`] (what one commit writes), [`store`] (the
+//! write), [`logic::admission`] and [`logic::along`] (bundles from elsewhere), [`logic::batch`] (what one commit writes), [`store`] (the
 //! engine, its faults, its one [`store::Writer`], backups, salvage), [`disk`] (what it lies on), [`actor`].
 //!
 //! # Where it can be made to fail

@@ -23,7 +23,9 @@ mod writer;
 
 pub use copy::{Backup, BackupError};
 pub use salvage::{Salvage, salvage};
-pub use writer::{FORGET_PER_COMMIT, MAX_QUARANTINED, MAX_QUARANTINED_BYTES, RECEIPT_DAYS, Writer};
+pub use writer::{
+    FORGET_PER_COMMIT, MAX_QUARANTINED, MAX_QUARANTINED_BYTES, MAX_WAITING, MAX_WAITING_BYTES, RECEIPT_DAYS, Writer,
+};
 
 /// How a log is opened.
 #[derive(Debug, Clone, Copy)]

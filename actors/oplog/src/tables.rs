@@ -4,12 +4,12 @@
 //!
 //! | table | key | row |
 //! |---|---|---|
-//! | `meta` | a word | `format` (u16), `workspace` (16 bytes), `end` ([`End`]), `quarantined_bytes` (u64) |
+//! | `meta` | a word | `format` (u16), `workspace` (16 bytes), `end` ([`End`]), `quarantined_bytes`, `waiting_bytes` (u64) |
 //! | `bundles` | position | the bundle's bytes |
 //! | `entries` | position | `EntryRow` |
 //! | `digests` | digest | position |
 //! | `ids` | bundle id, position | |
-//! | `chains` | actor, digest | the clock of that tip of the actor's chain, 12 bytes |
+//! | `lanes` | actor, digest | `LaneRow`: the lane of the actor's chain that ends with that bundle |
 //! | `heads` | digest | |
 //! | `receipts` | command id | `ReceiptRow` |
 //! | `receipts_by_time` | ms when appended, command id | |
@@ -17,10 +17,14 @@
 //! | `quarantine_bytes` | number | the bytes as they came |
 //! | `quarantine_marks` | BLAKE3 of those bytes | number |
 //! | `quarantine_digests` | digest, number | |
+//! | `waiting` | number | [`WaitingRow`] |
+//! | `waiting_bytes` | number | the bytes as they came |
+//! | `waiting_digests` | digest, number | |
+//! | `waiting_for` | digest of an ancestor that was missing, number | |
 //! | `member_ops` | op reference | [`crate::logic::members::MemberOp`] |
 //! | `member_sets` | set id | the references in it, ascending |
 
-use openprod_messages::log::{Entry, Receipt};
+use openprod_messages::log::{Entry, Receipt, Spot};
 use openprod_model::clock::Hlc;
 use openprod_model::ids::{Digest, Position};
 use redb::{TableDefinition, WriteTransaction};
@@ -28,8 +32,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::logic::members::SetId;
 
+pub(crate) mod lanes;
+
 /// The format that this version writes: the number of its last migration.
-pub const FORMAT: u16 = 1;
+pub const FORMAT: u16 = 2;
 
 pub(crate) type ByWord = TableDefinition<'static, &'static str, &'static [u8]>;
 pub(crate) type ByNumber = TableDefinition<'static, u64, &'static [u8]>;
@@ -41,8 +47,7 @@ pub(crate) const BUNDLES: ByNumber = TableDefinition::new("bundles");
 pub(crate) const ENTRIES: ByNumber = TableDefinition::new("entries");
 pub(crate) const DIGESTS: TableDefinition<'static, Bytes32, u64> = TableDefinition::new("digests");
 pub(crate) const IDS: TableDefinition<'static, (Bytes16, u64), ()> = TableDefinition::new("ids");
-pub(crate) const CHAINS: TableDefinition<'static, (Bytes32, Bytes32), &'static [u8; 12]> =
-    TableDefinition::new("chains");
+pub(crate) const LANES: TableDefinition<'static, (Bytes32, Bytes32), &'static [u8]> = TableDefinition::new("lanes");
 pub(crate) const HEADS: TableDefinition<'static, Bytes32, ()> = TableDefinition::new("heads");
 pub(crate) const RECEIPTS: TableDefinition<'static, Bytes16, &'static [u8]> = TableDefinition::new("receipts");
 pub(crate) const RECEIPTS_BY_TIME: TableDefinition<'static, (u64, Bytes16), ()> =
@@ -52,6 +57,11 @@ pub(crate) const QUARANTINE_BYTES: ByNumber = TableDefinition::new("quarantine_b
 pub(crate) const QUARANTINE_MARKS: TableDefinition<'static, Bytes32, u64> = TableDefinition::new("quarantine_marks");
 pub(crate) const QUARANTINE_DIGESTS: TableDefinition<'static, (Bytes32, u64), ()> =
     TableDefinition::new("quarantine_digests");
+pub(crate) const WAITING: ByNumber = TableDefinition::new("waiting");
+pub(crate) const WAITING_BYTES: ByNumber = TableDefinition::new("waiting_bytes");
+pub(crate) const WAITING_DIGESTS: TableDefinition<'static, (Bytes32, u64), ()> =
+    TableDefinition::new("waiting_digests");
+pub(crate) const WAITING_FOR: TableDefinition<'static, (Bytes32, u64), ()> = TableDefinition::new("waiting_for");
 pub(crate) const MEMBER_OPS: TableDefinition<'static, Bytes16, &'static [u8]> = TableDefinition::new("member_ops");
 pub(crate) const MEMBER_SETS: TableDefinition<'static, Bytes32, &'static [u8]> = TableDefinition::new("member_sets");
 
@@ -61,6 +71,8 @@ pub(crate) const META_FORMAT: &str = "format";
 pub(crate) const META_WORKSPACE: &str = "workspace";
 /// In `meta`: how many bytes are quarantined, a little-endian u64.
 pub(crate) const META_QUARANTINED: &str = "quarantined_bytes";
+/// In `meta`: how many bytes wait for ancestors, a little-endian u64.
+pub(crate) const META_WAITING: &str = "waiting_bytes";
 /// In `meta`: the end of the log.
 pub(crate) const META_END: &str = "end";
 
@@ -75,12 +87,19 @@ pub struct End {
     pub hlc: Hlc,
     /// The number of the next bundle to be quarantined.
     pub next_quarantine: u64,
+    /// The number of the next bundle that will wait for an ancestor.
+    pub next_waiting: u64,
 }
 
 impl End {
     /// The end of a log without bundles.
-    pub const EMPTY: Self =
-        Self { position: Position::ZERO, chain: Digest::from_bytes([0; 32]), hlc: Hlc::ZERO, next_quarantine: 1 };
+    pub const EMPTY: Self = Self {
+        position: Position::ZERO,
+        chain: Digest::from_bytes([0; 32]),
+        hlc: Hlc::ZERO,
+        next_quarantine: 1,
+        next_waiting: 1,
+    };
 }
 
 /// What lies beside a bundle.
@@ -90,6 +109,30 @@ pub(crate) struct EntryRow {
     pub(crate) entry: Entry,
     /// The member ops in the bundle's past and in itself.
     pub(crate) members: SetId,
+    /// Which of its author's lanes it lies on.
+    pub(crate) lane: u32,
+}
+
+/// A lane of an actor's chain, as it lies with the digest of its tip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaneRow {
+    /// Its number among the actor's.
+    pub number: u32,
+    /// Where its first bundle lies.
+    pub first: Position,
+    /// What its first bundle names as `prev`, if anything.
+    pub from: Option<Spot>,
+    /// The clock of its tip.
+    pub hlc: Hlc,
+    /// Where its tip lies.
+    pub at: Position,
+}
+
+impl LaneRow {
+    /// The place of its tip.
+    pub fn spot(&self) -> Spot {
+        Spot { lane: self.number, hlc: self.hlc, at: self.at }
+    }
 }
 
 /// The answer to a command.
@@ -122,6 +165,19 @@ pub struct QuarantineRow {
     pub mark: [u8; 32],
 }
 
+/// What is known of a bundle that waits for ancestors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingRow {
+    /// Its digest.
+    pub digest: Digest,
+    /// Where it came from.
+    pub source: String,
+    /// Since when, by this node's clock.
+    pub since_ms: u64,
+    /// Its ancestors that were not here.
+    pub missing: Vec<Digest>,
+}
+
 /// A step from one format to the next.
 pub(crate) struct Migration {
     /// The format that it makes.
@@ -133,7 +189,10 @@ pub(crate) struct Migration {
 }
 
 /// Every step there ever was, in order. A new log takes them all.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration { to: 1, what: "make the tables", run: make_tables }];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration { to: 1, what: "make the tables", run: make_tables },
+    Migration { to: 2, what: "note the lane of each bundle, and make room for bundles that wait", run: lanes::note },
+];
 
 fn make_tables(txn: &WriteTransaction) -> Result<(), redb::Error> {
     txn.open_table(META)?;
@@ -141,7 +200,7 @@ fn make_tables(txn: &WriteTransaction) -> Result<(), redb::Error> {
     txn.open_table(ENTRIES)?;
     txn.open_table(DIGESTS)?;
     txn.open_table(IDS)?;
-    txn.open_table(CHAINS)?;
+    txn.open_table(lanes::CHAINS)?;
     txn.open_table(HEADS)?;
     txn.open_table(RECEIPTS)?;
     txn.open_table(RECEIPTS_BY_TIME)?;

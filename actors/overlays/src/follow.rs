@@ -1,7 +1,5 @@
 //! Following the log: which overlays were committed, and which cells others have written too.
 
-use std::collections::BTreeMap;
-
 use openprod_domain::cell::Cell;
 use openprod_domain::fold;
 use openprod_domain::overlay::Staging;
@@ -109,8 +107,7 @@ impl Shelf {
     /// What the log holds, the overlay need not keep. What was staged after the commit was planned stays.
     fn committed(&self, overlay: &Overlay, generation: u64, bundle: &Bundle, place: Place) -> Result<(), Fault> {
         fail::fail_point!("overlays-before-drop");
-        let written: BTreeMap<Vec<u8>, OpRef> = written(bundle).map(|(cell, op)| (cell.key(), op)).collect();
-        let delta = overlay.staging.committed(generation, &written);
+        let delta = overlay.staging.committed(generation, bundle.ops());
         let id = overlay.info.id;
         if delta.cells.iter().all(|(_, staged)| staged.is_none()) {
             // Nobody shall see it any more, however long the disk takes to forget it.

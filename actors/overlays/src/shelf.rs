@@ -334,14 +334,15 @@ impl Shelf {
     }
 
     fn stage(&self, delta: &Delta, done: Done, asked: Asked) -> Result<Done, OverlayError> {
-        let overlay = self.overlay(done.overlay)?;
-        if overlay.info.stashed {
-            return Err(refused(stashed(&overlay.info)));
+        let Overlay { info, staging, .. } = self.overlay(done.overlay)?;
+        if info.stashed {
+            return Err(refused(stashed(&info)));
         }
-        if overlay.staging.head().generation + 1 != delta.head.generation {
+        if staging.head().generation + 1 != delta.head.generation {
             return Err(OverlayError::Stale);
         }
-        self.make(&overlay, delta, asked, &done)?;
+        drop(staging);
+        self.make(&info, delta, asked, &done)?;
         Ok(done)
     }
 
@@ -377,20 +378,21 @@ impl Shelf {
         asked: Asked,
         work: impl FnOnce(&Staging, &dyn View) -> Decision<Delta>,
     ) -> Result<Done, OverlayError> {
-        let overlay = self.overlay(id)?;
-        let delta = work(&overlay.staging, view).map_err(problem)?;
+        let Overlay { info, staging, .. } = self.overlay(id)?;
+        let delta = work(&staging, view).map_err(problem)?;
+        drop(staging);
         let what = delta.kept.as_ref().map(|(_, step)| step.label.clone());
         let done = plain(id, delta.head.generation);
         let done = Done { what: what.unwrap_or_else(|| done.what.clone()), ..done };
-        self.make(&overlay, &delta, asked, &done)?;
+        self.make(&info, &delta, asked, &done)?;
         Ok(done)
     }
 
-    fn make(&self, overlay: &Overlay, delta: &Delta, asked: Asked, done: &Done) -> Result<(), OverlayError> {
-        let id = overlay.info.id;
-        let row = row(&overlay.info, delta.head);
-        self.keep(vec![row, Change::Staged(id, Box::new(delta.clone()))], asked, done)?;
-        self.apply(id, delta);
+    /// Whoever calls holds what is staged no more: held, it would be copied as a whole.
+    fn make(&self, info: &Info, delta: &Delta, asked: Asked, done: &Done) -> Result<(), OverlayError> {
+        let row = row(info, delta.head);
+        self.keep(vec![row, Change::Staged(info.id, Box::new(delta.clone()))], asked, done)?;
+        self.apply(info.id, delta);
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use openprod_domain::cell::{Cell, Tip};
+use openprod_domain::edits::Edit;
 use openprod_domain::{fold, index};
 use openprod_messages::log::{Entry, Stored};
 use openprod_messages::snapshot::Counts;
@@ -79,6 +80,8 @@ pub(crate) struct Touched {
     pub(crate) standing: Vec<Standing>,
     /// Writes that were superseded, or came after that, within this piece.
     pub(crate) dead: BTreeMap<OpRef, Dead>,
+    /// Edits of a document or sequence that came within this piece.
+    pub(crate) edits: BTreeMap<Place, Edit>,
     /// What stood before the piece; none if the cell was never written.
     pub(crate) before: Option<Before>,
 }
@@ -149,6 +152,11 @@ impl Piece {
             };
             touched.apply(ground, &key, Standing { tip, place }, &write.basis.preds)?;
         }
+        for (cell, edit) in Edit::by(op, Some(place.position)) {
+            if let Some(touched) = self.cells.get_mut(&cell.key()) {
+                touched.edits.insert(place, edit);
+            }
+        }
         Ok(())
     }
 
@@ -159,7 +167,13 @@ impl Piece {
             entries: entries(&cell, standing),
         });
         self.cursor.counts.cells += u64::from(before.is_none());
-        let touched = Touched { cell, standing: standing.unwrap_or_default(), dead: BTreeMap::new(), before };
+        let touched = Touched {
+            cell,
+            standing: standing.unwrap_or_default(),
+            dead: BTreeMap::new(),
+            edits: BTreeMap::new(),
+            before,
+        };
         Ok(self.cells.entry(key).or_insert(touched))
     }
 }

@@ -34,11 +34,7 @@ impl Buckets {
 
     /// One bucket's bytes.
     pub(crate) fn bytes(&self, number: u8) -> [u8; 32] {
-        let mut bytes = [0; 32];
-        for (chunk, lane) in bytes.chunks_exact_mut(8).zip(self.0[usize::from(number)]) {
-            chunk.copy_from_slice(&lane.to_le_bytes());
-        }
-        bytes
+        joined(self.0[usize::from(number)])
     }
 
     /// Puts one bucket's bytes back.
@@ -54,7 +50,13 @@ pub(crate) fn total(buckets: &[[u8; 32]; 256]) -> Digest {
     Digest::from_bytes(*hasher.finalize().as_bytes())
 }
 
-fn bucket_of(key: &[u8]) -> u8 {
+/// What a cell with these tips adds to its bucket.
+pub(crate) fn print(key: &[u8], tips: &[OpRef]) -> [u8; 32] {
+    joined(contribution(key, tips))
+}
+
+/// The bucket of a cell.
+pub(crate) fn bucket_of(key: &[u8]) -> u8 {
     blake3::Hasher::new().update(BUCKET_DOMAIN).update(key).finalize().as_bytes()[0]
 }
 
@@ -71,6 +73,14 @@ fn contribution(key: &[u8], tips: &[OpRef]) -> [u64; 4] {
         hasher.update(op.as_bytes());
     }
     lanes(hasher.finalize().as_bytes())
+}
+
+fn joined(lanes: [u64; 4]) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    for (chunk, lane) in bytes.chunks_exact_mut(8).zip(lanes) {
+        chunk.copy_from_slice(&lane.to_le_bytes());
+    }
+    bytes
 }
 
 fn lanes(bytes: &[u8; 32]) -> [u64; 4] {

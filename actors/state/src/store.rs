@@ -25,6 +25,7 @@ use crate::tables::{self, META, META_FORMAT, META_KINDS};
 mod histories;
 mod place;
 mod rows;
+mod shelf;
 mod snapshot;
 #[cfg(test)]
 #[allow(clippy::cast_precision_loss, reason = "figures for people")]
@@ -37,6 +38,7 @@ mod unions;
 
 pub use place::{Backends, OnDisk};
 use rows::{begin, empty, fold_on, read_buckets, read_cursor, write};
+use shelf::Shelf;
 use snapshot::Snap;
 use spill::{Gauge, Spill};
 use trouble::{DAMAGED, FINE, Health, StoreError, Wake, is_garbage};
@@ -125,6 +127,7 @@ pub struct StateStore {
     /// Only who holds this folds.
     writer: Mutex<Writer>,
     latest: Mutex<Option<Arc<Snap>>>,
+    shelf: Arc<Shelf>,
     folded: watch::Sender<Folded>,
     /// The last position that anybody was told of; no reader sees less (I-14).
     promised: AtomicU64,
@@ -165,6 +168,7 @@ impl StateStore {
             living: RwLock::default(),
             writer: Mutex::default(),
             latest: Mutex::default(),
+            shelf: Arc::default(),
             folded: watch::Sender::new(Folded::default()),
             promised: AtomicU64::default(),
             full: AtomicBool::default(),
@@ -266,6 +270,7 @@ impl StateStore {
 
     fn forget_living(&self) {
         *lock(&self.latest) = None;
+        self.shelf.clear();
         *self.living.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
@@ -482,7 +487,12 @@ impl StateStore {
         let promised = self.promised.load(Ordering::Acquire);
         let taken = || -> Result<Snap, StoreError> {
             let transaction = living.database.begin_read()?;
-            Snap::of(&transaction, Arc::clone(&self.log), Arc::clone(&living.health), Arc::clone(&living.unions))
+            Snap::of(
+                &transaction,
+                Arc::clone(&self.log),
+                Arc::clone(&living.health),
+                (Arc::clone(&living.unions), Arc::clone(&self.shelf)),
+            )
         };
         let snap = taken().map_err(|error| living.health.failed(&error))?;
         if snap.cursor().position.0 < promised {

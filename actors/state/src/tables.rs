@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use openprod_domain::cell::{Content, Tip};
+use openprod_domain::edits::Edit;
 use openprod_messages::snapshot::Counts;
 use openprod_model::clock::Hlc;
 use openprod_model::codec;
@@ -17,7 +18,7 @@ use redb::TableDefinition;
 use crate::fold::{Cursor, Dead, Place, Standing};
 
 /// The version of the layouts below.
-pub(crate) const FORMAT: u16 = 2;
+pub(crate) const FORMAT: u16 = 3;
 
 /// Cell key -> its standing writes, in canonical order. A cell that was ever written has a row here for ever.
 pub(crate) const TIPS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("tips");
@@ -25,6 +26,10 @@ pub(crate) const TIPS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("tip
 /// Cell key, then op reference -> a write that is superseded: see [`dead_bytes`]. Together with [`TIPS`] this is the
 /// history of every cell. A write that is named as superseded before it came has a row too (I-3).
 pub(crate) const DEAD: TableDefinition<&[u8], &[u8; DEAD_BYTES]> = TableDefinition::new("superseded");
+
+/// Cell key, then place -> an edit of a document or a sequence: see [`edit_key`] and [`edit_bytes`]. All of a cell's
+/// edits, superseded ones too, in the order in which they came: what is behind a position is read alone.
+pub(crate) const EDITS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("edits");
 
 /// Index entries, as the domain makes them.
 pub(crate) const ENTRIES: TableDefinition<&[u8], ()> = TableDefinition::new("entries");
@@ -116,6 +121,36 @@ pub(crate) fn read_cursor(bytes: &[u8]) -> Result<Cursor, BadRow> {
         heads.push(Digest::from_bytes(reader.array()?));
     }
     Ok(Cursor { position, chain, counts, heads })
+}
+
+/// The key in [`EDITS`] of the edit at a place: position (8), index in its bundle (4); big-endian.
+pub(crate) fn edit_key(cell: &[u8], Place { position, index }: Place) -> Vec<u8> {
+    [cell, &position.0.to_be_bytes(), &index.to_be_bytes()].concat()
+}
+
+/// The keys in [`EDITS`] of a cell's edits behind one position and up to another.
+pub(crate) fn edit_range(cell: &[u8], behind: Position, upto: Position) -> std::ops::Range<Vec<u8>> {
+    let first = |position| edit_key(cell, Place { position, index: 0 });
+    first(behind.next())..first(upto.next())
+}
+
+/// Op reference (16), clock (12), op id (16), update.
+pub(crate) fn edit_bytes(edit: &Edit) -> Vec<u8> {
+    [edit.op.as_bytes(), &edit.hlc.to_bytes()[..], edit.op_id.as_bytes(), &edit.update].concat()
+}
+
+/// The reverse of [`edit_key`] and [`edit_bytes`].
+pub(crate) fn read_edit(key: &[u8], bytes: &[u8]) -> Result<Edit, BadRow> {
+    let place = key.last_chunk::<12>().ok_or(BadRow)?;
+    let position = Position(u64::from_be_bytes(*place.first_chunk().ok_or(BadRow)?));
+    let mut reader = Bytes(bytes);
+    Ok(Edit {
+        op: OpRef::from_bytes(reader.array()?),
+        hlc: Hlc::from_bytes(reader.array()?),
+        op_id: OpId::from_bytes(reader.array()?),
+        position: Some(position),
+        update: reader.0.into(),
+    })
 }
 
 const DECISION: u8 = 1;

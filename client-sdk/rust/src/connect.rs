@@ -249,6 +249,10 @@ generated! {
     overlays: overlay_service_client::OverlayServiceClient;
     /// Files.
     blobs: blob_service_client::BlobServiceClient;
+    /// Tickets, and those who ask to join.
+    invites: invite_service_client::InviteServiceClient;
+    /// Other nodes.
+    peers: peer_service_client::PeerServiceClient;
     /// What happens.
     events: event_service_client::EventServiceClient;
     /// Care of a workspace's data.

@@ -102,6 +102,17 @@ impl Workspace {
         Ok(self.read(question).await?.records)
     }
 
+    /// A text or a list that several people may edit at once, whole.
+    pub async fn document(&self, record: &str, table: &str, column: &str) -> Result<v1::GetDocumentResponse, Error> {
+        self.read(v1::GetDocumentRequest {
+            record: record.to_owned(),
+            table: table.to_owned(),
+            column: column.to_owned(),
+            ..Default::default()
+        })
+        .await
+    }
+
     /// The records of a table.
     pub fn records(&self, table: &str) -> Pages<v1::ListRecordsRequest> {
         self.pages(v1::ListRecordsRequest { table: table.to_owned(), ..Default::default() })
@@ -213,6 +224,9 @@ questions! {
     nodes.export_identity: ExportIdentityRequest => ExportIdentityResponse;
     nodes.import_identity: ImportIdentityRequest => ImportIdentityResponse;
     nodes.set_default_identity: SetDefaultIdentityRequest => SetDefaultIdentityResponse;
+    peers.list_peers: ListPeersRequest => ListPeersResponse;
+    peers.add_peer: AddPeerRequest => AddPeerResponse;
+    peers.forget_peer: ForgetPeerRequest => ForgetPeerResponse;
     workspaces.list_workspaces: ListWorkspacesRequest => ListWorkspacesResponse;
     workspaces.get_workspace: GetWorkspaceRequest => GetWorkspaceResponse;
     tables.list_tables: ListTablesRequest => ListTablesResponse;
@@ -224,6 +238,7 @@ questions! {
     tables.list_mappings: ListMappingsRequest => ListMappingsResponse;
     tables.list_merges: ListMergesRequest => ListMergesResponse;
     tables.list_merge_exceptions: ListMergeExceptionsRequest => ListMergeExceptionsResponse;
+    tables.get_document: GetDocumentRequest => GetDocumentResponse;
     commands.list_undo: ListUndoRequest => ListUndoResponse;
     conflicts.list_conflicts: ListConflictsRequest => ListConflictsResponse;
     conflicts.get_conflict: GetConflictRequest => GetConflictResponse;
@@ -253,6 +268,13 @@ questions! {
     blobs.pin_blob: PinBlobRequest => PinBlobResponse;
     blobs.unpin_blob: UnpinBlobRequest => UnpinBlobResponse;
     blobs.collect_blobs: CollectBlobsRequest => CollectBlobsResponse;
+    invites.create_invite: CreateInviteRequest => CreateInviteResponse;
+    invites.list_invites: ListInvitesRequest => ListInvitesResponse;
+    invites.revoke_invite: RevokeInviteRequest => RevokeInviteResponse;
+    invites.list_join_requests: ListJoinRequestsRequest => ListJoinRequestsResponse;
+    invites.approve_join_request: ApproveJoinRequestRequest => ApproveJoinRequestResponse;
+    invites.deny_join_request: DenyJoinRequestRequest => DenyJoinRequestResponse;
+    invites.recover_workspace: RecoverWorkspaceRequest => RecoverWorkspaceResponse;
     admin.list_quarantine: ListQuarantineRequest => ListQuarantineResponse;
     admin.get_quarantined: GetQuarantinedRequest => GetQuarantinedResponse;
     admin.retry_quarantined: RetryQuarantinedRequest => RetryQuarantinedResponse;
@@ -301,15 +323,16 @@ macro_rules! of_workspace {
 
 of_workspace! {
     staged: GetWorkspaceRequest, ListTablesRequest, GetTableRequest, GetRecordRequest, ListRecordsRequest, QueryRequest,
-        ExplainCellRequest, ListEdgesRequest, GetEdgeRequest, PreviewOverlayRequest, ListDriftRequest;
-    revised: ListMappingsRequest, ListMergesRequest, ListMergeExceptionsRequest, ListBundlesRequest, ListUndoRequest,
-        ListConflictsRequest, GetConflictRequest;
+        ExplainCellRequest, GetDocumentRequest, ListEdgesRequest, GetEdgeRequest, PreviewOverlayRequest, ListDriftRequest;
+    revised: ListMappingsRequest, ListMergesRequest, ListMergeExceptionsRequest, ListBundlesRequest,
+        ListUndoRequest, ListConflictsRequest, GetConflictRequest;
     plain: GetBundleRequest, ListQuarantineRequest, GetQuarantinedRequest, RetryQuarantinedRequest,
         SkipQuarantinedRequest, ExportQuarantinedRequest, CreateOverlayRequest, ListOverlaysRequest, GetOverlayRequest,
         RenameOverlayRequest, ActivateOverlayRequest, DeactivateOverlayRequest, StashOverlayRequest,
         RecallOverlayRequest, DiscardOverlayRequest, KeepMineRequest, UseCanonicalRequest, KnockOutRequest,
-        UndoStagedRequest, RedoStagedRequest, GetThumbnailRequest, StatBlobRequest, ListBlobsRequest, PinBlobRequest, UnpinBlobRequest,
-        CollectBlobsRequest;
+        UndoStagedRequest, RedoStagedRequest, GetThumbnailRequest, StatBlobRequest, ListBlobsRequest, PinBlobRequest,
+        UnpinBlobRequest, CollectBlobsRequest, CreateInviteRequest, ListInvitesRequest, RevokeInviteRequest,
+        ListJoinRequestsRequest, ApproveJoinRequestRequest, DenyJoinRequestRequest;
 }
 
 macro_rules! paged {

@@ -44,6 +44,12 @@ impl Workspace {
 }
 
 impl Client {
+    /// Joins a workspace that other nodes have. Dropping the answers before the last one gives up a request that a
+    /// member has not decided yet.
+    pub async fn join(&self, message: v1::JoinRequest) -> Result<Answers<v1::JoinResponse>, Error> {
+        self.begin(async || self.invites().join(Request::new(message)).await).await
+    }
+
     /// Takes in a workspace from the pieces of an exported file, each at most 1 MiB. Where the node has that
     /// workspace already, the two histories are joined; so the same file may be brought twice.
     pub async fn import_workspace<S>(&self, pieces: S) -> Result<v1::ImportWorkspaceResponse, Error>

@@ -107,6 +107,13 @@ impl TableService for Fake {
     ) -> Result<Response<v1::ListMergeExceptionsResponse>, Status> {
         Err(Status::unimplemented(""))
     }
+
+    async fn get_document(
+        &self,
+        _: Request<v1::GetDocumentRequest>,
+    ) -> Result<Response<v1::GetDocumentResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
 }
 
 #[tonic::async_trait]

@@ -88,6 +88,19 @@ async fn overlay(workspace: &Workspace, records: &[String], page: Duration) -> R
     let preview = || v1::PreviewOverlayRequest { overlay: id.clone(), page_size: 100, ..Default::default() };
     let previewed = timed(async || workspace.read(preview()).await.map(drop)).await?;
     line("first page of 50,000 staged ops / of records", &ms(previewed), &ms(page), previewed.div_duration_f64(page));
+    let mut edits = 0..ROUNDS;
+    let restaged = timed(async || {
+        let value = format!("staged {:?}", edits.next());
+        within.execute(&Change::new([set(&records[0], 3, &value)])).await?;
+        workspace.read(preview()).await.map(drop)
+    })
+    .await?;
+    line(
+        "the same behind one more staged edit / of records",
+        &ms(restaged),
+        &ms(page),
+        restaged.div_duration_f64(page),
+    );
     Ok(())
 }
 

@@ -95,7 +95,7 @@ struct Node {
 impl Node {
     fn start(folder: &Path) -> Result<Self, Failure> {
         let mut process = Command::new(env!("CARGO_BIN_EXE_openprod"))
-            .args(["up", "--listen", "off", "--log", "warn", "--data-dir"])
+            .args(["up", "--listen", "off", "--peer-listen", "off", "--log", "warn", "--data-dir"])
             .arg(folder)
             .stdout(Stdio::piped())
             .spawn()?;

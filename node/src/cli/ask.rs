@@ -55,6 +55,16 @@ pub fn new_passphrase(file: Option<&Path>) -> Result<Zeroizing<String>, CliError
     Ok(text)
 }
 
+/// A recovery key from a file, where it may be broken over several lines, else typed unseen.
+pub fn recovery_key(file: Option<&Path>) -> Result<Zeroizing<String>, CliError> {
+    match file {
+        Some(path) => std::fs::read_to_string(path).map(Zeroizing::new).map_err(|error| CliError::file(path, &error)),
+        None if io::stdin().is_terminal() => unseen("Recovery key: "),
+        None => Err(CliError::usage("A recovery key is needed, and nobody is at the terminal to type it.")
+            .next("Put it into a file and name that with --key-file.")),
+    }
+}
+
 fn first_line(path: &Path) -> Result<Zeroizing<String>, CliError> {
     let whole = Zeroizing::new(std::fs::read_to_string(path).map_err(|error| CliError::file(path, &error))?);
     Ok(Zeroizing::new(whole.lines().next().unwrap_or_default().to_owned()))

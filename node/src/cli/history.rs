@@ -263,7 +263,11 @@ fn write_row(write: &v1::CellWrite) -> Vec<String> {
     let Some(bundle) = write.bundle.clone() else {
         return [stands, &value, "", "", "(staged)", ""].map(str::to_owned).to_vec();
     };
-    let decision = if write.decision { " (decided a conflict)" } else { "" };
+    let decision = match (write.decision, write.left_out.as_str()) {
+        (true, _) => " (decided a conflict)".to_owned(),
+        (false, "") => String::new(),
+        (false, why) => format!(" (does not count: {})", escaped(why)),
+    };
     let label = format!("{}{decision}", bundle.label);
     vec![stands.to_owned(), value, told::who(&bundle), time::of_bundle(&bundle), label, bundle.revision.to_string()]
 }
@@ -272,6 +276,6 @@ fn write_json(write: &v1::CellWrite) -> Json {
     json!({
         "op": write.op, "content": told::content(write.content.as_ref()), "standing": write.standing,
         "shown": write.shown, "decision": write.decision, "replaced": write.replaced, "restores": write.restores,
-        "staged": write.staged, "bundle": write.bundle.as_ref().map(told::bundle),
+        "staged": write.staged, "left_out": write.left_out, "bundle": write.bundle.as_ref().map(told::bundle),
     })
 }

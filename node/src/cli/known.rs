@@ -4,6 +4,8 @@
 use jiff::SignedDuration;
 use openprod_client::{Workspace, v1};
 use openprod_domain::describe::suggestion;
+use openprod_domain::edits;
+use openprod_domain::text::Kind;
 use openprod_model::ids::EntityId;
 use openprod_model::value::{FieldType, Name, Value};
 
@@ -55,6 +57,12 @@ impl KnownTable {
             let next = suggestion(wanted, self.columns.iter().map(|column| column.name.as_str()), "column");
             CliError::failed(format!("{} has no column \"{wanted}\".", self.name)).next(next)
         })
+    }
+
+    /// What the fields of the column of that key are made of, if they are edited and not set.
+    pub fn merges(&self, key: &Name) -> Option<Kind> {
+        let column = self.columns.iter().find(|column| column.key == *key)?;
+        edits::kind_of(&column.field_type).map(|(kind, _)| kind)
     }
 
     /// The columns of those keys; those that are not hidden, if there are none.

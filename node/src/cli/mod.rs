@@ -30,17 +30,21 @@ pub mod generate;
 pub mod history;
 pub mod identities;
 pub mod import;
+pub mod invites;
 pub mod json;
 pub mod known;
 pub mod members;
 pub mod output;
 pub mod overlays;
+pub mod peers;
 pub mod quarantine;
 pub mod records;
 pub mod resolve;
 pub mod same;
+pub mod sequence;
 pub mod settings;
 pub mod tables;
+pub mod text;
 pub mod time;
 pub mod undo;
 pub mod up;
@@ -83,6 +87,8 @@ enum Commands {
     New(write::NewArgs),
     Set(write::SetArgs),
     Rm(write::RmArgs),
+    Text(text::TextArgs),
+    Sequence(sequence::SequenceArgs),
     Undo(undo::UndoArgs),
     Redo(undo::RedoArgs),
     Conflicts(conflicts::ConflictsArgs),
@@ -105,6 +111,14 @@ enum Commands {
     Blob(blobs::BlobArgs),
     Members(members::MembersArgs),
     Identities(identities::IdentitiesArgs),
+    Invite(invites::InviteArgs),
+    Join(invites::JoinArgs),
+    Invites(invites::InvitesArgs),
+    Requests(invites::RequestsArgs),
+    Recover(invites::RecoverArgs),
+    /// Lists the nodes that this one knows, and how it stands with each
+    Peers,
+    Peer(peers::PeerArgs),
     /// Checks everything that a workspace has stored
     Verify(verify::VerifyArgs),
     /// Lists and treats bundles that were not taken into history
@@ -153,6 +167,8 @@ async fn run(command: Commands, context: &Context) -> Result<(), CliError> {
         Commands::New(args) => write::new(args, context).await,
         Commands::Set(args) => write::set(args, context).await,
         Commands::Rm(args) => write::rm(args, context).await,
+        Commands::Text(args) => text::run(args, context).await,
+        Commands::Sequence(args) => sequence::run(args, context).await,
         Commands::Undo(args) => undo::undo(args, context).await,
         Commands::Redo(args) => undo::redo(args, context).await,
         Commands::Conflicts(args) => conflicts::run(args, context).await,
@@ -173,6 +189,13 @@ async fn run(command: Commands, context: &Context) -> Result<(), CliError> {
         Commands::Blob(args) => blobs::run(args, context).await,
         Commands::Members(args) => members::run(args, context).await,
         Commands::Identities(args) => identities::run(args, context).await,
+        Commands::Invite(args) => invites::invite(args, context).await,
+        Commands::Join(args) => invites::join(args, context).await,
+        Commands::Invites(args) => invites::invites(args, context).await,
+        Commands::Requests(args) => invites::requests(args, context).await,
+        Commands::Recover(args) => invites::recover(&args, context).await,
+        Commands::Peers => peers::list(context).await,
+        Commands::Peer(args) => peers::peer(args, context).await,
         Commands::Verify(args) => verify::run(args, context).await,
         Commands::Quarantine(args) => quarantine::run(args, context).await,
         Commands::Backup(args) => backup::run(args, context).await,

@@ -37,10 +37,13 @@ pub async fn init(args: InitArgs, context: &Context) -> Result<(), CliError> {
     if context.style == Style::Json {
         return output::json(&json!({
             "workspace": made.workspace, "name": args.name, "revision": made.revision, "replayed": made.replayed,
+            "recovery_key": made.recovery_key,
         }));
     }
     line(&made.workspace)?;
     remark(&format!("Made the workspace {}.", args.name));
+    remark("Its recovery key is shown this once. Keep it on paper: it lets you in again when all devices are lost.");
+    remark(&made.recovery_key);
     Ok(())
 }
 

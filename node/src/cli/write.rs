@@ -64,7 +64,7 @@ pub async fn set(args: SetArgs, context: &Context) -> Result<(), CliError> {
     let table = KnownTable::read(&workspace, &args.table).await?;
     let values = table.values(&workspace, &args.values).await?;
     let record = table.record(&workspace, &args.record).await?;
-    let change = Change::new([&Command::SetFields { record, table: table.key, values }]);
+    let change = Change::new(&Command::setting(record, &table.key, values, |column| table.merges(column)));
     let change = match args.if_unchanged {
         Some(revision) => change.base(revision).stance(v1::Stance::IfUnchanged),
         None => change,

@@ -6,11 +6,13 @@ use openprod_api::convert::history::{Beside, bundle_info, bundle_kind, signed_ms
 use openprod_api::convert::path::or_empty;
 use openprod_api::v1;
 use openprod_domain::cell::{Cell, Content};
+use openprod_domain::edits;
 use openprod_domain::index::{self, Direction};
-use openprod_domain::read::{self, EdgeReading, Table};
+use openprod_domain::read::{self, EdgeReading, Table, Tables};
+use openprod_domain::text::Document;
 use openprod_domain::view::{History, Read, View};
 use openprod_messages::log::{Entry, LogReader, Stored};
-use openprod_model::bundle::{Bundle, Header};
+use openprod_model::bundle::{Bundle, Outline};
 use openprod_model::ids::{ActorId, EdgeId, EntityId, Position};
 use openprod_model::value::{Name, Text};
 
@@ -61,19 +63,22 @@ impl<'a> Names<'a> {
     }
 }
 
-/// The facts about a stored bundle.
-pub(super) fn info(names: &mut Names<'_>, position: Position, entry: &Entry, stored: &Stored) -> Read<v1::BundleInfo> {
+/// The facts about a stored bundle; `outline` is none if it is damaged.
+pub(super) fn info(
+    names: &mut Names<'_>,
+    position: Position,
+    entry: &Entry,
+    outline: Option<&Outline>,
+) -> Read<v1::BundleInfo> {
     let actor_name = names.name(entry.actor)?;
     let time_implausible = is_implausible(entry);
-    Ok(match stored {
-        Stored::Whole(bundle) => {
-            let shown_in_part = bundle.ops().iter().any(|op| op.operation.is_none());
-            let beside = Beside { revision: position, actor_name, time_implausible, shown_in_part };
-            let header: &Header = bundle.header();
-            bundle_info(header, bundle.digest(), beside)
+    Ok(match outline {
+        Some(Outline { header, digest, all_known }) => {
+            let beside = Beside { revision: position, actor_name, time_implausible, shown_in_part: !all_known };
+            bundle_info(header, *digest, beside)
         }
         // What the log keeps beside the bundle is all that is left of it.
-        Stored::Damaged { .. } => v1::BundleInfo {
+        None => v1::BundleInfo {
             revision: position.0,
             bundle_id: entry.id.to_string(),
             bundle_digest: entry.digest.to_string(),
@@ -147,7 +152,7 @@ impl Telling<'_> {
             Stored::Whole(bundle) => self.known(&Touched::by(bundle, self.before, self.after, self.scope)?, bundle)?,
         };
         let Some((changes, bytes)) = told else { return Ok(None) };
-        let bundle = Some(info(&mut Names::of(self.after), self.position, self.entry, self.stored)?);
+        let bundle = Some(info(&mut Names::of(self.after), self.position, self.entry, self.stored.outline().as_ref())?);
         let resume_token = Mark { revision: self.position, chain: self.entry.chain }.token();
         Ok(Some((v1::ChangeBatch { bundle, resume_token, ..changes }, bytes)))
     }
@@ -179,17 +184,39 @@ impl Telling<'_> {
         }
         batch.records = records(self.before, self.after, touched)?;
         batch.edges = self.edges(touched)?;
+        batch.documents = self.documents(touched)?;
         match conflicts::told(self, bundle)? {
             Some(told) => batch.conflicts = told,
             None => batch.conflicts_changed = true,
         }
         let bytes = bytes(&batch);
         if bytes > MAX_BYTES || batch.edges.len() > MAX_CHANGED {
-            (batch.records, batch.edges, batch.conflicts) = (Vec::new(), Vec::new(), Vec::new());
-            (batch.too_large, batch.conflicts_changed) = (Some(touched.too_large()), true);
+            (batch.records, batch.edges, batch.documents) = (Vec::new(), Vec::new(), Vec::new());
+            (batch.too_large, batch.conflicts, batch.conflicts_changed) = (Some(touched.too_large()), Vec::new(), true);
         }
         let something = bytes > 0 || batch.schema_changed || batch.workspace_changed || batch.conflicts_changed;
         Ok((something || self.scope.is_everything()).then_some((batch, bytes)))
+    }
+
+    /// The updates of the documents that were edited. One that left out anything or took it otherwise than it came is
+    /// to be read anew: an editor that applied the same updates might show something else.
+    fn documents(&self, touched: &Touched) -> Read<Vec<v1::DocumentChange>> {
+        let mut changes = Vec::new();
+        for ((table, entity, field), updates) in &touched.documents {
+            let cell = Cell::Field { table: table.clone(), entity: *entity, field: field.clone() };
+            let is_plain = match edits::kind_at(self.after, &cell)? {
+                Some((kind, _)) => edits::read(self.after, &cell, kind, Document::is_plain)?,
+                None => continue,
+            };
+            changes.push(v1::DocumentChange {
+                record: entity.to_string(),
+                table: table.to_string(),
+                column: field.to_string(),
+                updates: if is_plain { updates.clone() } else { Vec::new() },
+                reload: !is_plain,
+            });
+        }
+        Ok(changes)
     }
 
     fn edges(&self, touched: &Touched) -> Read<Vec<v1::EdgeChange>> {
@@ -265,21 +292,19 @@ fn bytes(batch: &v1::ChangeBatch) -> usize {
     let records = batch.records.iter().filter_map(|change| change.record.as_ref()).map(reading::weight);
     let edges = batch.edges.iter().filter_map(|change| change.edge.as_ref()).map(reading::edge_weight);
     let conflicts = batch.conflicts.iter().map(|change| CONFLICT_BYTES + change.sentence.len());
-    records.chain(edges).chain(conflicts).sum()
+    let updates = batch.documents.iter().flat_map(|change| &change.updates).map(|update| 64 + update.len());
+    records.chain(edges).chain(conflicts).chain(updates).sum()
 }
 
 fn records(before: &dyn View, after: &dyn View, touched: &Touched) -> Read<Vec<v1::RecordChange>> {
-    let mut tables: BTreeMap<&Name, Option<Table>> = BTreeMap::new();
+    let mut tables = Tables::of(after);
     let mut changes = Vec::new();
     for ((table, entity), fields) in &touched.records {
-        let known = match tables.get(table) {
-            Some(known) => known,
-            None => &*tables.entry(table).or_insert(read::table_of_key(after, table)?),
-        };
+        let known = tables.of_key(table)?;
         let (kind, record) = match (shows(before, table, *entity)?, shows(after, table, *entity)?) {
-            (false, true) => (v1::ChangeKind::Created, whole(after, known.as_ref(), table, *entity)?),
+            (false, true) => (v1::ChangeKind::Created, whole(after, known, table, *entity)?),
             (true, true) => {
-                let fields = fields.names(before, after, known.as_ref(), table, *entity)?;
+                let fields = fields.names(before, after, known, table, *entity)?;
                 (v1::ChangeKind::Changed, part(after, table, *entity, &fields)?)
             }
             (true, false) => (v1::ChangeKind::Removed, reading::record_of(after, table, *entity, [])?),

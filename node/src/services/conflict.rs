@@ -51,7 +51,7 @@ impl ConflictService {
         &self,
         workspace: &str,
         min_revision: u64,
-        job: impl FnOnce(&Scene, &BTreeSet<Cell>) -> Result<T, Problem> + Send + 'static,
+        job: impl FnOnce(&Scene, &Arc<BTreeSet<Cell>>) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Status> {
         let found = super::workspace(&self.node, workspace)?;
         let standing = standing(&found, Position(min_revision)).await?;
@@ -69,7 +69,7 @@ impl Service for ConflictService {
     ) -> Result<Response<v1::ListConflictsResponse>, Status> {
         let request = request.into_inner();
         let (workspace, min_revision) = (request.workspace.clone(), request.min_revision);
-        let job = move |scene: &Scene, cells: &BTreeSet<Cell>| list(scene, cells, &request);
+        let job = move |scene: &Scene, cells: &Arc<BTreeSet<Cell>>| list(scene, cells, &request);
         self.with_all(&workspace, min_revision, job).await.map(Response::new)
     }
 
@@ -104,12 +104,12 @@ async fn standing(workspace: &Workspace, min_revision: Position) -> Result<Stand
 }
 
 /// The cells in conflict as the scene shows them, with all that was written since the room looked.
-fn at_scene(scene: &Scene, standing: Standing) -> Result<BTreeSet<Cell>, Problem> {
+fn at_scene(scene: &Scene, standing: Standing) -> Result<Arc<BTreeSet<Cell>>, Problem> {
     let view = scene.view();
     let Some(written) = written_since(scene, standing.position)? else {
-        return Ok(conflict::all(&*view)?.into_iter().map(|conflict| conflict.cell).collect());
+        return Ok(Arc::new(conflict::all(&*view)?.into_iter().map(|conflict| conflict.cell).collect()));
     };
-    let mut cells = Arc::unwrap_or_clone(standing.cells);
+    let mut cells = standing.cells;
     conflict::keep_up(&*view, &mut cells, &written)?;
     Ok(cells)
 }
@@ -162,7 +162,7 @@ fn told(scene: &Scene, conflict: &Conflict) -> Result<v1::GetConflictResponse, P
 
 fn list(
     scene: &Scene,
-    cells: &BTreeSet<Cell>,
+    cells: &Arc<BTreeSet<Cell>>,
     request: &v1::ListConflictsRequest,
 ) -> Result<v1::ListConflictsResponse, Problem> {
     let unpaged =
@@ -221,12 +221,12 @@ impl Filter {
         table.is_none() && record.is_none() && actor.is_none() && bundle.is_none()
     }
 
-    fn chosen(&self, scene: &Scene, cells: &BTreeSet<Cell>) -> Result<BTreeSet<Cell>, Problem> {
+    fn chosen(&self, scene: &Scene, cells: &Arc<BTreeSet<Cell>>) -> Result<Arc<BTreeSet<Cell>>, Problem> {
         if self.wants_all() {
-            return Ok(cells.clone());
+            return Ok(Arc::clone(cells));
         }
         let (view, mut chosen) = (scene.view(), BTreeSet::new());
-        for cell in cells {
+        for cell in &**cells {
             scene.stop.check()?;
             let conflict = conflict::of(&*view, cell)?;
             if let Some(conflict) = conflict
@@ -235,7 +235,7 @@ impl Filter {
                 chosen.insert(conflict.cell);
             }
         }
-        Ok(chosen)
+        Ok(Arc::new(chosen))
     }
 
     fn fits(&self, scene: &Scene, view: &dyn View, conflict: &Conflict) -> Read<bool> {

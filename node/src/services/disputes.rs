@@ -6,39 +6,38 @@ use openprod_api::convert::history::cell_content;
 use openprod_api::v1;
 use openprod_domain::cell::{Cell, Content, Tip};
 use openprod_domain::conflict::{self, Candidate, Conflict, Dispute};
+use openprod_domain::describe;
+use openprod_domain::read::{self, Tables};
 use openprod_domain::view::{History, Read, ReadFailure, View};
-use openprod_domain::{describe, read};
 use openprod_messages::log::LogReader;
 use openprod_model::ids::{ActorId, EntityId, Position};
 use openprod_model::value::Name;
 
 use super::batch::{Names, info};
 
-/// Tells conflicts of one view; each bundle and each name is looked up once.
+/// Tells conflicts of one view; each bundle, each table and each name is looked up once.
 pub(super) struct Disputes<'a> {
-    view: &'a dyn View,
     history: &'a dyn History,
     log: &'a dyn LogReader,
     names: Names<'a>,
+    tables: Tables<'a>,
     bundles: BTreeMap<Position, v1::BundleInfo>,
 }
 
 impl<'a> Disputes<'a> {
     /// Of that view, with what is remembered of undone writes.
     pub(super) fn of(view: &'a dyn View, history: &'a dyn History, log: &'a dyn LogReader) -> Self {
-        Self { view, history, log, names: Names::of(view), bundles: BTreeMap::new() }
+        let (names, tables) = (Names::of(view), Tables::of(view));
+        Self { history, log, names, tables, bundles: BTreeMap::new() }
     }
 
     /// What happened, for people.
     pub(super) fn sentence(&mut self, conflict: &Conflict) -> Read<String> {
-        describe::conflict(self.view, conflict, &mut |tip| self.author(conflict, tip))
-    }
-
-    fn author(&mut self, conflict: &Conflict, tip: &Tip) -> Read<String> {
-        match author(self.history, self.log, conflict, tip)? {
-            Some(actor) => self.names.called(actor),
+        let Self { history, log, names, tables, .. } = self;
+        describe::conflict(tables, conflict, &mut |tip| match author(*history, *log, conflict, tip)? {
+            Some(actor) => names.called(actor),
             None => Ok("somebody".to_owned()),
-        }
+        })
     }
 
     /// All of it.
@@ -90,9 +89,8 @@ impl<'a> Disputes<'a> {
         if let Some(known) = self.bundles.get(&at) {
             return Ok(known.clone());
         }
-        let stored = self.log.entry(at)?.zip(self.log.bundle(at)?);
-        let (entry, stored) = stored.ok_or_else(|| ReadFailure(format!("the log lacks position {at}")))?;
-        let told = info(&mut self.names, at, &entry, &stored)?;
+        let entry = self.log.entry(at)?.ok_or_else(|| ReadFailure(format!("the log lacks position {at}")))?;
+        let told = info(&mut self.names, at, &entry, self.log.outline(at)?.as_ref())?;
         self.bundles.insert(at, told.clone());
         Ok(told)
     }

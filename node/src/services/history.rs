@@ -131,7 +131,7 @@ impl Search<'_> {
             Stored::Damaged { .. } => self.filter.is_of_entries_only(),
         };
         if fits {
-            self.found.push(info(&mut self.names, position, entry, &stored)?);
+            self.found.push(info(&mut self.names, position, entry, stored.outline().as_ref())?);
         }
         Ok(())
     }
@@ -155,7 +155,7 @@ fn one(scene: &Scene, position: Position, request: &v1::GetBundleRequest) -> Res
     let first = pages.place::<u32>(&request.page_token)?.map_or(0, |(_, next)| next);
     let (entry, stored) = stored_at(&*scene.log, position)?.ok_or_else(|| no_bundle(&request.bundle))?;
     let view = scene.view_at(position);
-    let bundle = Some(info(&mut Names::of(&*view), position, &entry, &stored)?);
+    let bundle = Some(info(&mut Names::of(&*view), position, &entry, stored.outline().as_ref())?);
     let Stored::Whole(whole) = &stored else {
         return Ok(v1::GetBundleResponse { bundle, ..v1::GetBundleResponse::default() });
     };

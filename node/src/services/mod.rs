@@ -20,8 +20,10 @@ use openprod_api::v1::conflict_service_server::{self, ConflictServiceServer};
 use openprod_api::v1::edge_service_server::{self, EdgeServiceServer};
 use openprod_api::v1::event_service_server::{self, EventServiceServer};
 use openprod_api::v1::history_service_server::{self, HistoryServiceServer};
+use openprod_api::v1::invite_service_server::{self, InviteServiceServer};
 use openprod_api::v1::node_service_server::{self, NodeServiceServer};
 use openprod_api::v1::overlay_service_server::{self, OverlayServiceServer};
+use openprod_api::v1::peer_service_server::{self, PeerServiceServer};
 use openprod_api::v1::table_service_server::{self, TableServiceServer};
 use openprod_api::v1::workspace_service_server::{self, WorkspaceServiceServer};
 use openprod_domain::fold::workspace_name_setting;
@@ -49,8 +51,10 @@ pub mod conflict;
 pub mod edge;
 pub mod event;
 pub mod history;
+pub mod invite;
 pub mod node;
 pub mod overlay;
+pub mod peer;
 pub mod table;
 pub mod workspace;
 
@@ -68,7 +72,7 @@ pub const STREAM_AHEAD: usize = 16;
 pub const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// The full names of the services, as health checks name them.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 13] = [
     admin_service_server::SERVICE_NAME,
     blob_service_server::SERVICE_NAME,
     command_service_server::SERVICE_NAME,
@@ -76,8 +80,10 @@ pub const NAMES: [&str; 11] = [
     edge_service_server::SERVICE_NAME,
     event_service_server::SERVICE_NAME,
     history_service_server::SERVICE_NAME,
+    invite_service_server::SERVICE_NAME,
     node_service_server::SERVICE_NAME,
     overlay_service_server::SERVICE_NAME,
+    peer_service_server::SERVICE_NAME,
     table_service_server::SERVICE_NAME,
     workspace_service_server::SERVICE_NAME,
 ];
@@ -106,8 +112,10 @@ pub fn routes(node: &Arc<Node>) -> Routes {
         .add_service(bounded!(EdgeServiceServer(edge::EdgeService)))
         .add_service(bounded!(EventServiceServer(event::EventService)))
         .add_service(bounded!(HistoryServiceServer(history::HistoryService)))
+        .add_service(bounded!(InviteServiceServer(invite::InviteService)))
         .add_service(bounded!(NodeServiceServer(node::NodeService)))
         .add_service(bounded!(OverlayServiceServer(overlay::OverlayService)))
+        .add_service(bounded!(PeerServiceServer(peer::PeerService)))
         .add_service(bounded!(TableServiceServer(table::TableService)))
         .add_service(bounded!(WorkspaceServiceServer(workspace::WorkspaceService)))
         .add_service(reflection().build_v1().expect(DESCRIBED))

@@ -16,6 +16,7 @@ use openprod_model::ids::Position;
 use openprod_model::refusal::{Reason, Refusal};
 use tonic::{Request, Response, Status};
 
+use self::preview::Surveyed;
 use super::reading::{Asked, Scene, read};
 use crate::node::Node;
 use crate::workspace::Workspace;
@@ -25,12 +26,13 @@ mod preview;
 /// Keeps and shows overlays.
 pub struct OverlayService {
     node: Arc<Node>,
+    surveyed: Arc<Surveyed>,
 }
 
 impl OverlayService {
     /// The service of this node.
     pub fn new(node: Arc<Node>) -> Self {
-        Self { node }
+        Self { node, surveyed: Arc::default() }
     }
 
     /// The workspace, with overlays that know of every commit.
@@ -179,7 +181,9 @@ impl Service for OverlayService {
         let request = request.into_inner();
         let (workspace, overlay) = (request.workspace.clone(), named(&request.overlay)?);
         let asked = through(&workspace, &overlay, request.min_revision);
-        read(&self.node, asked, move |scene: &Scene| preview::differences(scene, &request)).await.map(Response::new)
+        let surveyed = Arc::clone(&self.surveyed);
+        let job = move |scene: &Scene| preview::differences(scene, &surveyed, &request);
+        read(&self.node, asked, job).await.map(Response::new)
     }
 
     async fn list_drift(

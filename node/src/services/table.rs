@@ -20,6 +20,7 @@ use super::paging::{self, Pages};
 use super::reading::{self, Asked, Problem, Scene, read};
 use crate::node::Node;
 
+mod document;
 mod explain;
 mod same;
 
@@ -125,6 +126,17 @@ impl Service for TableService {
         let (workspace, as_of) = (request.workspace.clone(), request.as_of.clone());
         let asked = Asked { workspace: &workspace, min_revision: request.min_revision, as_of, ..Asked::default() };
         read(&self.node, asked, move |scene| same::exceptions(scene, &request)).await.map(Response::new)
+    }
+
+    async fn get_document(
+        &self,
+        request: Request<v1::GetDocumentRequest>,
+    ) -> Result<Response<v1::GetDocumentResponse>, Status> {
+        let request = request.into_inner();
+        let (workspace, as_of, overlay) = (request.workspace.clone(), request.as_of.clone(), request.overlay.clone());
+        let min_revision = request.min_revision;
+        let asked = Asked { workspace: &workspace, min_revision, as_of, pinned: None, overlay: &overlay };
+        read(&self.node, asked, move |scene| document::document(scene, &request)).await.map(Response::new)
     }
 }
 

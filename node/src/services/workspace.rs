@@ -19,7 +19,7 @@ use tracing::Instrument;
 
 use super::reading::{self, Asked, Scene};
 use super::{caller, failed, name_in, name_of};
-use crate::node::{Node, Slot};
+use crate::node::{Made, Node, Slot};
 use crate::workspace_file;
 
 /// Makes, lists, describes and takes in workspaces.
@@ -128,13 +128,14 @@ async fn create(
     name: Text,
     founder: Option<ActorId>,
 ) -> Result<v1::CreateWorkspaceResponse, Status> {
-    let (workspace, outcome) = node.create(command, name, founder).await.map_err(failed)?;
+    let Made { workspace, outcome, recovery } = node.create(command, name, founder).await.map_err(failed)?;
     // So that the next call may name it. Should that take too long, it is made all the same.
     let _shown = super::snapshot_from(&workspace, outcome.revision).await;
     Ok(v1::CreateWorkspaceResponse {
         workspace: workspace.id.to_string(),
         revision: outcome.revision.0,
         replayed: outcome.replayed,
+        recovery_key: recovery.map(|key| key.reveal().to_string()).unwrap_or_default(),
     })
 }
 

@@ -67,7 +67,7 @@ pub fn format_value(value: &Value) -> String {
 fn typed(text: &str, field_type: &FieldType) -> Option<Value> {
     let trimmed = text.trim();
     match field_type {
-        FieldType::Text => Value::text(text).ok(),
+        FieldType::Text | FieldType::Document => Value::text(text).ok(),
         FieldType::Integer => trimmed.parse().ok().map(Value::Integer),
         FieldType::Float => parse_float(trimmed).map(Value::Float),
         FieldType::Boolean => parse_boolean(trimmed).map(Value::Boolean),
@@ -77,14 +77,13 @@ fn typed(text: &str, field_type: &FieldType) -> Option<Value> {
         FieldType::Enum { values } => parse_enum(trimmed, values).map(Value::Enum),
         FieldType::Reference { .. } => trimmed.parse().ok().map(Value::Entity),
         FieldType::Blob => parse_blob(text).map(Value::Blob),
-        FieldType::List { item } => parse_list(trimmed, *item).map(Value::List),
-        FieldType::Document | FieldType::Sequence { .. } => None,
+        FieldType::List { item } | FieldType::Sequence { item } => parse_list(trimmed, *item).map(Value::List),
     }
 }
 
 fn expected(text: &str, field_type: &FieldType) -> String {
     let what = match field_type {
-        FieldType::Text => "text".to_owned(),
+        FieldType::Text | FieldType::Document => "text".to_owned(),
         FieldType::Integer => "a whole number such as 42".to_owned(),
         FieldType::Float => "a number such as 4.5".to_owned(),
         FieldType::Boolean => "true or false".to_owned(),
@@ -94,8 +93,9 @@ fn expected(text: &str, field_type: &FieldType) -> String {
         FieldType::Enum { values } => format!("one of {}", listed(values.iter().map(Name::as_str))),
         FieldType::Reference { .. } => "the id of a record (a UUID)".to_owned(),
         FieldType::Blob => "a file such as plot.pdf [blake3:HASH SIZE MEDIA/TYPE]".to_owned(),
-        FieldType::List { item } => format!("a JSON array of type {} such as {}", item.word(), list_example(*item)),
-        FieldType::Document | FieldType::Sequence { .. } => "an edit: this field is edited, not set".to_owned(),
+        FieldType::List { item } | FieldType::Sequence { item } => {
+            format!("a JSON array of type {} such as {}", item.word(), list_example(*item))
+        }
     };
     format!("\"{}\" is not {what}.", shown(text))
 }

@@ -1,10 +1,11 @@
 //! A log as it was at an earlier revision: for replaying what a snapshot shows while the log goes on growing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use openprod_domain::view::Read;
 use openprod_messages::log::{Entry, LogReader, Quarantined, Receipt, Stored, Tail};
-use openprod_model::ids::{ActorId, BundleId, CommandId, Digest, Position};
+use openprod_model::ids::{ActorId, BundleId, CommandId, Digest, OpRef, Position};
 
 /// The log up to `end`.
 pub(super) struct UpTo {
@@ -51,6 +52,9 @@ impl LogReader for UpTo {
     }
     fn prev_of(&self, actor: ActorId) -> Read<Option<Digest>> {
         self.log.prev_of(actor)
+    }
+    fn member_ops_known(&self, at: Position) -> Read<BTreeSet<OpRef>> {
+        if at <= self.end { self.log.member_ops_known(at) } else { Ok(BTreeSet::new()) }
     }
     fn receipt(&self, command: CommandId) -> Read<Option<(Position, Receipt)>> {
         let receipt = self.log.receipt(command)?;

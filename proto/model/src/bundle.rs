@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Hlc;
-use crate::codec::{self, DecodeError};
+use crate::codec::{self, Bytes, DecodeError};
 use crate::identity::{self, Keys, Signature};
 use crate::ids::{ActorId, BundleId, Digest, OpId, OpRef, OverlayId, WorkspaceId};
 use crate::operation::{self, Operation, RawOp};
@@ -198,13 +198,32 @@ pub struct Header {
     pub extra: Vec<u8>,
 }
 
-/// The stored and transmitted form.
+/// The stored and transmitted form. An op is its kind and its encoded body.
 #[derive(Serialize, Deserialize)]
-struct Envelope {
+struct Envelope<'a> {
     format: u16,
-    header: Vec<u8>,
+    #[serde(borrow)]
+    header: Bytes<'a>,
     signature: Signature,
-    ops: Vec<RawOp>,
+    #[serde(borrow)]
+    ops: Vec<(u16, Bytes<'a>)>,
+}
+
+impl<'a> Envelope<'a> {
+    /// The envelope, and the header in it.
+    fn open(bytes: &'a [u8]) -> Result<(Self, Header), Malformed> {
+        let envelope: Self = codec::decode(bytes)?;
+        if envelope.format != FORMAT {
+            return Err(Malformed::Format(envelope.format));
+        }
+        let header: Header = codec::decode(envelope.header.0)?;
+        header.check(envelope.ops.len())?;
+        Ok((envelope, header))
+    }
+
+    fn raw_ops(&self) -> Vec<RawOp> {
+        self.ops.iter().map(|(kind, body)| RawOp { kind: *kind, body: body.0.to_vec() }).collect()
+    }
 }
 
 /// An op in its bundle.
@@ -239,6 +258,28 @@ pub enum Malformed {
     Checksum,
 }
 
+/// What a bundle says of itself, read without its ops: where there are many, much faster. Whether they are those that
+/// the header commits to, only [`Bundle::parse`] tells.
+#[derive(Debug, Clone)]
+pub struct Outline {
+    /// Its header.
+    pub header: Header,
+    /// Its identity.
+    pub digest: Digest,
+    /// Whether this version knows the kinds of all its ops.
+    pub all_known: bool,
+}
+
+impl Outline {
+    /// Reads the header of a bundle's bytes.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        let (envelope, header) = Envelope::open(bytes)?;
+        let is_known = |kind: u16| Operation::KINDS.iter().any(|(known, _)| *known == kind);
+        let all_known = envelope.ops.iter().all(|(kind, _)| is_known(*kind));
+        Ok(Self { header, digest: header_digest(envelope.header.0), all_known })
+    }
+}
+
 /// A whole, well-formed bundle. Whether it is authentic is another question: [`Bundle::signature_holds`].
 #[derive(Debug, Clone)]
 pub struct Bundle {
@@ -252,19 +293,15 @@ pub struct Bundle {
 impl Bundle {
     /// Reads a bundle and checks everything that can be checked from its bytes alone, but for the signature.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
-        let envelope: Envelope = codec::decode(bytes)?;
-        if envelope.format != FORMAT {
-            return Err(Malformed::Format(envelope.format));
-        }
-        let header: Header = codec::decode(&envelope.header)?;
-        header.check(envelope.ops.len())?;
-        let checksums = header.checksums(&envelope.ops);
+        let (envelope, header) = Envelope::open(bytes)?;
+        let raw = envelope.raw_ops();
+        let checksums = header.checksums(&raw);
         if digest_of(&checksums) != header.ops_digest {
             return Err(Malformed::Checksum);
         }
-        let ops = envelope.ops.iter().zip(&checksums).enumerate();
+        let ops = raw.iter().zip(&checksums).enumerate();
         let ops = ops.map(|(i, (raw, sum))| header.op(i, raw, sum)).collect::<Result<_, _>>()?;
-        let digest = header_digest(&envelope.header);
+        let digest = header_digest(envelope.header.0);
         Ok(Self { header, digest, signature: envelope.signature, ops, bytes: bytes.into() })
     }
 
@@ -281,6 +318,12 @@ impl Bundle {
     /// Its identity.
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// What it says of itself, without its ops.
+    pub fn outline(&self) -> Outline {
+        let all_known = self.ops.iter().all(|op| op.operation.is_some());
+        Outline { header: self.header.clone(), digest: self.digest, all_known }
     }
 
     /// Its ops, in order.
@@ -432,12 +475,22 @@ impl Draft {
         let header_bytes = codec::encode(&header);
         let digest = header_digest(&header_bytes);
         let signature = keys.sign(&signed_bytes(digest));
-        let bytes = codec::encode(&Envelope { format: FORMAT, header: header_bytes, signature, ops: self.ops });
+        let raw = self.ops.iter().map(|raw| (raw.kind, Bytes(&raw.body))).collect();
+        let bytes = codec::encode(&Envelope { format: FORMAT, header: Bytes(&header_bytes), signature, ops: raw });
         if bytes.len() > codec::MAX_ENCODED_BYTES {
             return Err(DecodeError::TooLarge(bytes.len()).into());
         }
         Ok(Bundle { header, digest, signature, ops, bytes: bytes.into() })
     }
+}
+
+/// The digest that a bundle of these bytes would have, if they are one: found without reading its ops.
+pub fn digest_in(bytes: &[u8]) -> Option<Digest> {
+    // The format, the length of the header, the header.
+    let (_, rest) = bytes.split_first_chunk::<2>()?;
+    let (length, rest) = rest.split_first_chunk::<8>()?;
+    let header = rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    Some(header_digest(header))
 }
 
 fn digest_of(checksums: &[[u8; 32]]) -> [u8; 32] {

@@ -5,7 +5,9 @@
 //! capped first, all bytes must be consumed, and what was decoded must encode to the very same bytes (I-9).
 //! Decoded types hold no vectors of zero-sized elements and do not recurse.
 
-use serde::{Serialize, de::DeserializeOwned};
+use bincode::enc::write::Writer;
+use bincode::error::EncodeError;
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Largest encoded bundle, and so the largest structure that is ever decoded: 16 MiB. A larger import is split
 /// into several bundles; a larger single value belongs in a blob.
@@ -37,20 +39,47 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 }
 
 /// Reads the value whose canonical encoding is exactly `bytes`.
-pub fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+pub fn decode<'a, T: Serialize + Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
     if bytes.len() > MAX_ENCODED_BYTES {
         return Err(DecodeError::TooLarge(bytes.len()));
     }
     let config = bincode::config::legacy().with_limit::<MAX_ENCODED_BYTES>();
     let (value, used): (T, usize) =
-        bincode::serde::decode_from_slice(bytes, config).map_err(|e| DecodeError::Malformed(e.to_string()))?;
+        bincode::serde::borrow_decode_from_slice(bytes, config).map_err(|e| DecodeError::Malformed(e.to_string()))?;
     if used != bytes.len() {
         return Err(DecodeError::Trailing(bytes.len() - used));
     }
-    if encode(&value) != bytes {
+    if !encodes_to(&value, bytes) {
         return Err(DecodeError::NotCanonical);
     }
     Ok(value)
+}
+
+/// Whether the canonical bytes of `value` are these. They are compared as they come and nowhere kept.
+fn encodes_to<T: Serialize>(value: &T, bytes: &[u8]) -> bool {
+    let mut expected = Expected(bytes);
+    bincode::serde::encode_into_writer(value, &mut expected, bincode::config::legacy()).is_ok() && expected.0.is_empty()
+}
+
+/// The bytes that are still to come.
+struct Expected<'a>(&'a [u8]);
+
+impl Writer for Expected<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.0 = self.0.strip_prefix(bytes).ok_or(EncodeError::Other("other bytes"))?;
+        Ok(())
+    }
+}
+
+/// Bytes within a structure: encoded as a vector of bytes is, but at once, and read without being copied.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Bytes<'a>(#[serde(borrow)] pub(crate) &'a [u8]);
+
+impl Serialize for Bytes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
 }
 
 /// BLAKE3 over a domain string (ending in its format version) and the given parts, in order.

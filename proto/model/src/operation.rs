@@ -384,7 +384,7 @@ operations! {
 }
 
 /// An op as it is stored and sent.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RawOp {
     /// Its kind.
     pub kind: u16,

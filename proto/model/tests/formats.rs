@@ -6,7 +6,7 @@
 // What fails here is the test: a panic is the right report.
 #![allow(clippy::unwrap_used)]
 
-use openprod_model::bundle::{Bundle, BundleKind, Draft, Malformed, Source, Stamp};
+use openprod_model::bundle::{Bundle, BundleKind, Draft, Malformed, Outline, Source, Stamp};
 use openprod_model::clock::Hlc;
 use openprod_model::codec::{self, DecodeError};
 use openprod_model::identity::Keys;
@@ -260,6 +260,19 @@ fn an_op_of_an_unknown_kind_is_kept_unharmed() {
     let again = Bundle::parse(bundle.bytes()).unwrap();
     assert_eq!((again.ops()[0].kind, &again.ops()[0].operation), (60_000, &None));
     assert_eq!(again.bytes(), bundle.bytes());
+}
+
+#[test]
+fn an_outline_says_what_the_bundle_says_of_itself() {
+    let known: Vec<RawOp> = every_operation().iter().map(Operation::to_raw).collect();
+    let unknown = [known.clone(), vec![RawOp { kind: 60_000, body: vec![1] }]].concat();
+    for (ops, all_known) in [(vec![], true), (known, true), (unknown, false)] {
+        let bundle = draft(ops).seal(&keys()).unwrap();
+        let outline = Outline::parse(bundle.bytes()).unwrap();
+        assert_eq!((&outline.header, outline.digest, outline.all_known), (bundle.header(), bundle.digest(), all_known));
+        let own = bundle.outline();
+        assert_eq!((own.header, own.digest, own.all_known), (outline.header, outline.digest, all_known));
+    }
 }
 
 #[test]

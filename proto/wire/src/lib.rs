@@ -2,3 +2,17 @@
 //!
 //! Nothing here acts: no actors, no I/O, no clock, no randomness. A frame is a length, then the canonical bytes of one
 //! value of [`openprod_model::codec`].
+//!
+//! Reading order: [`framing`], [`opening`], [`hello`], [`closing`], [`beacon`]; then [`letters`], [`ticket`],
+//! [`recovery`] and [`admission`]; then [`replication`].
+
+pub mod admission;
+pub mod beacon;
+pub mod closing;
+pub mod framing;
+pub mod hello;
+pub mod letters;
+pub mod opening;
+pub mod recovery;
+pub mod replication;
+pub mod ticket;

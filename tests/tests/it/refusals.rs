@@ -189,7 +189,11 @@ async fn a_command_id_makes_one_workspace_for_ever() {
     assert!(!first.replayed);
     for restarts in 0..2 {
         let again = mara.client.workspaces().create_workspace(asked.clone()).await.unwrap().into_inner();
-        assert_eq!(again, v1::CreateWorkspaceResponse { replayed: true, ..first.clone() }, "after {restarts} restarts");
+        assert_eq!(
+            again,
+            v1::CreateWorkspaceResponse { replayed: true, recovery_key: String::new(), ..first.clone() },
+            "after {restarts} restarts"
+        );
         let other = v1::CreateWorkspaceRequest { name: "Tosca".into(), ..asked.clone() };
         let refused = mara.client.workspaces().create_workspace(other).await.unwrap_err();
         wanted("AlreadyExists", "COMMAND_ID_REUSED", "command").is(&refused.into());

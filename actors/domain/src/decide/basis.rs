@@ -13,7 +13,7 @@ use crate::view::{Read, View};
 use crate::{describe, register};
 
 /// What the author of a write knew of one of its cells.
-struct Known {
+pub(super) struct Known {
     standing: Vec<Tip>,
     /// Of those, what this very request wrote.
     own: Vec<OpRef>,
@@ -108,7 +108,7 @@ impl Planner<'_> {
         }
     }
 
-    fn known(&self, asked: &Cell, cells: &[Cell]) -> Decision<Vec<Known>> {
+    pub(super) fn known(&self, asked: &Cell, cells: &[Cell]) -> Decision<Vec<Known>> {
         let view = self.view();
         let unions = view.unions()?;
         let mut standing = Vec::with_capacity(cells.len());

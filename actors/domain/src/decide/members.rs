@@ -8,7 +8,9 @@ use openprod_model::value::{Name, Text, Value};
 use super::{Decision, Planner};
 use crate::asset;
 use crate::cell::Cell;
+use crate::command::Stance;
 use crate::fold::workspace_name_setting;
+use crate::join_mode::JoinMode;
 use crate::read::{self, Membership};
 
 impl Planner<'_> {
@@ -22,12 +24,17 @@ impl Planner<'_> {
             let refusal = Refusal::new(Reason::WrongType, format!("It is a whole number of days, at most {most}."));
             return Err(refusal.at("value").into());
         }
+        if *setting == JoinMode::setting() && !value.is_none_or(is_join_mode) {
+            let refusal = Refusal::new(Reason::InvalidValue, "How people join is \"invite\", \"request\" or \"open\".");
+            return Err(refusal.at("value").into());
+        }
         let basis = self.basis(&Cell::Setting { setting: setting.clone() })?;
         self.push(Operation::PutSetting { setting: setting.clone(), value: value.cloned(), basis })
     }
 
     pub(super) fn admit_member(&mut self, member: ActorId, name: Option<&Text>) -> Decision<()> {
-        if read::membership(&self.view(), member)? == Membership::Admitted {
+        // Whoever decides says it again, so that it also holds where the first admission is in doubt.
+        if read::membership(&self.view(), member)? == Membership::Admitted && self.stance != Stance::Decide {
             let message = format!("Actor {} is a member already.", member.short());
             return Err(Refusal::new(Reason::AlreadyExists, message).at("member").into());
         }
@@ -61,4 +68,8 @@ impl Planner<'_> {
         let basis = self.basis(&Cell::ActorName { actor })?;
         self.push(Operation::NameActor { actor, name: name.clone(), basis })
     }
+}
+
+fn is_join_mode(value: &Value) -> bool {
+    matches!(value, Value::Text(word) if JoinMode::from_word(word.as_str()).is_some())
 }

@@ -12,9 +12,11 @@ mod places;
 mod records;
 mod split;
 mod tables;
+mod text;
 mod unions;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use openprod_model::bundle::{BundleKind, MAX_OPS, Op, Stamp};
 use openprod_model::ids::{ActorId, EdgeId, EntityId, OpRef};
@@ -26,10 +28,12 @@ use crate::cell::{Cell, Content};
 use crate::command::{Command, Created, MAX_COMMANDS, Request, Stance};
 use crate::compose::{self, Putting};
 use crate::conflict::{self, Conflict};
+use crate::edits::Edit;
 use crate::overlay::Staging;
 use crate::overlay::commit::Commit;
 use crate::overlay::drift::Drift;
 use crate::read::{self, Membership, Table};
+use crate::text::{ClientId, Document, Kind};
 use crate::view::{Layer, Layered, Read, ReadFailure, View};
 use crate::{describe, fold};
 
@@ -61,6 +65,19 @@ pub trait Seen {
 
     /// What stood in a cell before an op wrote over it, as far as is remembered.
     fn before(&self, cell: &Cell, op: OpRef) -> Read<Vec<Content>>;
+
+    /// Shows to `tell` the document of `cells`, which read as one, as the author had seen it: as it was at his base, with
+    /// his session's later edits and `more` on top. False, and nothing is shown, if the request has no base, or if what
+    /// he wrote later builds on what he cannot have seen then: he edits what stands.
+    fn with_document(
+        &self,
+        _cells: &[Cell],
+        _kind: Kind,
+        _more: &[Edit],
+        _tell: &mut dyn FnMut(&Document),
+    ) -> Read<bool> {
+        Ok(false)
+    }
 }
 
 /// Nothing is known of what the author had seen: a one-shot command line.
@@ -81,6 +98,9 @@ pub trait FreshIds {
     fn entity(&mut self) -> EntityId;
     /// An edge's.
     fn edge(&mut self) -> EdgeId;
+    /// Who writes in a document, for this `purpose`: the same for the same purpose for as long as the process runs, and
+    /// never again.
+    fn writer(&mut self, purpose: &[u8]) -> ClientId;
 }
 
 /// What a request comes to.
@@ -123,6 +143,7 @@ pub fn plan(
         ids,
         stamp,
         stance: request.stance,
+        hand: hand(request),
         automatic: request.kind == BundleKind::IMPORT,
         layer: Layer::default(),
         ops: Vec::new(),
@@ -219,6 +240,8 @@ struct Planner<'a> {
     ids: &'a mut dyn FreshIds,
     stamp: Stamp,
     stance: Stance,
+    /// See [`hand`].
+    hand: Vec<u8>,
     /// Whether no person made these very writes: they never close a conflict and never open one on a clean field.
     automatic: bool,
     layer: Layer,
@@ -231,7 +254,7 @@ struct Planner<'a> {
     related: Vec<Cell>,
     command: u32,
     /// Tables already looked up, under the names used for them.
-    tables: Vec<(Name, Table)>,
+    tables: Vec<(Name, Arc<Table>)>,
 }
 
 impl Planner<'_> {
@@ -249,8 +272,8 @@ impl Planner<'_> {
         let label = match &request.label {
             Some(label) => label.clone(),
             // What was merged is called as it was before: afterwards it is one.
-            None if kind == BundleKind::MERGE => describe::label(self.base, &request.commands)?,
-            None => describe::label(&self.view(), &request.commands)?,
+            None if kind == BundleKind::MERGE => describe::label(self.base, &[], &request.commands)?,
+            None => describe::label(&self.view(), &self.tables, &request.commands)?,
         };
         let opened = self.opened()?;
         Ok(Plan { ops: self.ops, layer: self.layer, created: self.created, opened, kind, label })
@@ -290,6 +313,12 @@ impl Planner<'_> {
             Command::CommitOverlay { .. } => {
                 let message = "An overlay is committed by a request of its own, outside of overlays.";
                 Err(Refusal::new(Reason::InvalidRequest, message).next("Leave the other commands out.").into())
+            }
+            Command::EditText { record, table, column, edits } => self.edit_text(*record, table, column, edits),
+            Command::SetText { record, table, column, text } => self.set_text(*record, table, column, text),
+            Command::EditSequence { record, table, column, edits } => self.edit_sequence(*record, table, column, edits),
+            Command::ApplyUpdate { record, table, column, client, update } => {
+                self.apply_update(*record, table, column, (*client, update))
             }
         }
     }
@@ -333,9 +362,9 @@ impl Planner<'_> {
         Ok(all)
     }
 
-    fn table(&mut self, name: &Name) -> Decision<Table> {
+    fn table(&mut self, name: &Name) -> Decision<Arc<Table>> {
         if let Some((_, table)) = self.tables.iter().find(|(used, _)| used == name) {
-            return Ok(table.clone());
+            return Ok(Arc::clone(table));
         }
         let Some(table) = read::table(&self.view(), name)? else {
             let known = read::tables(&self.view())?;
@@ -343,8 +372,19 @@ impl Planner<'_> {
             let refusal = Refusal::new(Reason::UnknownTable, format!("There is no table \"{name}\".")).at("table");
             return Err(refusal.next(describe::suggestion(name.as_str(), known, "table")).into());
         };
-        self.tables.push((name.clone(), table.clone()));
+        let table = Arc::new(table);
+        self.tables.push((name.clone(), Arc::clone(&table)));
         Ok(table)
+    }
+}
+
+/// Whose hand writes in documents: everybody who edits what stands writes as one; who edits what he saw earlier writes
+/// as his session, whose own edits he always sees, or else as this request alone.
+fn hand(request: &Request) -> Vec<u8> {
+    match (request.base, request.session) {
+        (None, _) => Vec::new(),
+        (Some(_), Some(session)) => session.as_bytes().to_vec(),
+        (Some(_), None) => request.command_id.as_bytes().to_vec(),
     }
 }
 

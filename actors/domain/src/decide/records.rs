@@ -50,7 +50,11 @@ impl Planner<'_> {
         for (index, (name, value)) in values.iter().enumerate() {
             let place = format!("values[{index}]");
             let column = column(table, name, &place)?;
-            self.set_field(table, column, entity, value, &place)?;
+            if column.spec.field_type.merges() {
+                self.begin(table, column, entity, value, &place)?;
+            } else {
+                self.set_field(table, column, entity, value, &place)?;
+            }
         }
         for column in &table.columns {
             self.fill(table, column, entity)?;
@@ -121,6 +125,9 @@ impl Planner<'_> {
 
     fn clear_field(&mut self, table: &Table, column: &Column, entity: EntityId) -> Decision<()> {
         self.check_not_required(table, column)?;
+        if column.spec.field_type.merges() {
+            return Err(super::text::is_edited(table, column).at("values").into());
+        }
         let own = FieldRef { entity, table: table.key.clone(), field: column.key.clone() };
         let at = self.field_at(own)?;
         self.push(Operation::ClearField { at })
@@ -135,7 +142,7 @@ impl Planner<'_> {
     }
 
     /// The field that an edit of `own` writes: what it refers to, if it refers to another.
-    fn through_references(&self, own: FieldRef, place: &str) -> Decision<FieldRef> {
+    pub(super) fn through_references(&self, own: FieldRef, place: &str) -> Decision<FieldRef> {
         let mut field = own;
         let unions = self.view().unions()?;
         for _ in 0..=MAX_REFERENCE_STEPS {
@@ -156,6 +163,9 @@ impl Planner<'_> {
 
     pub(super) fn check_value(&self, table: &Table, column: &Column, value: &Value, place: &str) -> Decision<()> {
         check_listed(table, column, value, place)?;
+        if column.spec.field_type.merges() {
+            return Err(super::text::is_edited(table, column).at(place).into());
+        }
         if !column.spec.field_type.admits(value) {
             let message = format!(
                 "{} in {} holds {}, and {} is not.",
@@ -350,7 +360,7 @@ pub(super) fn column<'a>(table: &'a Table, name: &Name, place: &str) -> Result<&
     })
 }
 
-fn required(table: &Table, column: &Column) -> Refusal {
+pub(super) fn required(table: &Table, column: &Column) -> Refusal {
     let message = format!("{} in {} needs a value.", column.spec.name, table.spec.name);
     Refusal::new(Reason::RequiredMissing, message).at("values")
 }

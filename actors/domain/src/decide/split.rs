@@ -26,14 +26,32 @@ impl Planner<'_> {
         // Whatever joined them, this pair remembers that they are not the same.
         closed.extend(leaving.first().copied().zip(staying.first().copied()).map(|(a, b)| (a.min(b), a.max(b))));
         let at = self.pairs(closed)?;
+        let carried = self.fragments(unions.ids(&record))?;
         self.push(Operation::SplitEntity { at })?;
         // Ids of one side that were one only through the other side stay one.
         let joined: Vec<_> = [&leaving, &staying].into_iter().flat_map(|side| unions.missing_pairs(side)).collect();
-        if joined.is_empty() {
-            return Ok(());
+        if !joined.is_empty() {
+            let at = self.pairs(joined)?;
+            self.push(Operation::MergeEntities { at })?;
         }
-        let at = self.pairs(joined)?;
-        self.push(Operation::MergeEntities { at })
+        self.push_all(carried)
+    }
+
+    /// What must be written for texts to be whole that were edited as one with those of the other ids.
+    fn fragments(&self, ids: &[EntityId]) -> Decision<Vec<Putting>> {
+        let view = self.view();
+        let mut puttings = Vec::new();
+        for id in ids {
+            for table in read::tables_of(&view, *id)? {
+                for (field, _) in read::fields(&view, &table, *id)? {
+                    let own = Cell::Field { table: table.clone(), entity: *id, field };
+                    if self.is_fragment(&own)? {
+                        puttings.extend(self.carried(&own, &own)?.unwrap_or_default());
+                    }
+                }
+            }
+        }
+        Ok(puttings)
     }
 
     /// The ids that leave a merged record, and those that stay.
@@ -98,6 +116,7 @@ impl Planner<'_> {
             let at = self.facets_at(record, table)?;
             self.push(Operation::DetachFacet { at, seen })?;
         }
+        let fields = self.over_what_hid(fields, new)?;
         self.push_all(fields)?;
         edges.iter().try_for_each(|edge| self.move_end(*edge, record, new))?;
         self.created.push((self.command, Created::Record(new)));
@@ -117,7 +136,7 @@ impl Planner<'_> {
                 let message = format!("There is no record {record} in {}.", table.spec.name);
                 return Err(Refusal::new(Reason::UnknownRecord, message).at(format!("tables[{index}]")).into());
             }
-            moving.insert(table.key);
+            moving.insert(table.key.clone());
         }
         if moving.is_empty() || moving.len() == all.len() {
             let message = "Splitting off takes some of a record's tables, and leaves at least one.";
@@ -134,15 +153,27 @@ impl Planner<'_> {
         for table in moving {
             for (field, _) in read::fields(&view, table, record)? {
                 let cell = Cell::Field { table: table.clone(), entity: record, field: field.clone() };
-                let tips = self.own_tips(&cell)?;
-                refuse_merging_text(&cell, &tips)?;
                 let of_new = Cell::Field { table: table.clone(), entity: new, field };
-                puttings.extend(tips.iter().map(|tip| copy(of_new.clone(), tip)));
+                if let Some(carried) = self.carried(&cell, &of_new)? {
+                    puttings.extend(carried);
+                    continue;
+                }
+                puttings.extend(self.own_tips(&cell)?.iter().map(|tip| copy(of_new.clone(), tip)));
                 for (cell, tips) in self.left_empty(&cell, moving)? {
                     if filled.insert(cell.clone()) {
                         puttings.extend(tips.iter().map(|tip| copy(cell.clone(), tip)));
                     }
                 }
+            }
+        }
+        Ok(puttings)
+    }
+
+    /// The same writes; what hid under the id of the new record, and comes up with it, they supersede.
+    fn over_what_hid(&self, mut puttings: Vec<Putting>, new: EntityId) -> Decision<Vec<Putting>> {
+        for putting in &mut puttings {
+            if matches!(putting.cell, Cell::Field { entity, .. } if entity == new) && putting.basis.preds.is_empty() {
+                putting.basis.preds = self.basis(&putting.cell)?.preds;
             }
         }
         Ok(puttings)
@@ -216,13 +247,4 @@ impl Planner<'_> {
 
 fn plain(cell: Cell, content: Content) -> Putting {
     Putting { cell, content, basis: Basis::default(), seen: Vec::new() }
-}
-
-/// The edits of a text are many writes, of which only the last stand: it cannot be carried over by these.
-fn refuse_merging_text(cell: &Cell, tips: &[Tip]) -> Result<(), Refusal> {
-    if !tips.iter().any(|tip| matches!(tip.content, Content::Edit(_))) {
-        return Ok(());
-    }
-    let message = format!("{} is edited together, and cannot be moved to another record.", crate::describe::cell(cell));
-    Err(Refusal::new(Reason::InvalidRequest, message).at("tables").next("Copy it by hand, and clear it here."))
 }

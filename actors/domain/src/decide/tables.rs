@@ -46,7 +46,7 @@ impl Planner<'_> {
             return Err(Refusal::new(Reason::InvalidRequest, "No change is named.").at("changes").into());
         }
         let before = self.table(name)?;
-        let mut table = before.clone();
+        let mut table = Table::clone(&before);
         for (index, change) in changes.iter().enumerate() {
             self.change(&mut table, change).map_err(|problem| match problem {
                 super::Problem::Refused(refusal) => {
@@ -136,7 +136,7 @@ impl Planner<'_> {
     }
 
     pub(super) fn drop_table(&mut self, name: &Name) -> Decision<()> {
-        let table = self.table(name)?.key;
+        let table = self.table(name)?.key.clone();
         let basis = self.basis(&Cell::Table { table: table.clone() })?;
         self.tables.clear();
         self.push(Operation::DropTable { table, basis })

@@ -1,6 +1,7 @@
 //! What is the same: merging records, confirming, rejecting and revoking mappings of columns.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use openprod_model::ids::EntityId;
 use openprod_model::operation::{Basis, ColumnRef, MappingAt, Operation, PairAt};
@@ -184,7 +185,7 @@ pub(super) fn copy(cell: Cell, tip: &Tip) -> Putting {
 /// One side of a mapping.
 struct Side {
     at: ColumnRef,
-    table: Table,
+    table: Arc<Table>,
     column: Column,
 }
 

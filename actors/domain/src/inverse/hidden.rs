@@ -6,7 +6,7 @@ use openprod_model::ids::{ActorId, EntityId, OpRef};
 use openprod_model::value::Name;
 
 use super::obstacle::{Attempt, Obstacle};
-use super::{Choice, Inverse, Planned, author, leads_to, root};
+use super::{Choice, Inverse, Planned, author, leads_to, root, text};
 use crate::cell::{Cell, Content, Tip};
 use crate::read;
 use crate::view::{Read, Reading, View};
@@ -52,6 +52,11 @@ fn of_one(
     let says_what_it_saw = matches!(cell, Cell::Facet { .. } | Cell::Edge { .. });
     for item in leaving.hanging_on(inverse.ground.view, cell)? {
         let (hanging, tips) = item?;
+        let is_text = tips.iter().any(|tip| matches!(tip.content, Content::Edit(_)));
+        let writers = if is_text { text::later_authors(inverse, &hanging)? } else { Vec::new() };
+        if !writers.is_empty() {
+            later.push((hanging.clone(), writers));
+        }
         for tip in &tips {
             if let Some(who) = later_author(inverse, &hanging, tip)? {
                 later.push((hanging.clone(), vec![who]));
@@ -147,8 +152,8 @@ fn at_edges(view: &dyn View, entity: EntityId) -> Read<Vec<(Cell, Vec<Tip>)>> {
 /// Who wrote this since, if it is somebody whose work is not to be hidden.
 fn later_author(inverse: &Inverse<'_>, cell: &Cell, tip: &Tip) -> Read<Option<ActorId>> {
     let ground = inverse.ground;
-    let nothing = tip.content == Content::Absent;
-    if nothing || tip.position.is_none() || leads_to(ground.history, cell, tip, &inverse.own)? {
+    let elsewhere = matches!(tip.content, Content::Absent | Content::Edit(_));
+    if elsewhere || tip.position.is_none() || leads_to(ground.history, cell, tip, &inverse.own)? {
         return Ok(None);
     }
     if is_gone(ground.view, cell)? {

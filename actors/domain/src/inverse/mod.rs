@@ -15,14 +15,18 @@
 //! Redoing is the same with the roles changed: the contents of the bundle come back if the cells stand as its undo left
 //! them.
 //!
-//! Reading order: `touch` (what a bundle did to each cell), this file, `hidden` (what a removal would hide),
-//! [`made`] (writes become ops), [`obstacle`] (why not, in words), [`stack`] (which bundle is next), [`take`] (the next that can be).
+//! In documents and sequences nobody stands in the way: what is taken back is what the bundle did there, and no more.
+//!
+//! Reading order: `touch` (what a bundle did to each cell), this file, `text`, `hidden` (what a removal would hide),
+//! [`made`] (writes become ops), [`obstacle`] (why not, in words), [`stack`] (which bundle is next), [`take`] (the next
+//! that can be).
 
 mod hidden;
 pub mod made;
 pub mod obstacle;
 pub mod stack;
 pub mod take;
+mod text;
 mod touch;
 
 use std::collections::{HashMap, HashSet};
@@ -34,7 +38,7 @@ use openprod_model::schema::ColumnSpec;
 use serde::{Deserialize, Serialize};
 
 use self::made::Made;
-use self::obstacle::{Attempt, Obstacle, Snag};
+use self::obstacle::{Attempt, Obstacle};
 use self::stack::Trail;
 use self::touch::Touch;
 use crate::cell::{Cell, Content, Tip};
@@ -156,7 +160,7 @@ impl<'a> Inverse<'a> {
     /// Plans what undoes `touch`.
     fn put_back(&mut self, touch: &Touch) -> Attempt<()> {
         if touch.is_text() {
-            return text_inverse(self, touch);
+            return self.take_back(touch);
         }
         let standing = self.ground.view.tips(&touch.cell)?;
         let expected = Expected { ops: &self.own, contents: touch.left().map(|tip| &tip.content).collect() };
@@ -178,7 +182,7 @@ impl<'a> Inverse<'a> {
     /// Plans what does `touch` again, after `undoing` undid it.
     fn put_again(&mut self, touch: &Touch, undoing: Option<&Touch>) -> Attempt<()> {
         if touch.is_text() {
-            return text_inverse(self, touch);
+            return undoing.map_or(Ok(()), |undoing| self.take_back(undoing));
         }
         // What its undo did not write, there is nothing to do about.
         let Some(undoing) = undoing else { return Ok(()) };
@@ -256,12 +260,6 @@ impl<'a> Inverse<'a> {
         obstacle::fits_tables(self.ground.view, self.puttings.iter().map(|planned| &planned.putting))?;
         made::make(self.ground, stamp, self.puttings)
     }
-}
-
-/// The seam for documents and sequences, whose edits merge: what takes back one person's letters and leaves everybody
-/// else's is a law of its own, to be asked for here. Until there is one, such a bundle stays as it is.
-fn text_inverse(_: &mut Inverse<'_>, _: &Touch) -> Attempt<()> {
-    Err(Snag::Obstacle(Box::new(Obstacle::text())))
 }
 
 fn preds_of(standing: &[Tip]) -> Vec<OpRef> {

@@ -97,7 +97,7 @@ impl Obstacle {
     }
 
     pub(super) fn text() -> Self {
-        Self::plain(Cause::Text, "It edited a text or a list that people write together, which is not undone yet.")
+        Self::plain(Cause::Text, "It edited a text or a list that people write together, in a column that holds none.")
     }
 
     pub(super) fn damaged() -> Self {

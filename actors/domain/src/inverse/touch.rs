@@ -26,6 +26,14 @@ impl Touch {
         self.writes.iter().filter(|tip| !self.passed.contains(&tip.op))
     }
 
+    /// The updates by which it edited a document or a sequence.
+    pub(super) fn updates(&self) -> impl Iterator<Item = &[u8]> {
+        self.writes.iter().filter_map(|tip| match &tip.content {
+            Content::Edit(update) => Some(&**update),
+            _ => None,
+        })
+    }
+
     /// Whether it edited a document or a sequence.
     pub(super) fn is_text(&self) -> bool {
         self.writes.iter().any(|tip| matches!(tip.content, Content::Edit(_)))

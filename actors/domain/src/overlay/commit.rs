@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use openprod_model::bundle::{MAX_OPS, Stamp};
+use openprod_model::bundle::{MAX_OPS, Op, Stamp};
 use openprod_model::ids::OpRef;
 use openprod_model::operation::{Basis, Operation, RawOp};
 use openprod_model::refusal::{Reason, Refusal};
@@ -13,7 +13,7 @@ use crate::cell::{Cell, Content};
 use crate::compose::{self, Putting};
 use crate::decide::Decision;
 use crate::view::{Layer, Read, View};
-use crate::{fold, read};
+use crate::{fold, read, text};
 
 /// What a commit comes to.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Staging {
 
     /// The cell's write, and the same for those that read as one with it now and are not staged themselves.
     fn written_with(&self, base: &dyn View, cell: &Cell, staged: &Staged) -> Read<Vec<Putting>> {
-        let mut puttings = vec![putting(cell.clone(), staged, known(staged))];
+        let mut puttings = puttings(cell, staged, &known(staged));
         let view = self.over(base);
         let unions = view.unions()?;
         if unions.is_empty() || !matches!(cell, Cell::Field { .. }) {
@@ -76,42 +76,78 @@ impl Staging {
         // Of several staged cells the first speaks for those that are not.
         if unions.cells(cell).iter().find(|one| self.cell(one).is_some()) == Some(cell) {
             let others = read::written_with(&view, cell)?.into_iter().filter(|one| self.cell(one).is_none());
-            puttings.extend(others.map(|one| putting(one, staged, Vec::new())));
+            puttings.extend(others.flat_map(|one| self::puttings(&one, staged, &[])));
         }
         Ok(puttings)
     }
 
-    /// Takes out what a commit of `generation` has made real: cells that changed since stay, and supersede what the
-    /// commit wrote there (`written`). Steps end with it.
-    pub fn committed(&self, generation: u64, written: &BTreeMap<Vec<u8>, OpRef>) -> Delta {
+    /// Takes out what a commit of `generation` has made real, by `ops`: cells that changed since stay, and supersede
+    /// what the commit wrote there. Steps end with it.
+    pub fn committed(&self, generation: u64, ops: &[Op]) -> Delta {
         let head = Head { generation: self.head.generation.max(generation) + 1, ..self.head };
+        let written = written(ops);
+        let last = |key: &Vec<u8>| written.get(key)?.last().map(|(op, _)| *op);
         let numbers: HashMap<u32, OpRef> =
-            self.cells.iter().filter_map(|(key, staged)| Some((staged.number, *written.get(key)?))).collect();
+            self.cells.iter().filter_map(|(key, staged)| Some((staged.number, last(key)?))).collect();
         let cells = self.cells.iter().map(|(key, staged)| {
             if staged.generation <= generation {
                 return (key.clone(), None);
             }
             let mut later = (**staged).clone();
-            if let Some(op) = written.get(key) {
-                (later.preds, later.acknowledged, later.beside) = (vec![*op], Vec::new(), Vec::new());
+            if let Some(writes) = written.get(key) {
+                later.preds = writes.iter().map(|(op, _)| *op).collect();
+                (later.acknowledged, later.beside) = (Vec::new(), Vec::new());
+                later.content = remaining(later.content, writes);
             }
             let real = |op: OpRef| number(&op).and_then(|number| numbers.get(&number).copied()).unwrap_or(op);
             later.seen = later.seen.into_iter().map(real).collect();
-            (key.clone(), Some(Arc::new(later)))
+            let is_left = !matches!(&later.content, Content::Edit(left) if left.is_empty());
+            (key.clone(), is_left.then(|| Arc::new(later)))
         });
         Delta { head, cells: cells.collect(), kept: None, forgotten: self.steps.keys().copied().collect() }
     }
+}
+
+/// What ops write, by the keys of the cells.
+fn written(ops: &[Op]) -> BTreeMap<Vec<u8>, Vec<(OpRef, Content)>> {
+    let mut written: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for op in ops {
+        for write in op.operation.iter().flat_map(fold::writes) {
+            written.entry(write.cell.key()).or_default().push((op.reference, write.content));
+        }
+    }
+    written
+}
+
+/// What is staged beyond what was committed: all of a value, of a document or a sequence the later edits.
+fn remaining(content: Content, committed: &[(OpRef, Content)]) -> Content {
+    let Content::Edit(staged) = content else { return content };
+    let updates = committed.iter().filter_map(|(_, content)| match content {
+        Content::Edit(update) => Some(&update[..]),
+        _ => None,
+    });
+    // What cannot be read stays as it is, and is left out of what the field shows.
+    Content::Edit(text::remaining(&staged, updates).unwrap_or(staged))
 }
 
 fn known(staged: &Staged) -> Vec<OpRef> {
     staged.preds.iter().chain(&staged.acknowledged).copied().collect()
 }
 
-fn putting(cell: Cell, staged: &Staged, mut preds: Vec<OpRef>) -> Putting {
+/// The writes that make a cell say what is staged: one, or one for each update of a document or a sequence.
+fn puttings(cell: &Cell, staged: &Staged, preds: &[OpRef]) -> Vec<Putting> {
+    let mut preds = preds.to_vec();
     preds.sort_unstable();
     preds.dedup();
-    let basis = Basis { preds, restores: None, decision: staged.decision };
-    Putting { cell, content: staged.content.clone(), basis, seen: staged.seen.clone() }
+    let contents = match &staged.content {
+        Content::Edit(edits) => text::divided(edits).into_iter().map(Content::Edit).collect(),
+        content => vec![content.clone()],
+    };
+    let putting = |content| {
+        let basis = Basis { preds: preds.clone(), restores: None, decision: staged.decision };
+        Putting { cell: cell.clone(), content, basis, seen: staged.seen.clone() }
+    };
+    contents.into_iter().map(putting).collect()
 }
 
 impl Composer<'_> {

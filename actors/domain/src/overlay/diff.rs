@@ -100,10 +100,35 @@ impl Counts {
     }
 }
 
+/// What an overlay changes, and how much that is.
+#[derive(Debug, Clone, Default)]
+pub struct Survey {
+    /// What differs, in the order in which it is told.
+    pub subjects: BTreeSet<Subject>,
+    /// How much that is.
+    pub counts: Counts,
+    /// In how many cells others have written something else meanwhile.
+    pub drifted: usize,
+}
+
 impl Staging {
-    /// What the parts of the diff are about, in order; those behind `after` only.
-    pub fn subjects(&self, base: &dyn View, after: Option<&Subject>) -> Read<BTreeSet<Subject>> {
-        let unions = self.over(base).unions()?;
+    /// Looks at everything staged.
+    pub fn survey(&self, base: &dyn View) -> Read<Survey> {
+        let view = self.over(base);
+        let mut survey = Survey { drifted: self.drift(base)?.len(), ..Survey::default() };
+        for subject in self.subjects(&view)? {
+            let becomes = self.becomes(base, &view, &subject)?;
+            if becomes != Becomes::Same {
+                survey.counts.add(&subject, becomes);
+                survey.subjects.insert(subject);
+            }
+        }
+        Ok(survey)
+    }
+
+    /// What the staged cells are about.
+    fn subjects(&self, view: &dyn View) -> Read<BTreeSet<Subject>> {
+        let unions = view.unions()?;
         let subject = |cell: Cell| match cell {
             Cell::Facet { table, entity } | Cell::Field { table, entity, .. } => {
                 Subject::Record { table, entity: unions.canonical(entity) }
@@ -111,28 +136,41 @@ impl Staging {
             Cell::Edge { edge } | Cell::EdgeProperty { edge, .. } | Cell::EdgePosition { edge } => Subject::Edge(edge),
             other => Subject::Other(other.key()),
         };
-        let behind = |subject: &Subject| after.is_none_or(|after| subject > after);
-        Ok(self.cells().map(|(cell, _)| subject(cell)).filter(behind).collect())
+        Ok(self.cells().map(|(cell, _)| subject(cell)).collect())
     }
 
-    /// One part of the diff.
-    pub fn difference(&self, base: &dyn View, subject: &Subject) -> Read<Difference> {
-        let view = self.over(base);
-        match subject {
-            Subject::Record { table, entity } => of_record(base, &view, subject, table, *entity),
-            Subject::Edge(edge) => of_edge(base, &view, subject, *edge),
-            Subject::Other(key) => of_other(base, &view, subject, key),
+    /// What becomes of a subject. Of a record that stays mostly one staged field tells, so the others are not read.
+    fn becomes(&self, base: &dyn View, view: &dyn View, subject: &Subject) -> Read<Becomes> {
+        let Subject::Record { table, entity } = subject else { return Ok(difference(base, view, subject)?.becomes) };
+        let (was, is) = (read::is_record(base, table, *entity)?, read::is_record(view, table, *entity)?);
+        if was && is && !self.changes_a_field(base, view, table, *entity)? {
+            return Ok(difference(base, view, subject)?.becomes);
         }
+        Ok(becomes(was, is, false))
     }
 
-    /// How much the overlay changes. Looks at everything staged.
-    pub fn counts(&self, base: &dyn View) -> Read<Counts> {
-        let mut counts = Counts::default();
-        for subject in self.subjects(base, None)? {
-            let becomes = self.difference(base, &subject)?.becomes;
-            counts.add(&subject, becomes);
+    fn changes_a_field(&self, base: &dyn View, view: &dyn View, table: &Name, entity: EntityId) -> Read<bool> {
+        for id in view.unions()?.ids(&entity) {
+            let fields = Cell::fields(table, *id);
+            for (key, _) in self.cells.range(fields.from..fields.to) {
+                if let Some(Cell::Field { field, .. }) = Cell::from_key(key)
+                    && read::field(base, table, entity, &field)?.value
+                        != read::field(view, table, entity, &field)?.value
+                {
+                    return Ok(true);
+                }
+            }
         }
-        Ok(counts)
+        Ok(false)
+    }
+}
+
+/// One part of the diff between `base` and `view`, which shows it through an overlay.
+pub fn difference(base: &dyn View, view: &dyn View, subject: &Subject) -> Read<Difference> {
+    match subject {
+        Subject::Record { table, entity } => of_record(base, view, subject, table, *entity),
+        Subject::Edge(edge) => of_edge(base, view, subject, *edge),
+        Subject::Other(key) => of_other(base, view, subject, key),
     }
 }
 

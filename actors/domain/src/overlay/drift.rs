@@ -55,7 +55,9 @@ impl Staging {
         }
         let mine = unions.canonical_content(first.content.clone());
         let mut theirs = unions.tips(base, &united[0])?;
-        theirs.retain(|tip| tip.content != mine && !staged.iter().any(|staged| staged.knows(&tip.op)));
+        // Edits merge.
+        let merges = |tip: &Tip| matches!((&mine, &tip.content), (Content::Edit(_), Content::Edit(_)));
+        theirs.retain(|tip| tip.content != mine && !merges(tip) && !staged.iter().any(|one| one.knows(&tip.op)));
         Ok((!theirs.is_empty()).then(|| Drift { cell: united[0].clone(), mine, theirs }))
     }
 

@@ -3,8 +3,13 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
+use openprod_model::clock::Hlc;
+use openprod_model::ids::{OpId, OpRef};
+
 use super::{Staged, Staging};
-use crate::cell::{Cell, KeyRange, Tip};
+use crate::cell::{Cell, Content, KeyRange, Tip};
+use crate::edits::{self, Edit};
+use crate::text::{self, Document, Kind};
 use crate::unions::Unions;
 use crate::view::{self, Read, Reading, View};
 
@@ -23,7 +28,29 @@ impl Staging {
     }
 }
 
+impl Staging {
+    /// The edits that are staged for documents or sequences, in canonical order.
+    pub(super) fn edits(&self, cells: &[Cell]) -> Vec<Edit> {
+        let staged = cells.iter().filter_map(|cell| self.cell(cell));
+        edits::in_order(staged.flat_map(Staged::edits).collect())
+    }
+}
+
 impl Staged {
+    /// Its edits. Each goes by its content: readers who keep documents tell edits apart by what refers to them, and the
+    /// numbers of several overlays are the same.
+    fn edits(&self) -> Vec<Edit> {
+        let Content::Edit(staged) = &self.content else { return Vec::new() };
+        let edit = |(index, update): (u128, Vec<u8>)| Edit {
+            op: OpRef::from_bytes(*blake3::hash(&update).as_bytes().first_chunk().expect("a hash has 32 bytes")),
+            hlc: Hlc { ms: u64::MAX, counter: self.number },
+            op_id: OpId::from_bytes(index.to_be_bytes()),
+            position: None,
+            update: update.into(),
+        };
+        (0..).zip(text::divided(staged)).map(edit).collect()
+    }
+
     fn over(&self, mut standing: Vec<Tip>) -> Vec<Tip> {
         standing.retain(|tip| !self.supersedes(&tip.op));
         standing.push(self.tip());
@@ -60,6 +87,15 @@ impl<V: View> View for Over<'_, V> {
             Err(_) => true,
         });
         Some(view::merged(base, staged, Vec::clone))
+    }
+
+    fn edits(&self, cell: &Cell) -> Read<Vec<Edit>> {
+        let staged = self.staging.edits(std::slice::from_ref(cell));
+        Ok(edits::in_order([self.base.edits(cell)?, staged].concat()))
+    }
+
+    fn with_document(&self, cells: &[Cell], kind: Kind, more: &[Edit], tell: &mut dyn FnMut(&Document)) -> Read<()> {
+        self.base.with_document(cells, kind, &[&self.staging.edits(cells), more].concat(), tell)
     }
 
     fn unions(&self) -> Read<Arc<Unions>> {

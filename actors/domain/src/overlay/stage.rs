@@ -11,7 +11,9 @@ use openprod_model::value::Text;
 use super::{CellChange, Delta, MAX_CELLS, Staged, Staging, reference};
 use crate::cell::{Cell, Content};
 use crate::decide::{Decision, Seen};
+use crate::edits::Edit;
 use crate::fold::{self, Write};
+use crate::text::{self, Document, Flaw, Kind};
 use crate::view::{Read, View};
 
 /// What an author sees who works in an overlay: everything staged there, and of the canonical state what he had seen.
@@ -32,6 +34,10 @@ impl Seen for SeenThrough<'_> {
     fn before(&self, cell: &Cell, op: OpRef) -> Read<Vec<Content>> {
         self.canonical.before(cell, op)
     }
+
+    fn with_document(&self, cells: &[Cell], kind: Kind, more: &[Edit], tell: &mut dyn FnMut(&Document)) -> Read<bool> {
+        self.canonical.with_document(cells, kind, &[&self.staging.edits(cells), more].concat(), tell)
+    }
 }
 
 /// Cells as they shall be, on the way to a delta.
@@ -51,7 +57,9 @@ impl Staging {
                     Some(before) => (**before).clone(),
                     None => first(base, canonical, &write, &numbers)?,
                 };
-                changes.insert(key, Arc::new(said(staged, &write, numbers[&op.reference], &numbers)));
+                let staged =
+                    said(staged, &write, numbers[&op.reference], &numbers).map_err(|flaw| not_joined(&flaw))?;
+                changes.insert(key, Arc::new(staged));
             }
         }
         let next = self.head.next.saturating_add(u32::try_from(ops.len()).unwrap_or(u32::MAX));
@@ -64,14 +72,12 @@ impl Staging {
     }
 }
 
-/// Membership is nobody's draft; and edits of a text that others may see only later would have to be kept one by one.
+/// Membership is nobody's draft.
 fn refuse(write: &Write<'_>) -> Result<(), Refusal> {
-    let what = match (&write.cell, &write.content) {
-        (Cell::Member { .. }, _) => "Members are admitted and removed",
-        (_, Content::Edit(_)) => "Documents and sequences are edited",
-        _ => return Ok(()),
-    };
-    let message = format!("{what} outside of overlays only.");
+    if !matches!(write.cell, Cell::Member { .. }) {
+        return Ok(());
+    }
+    let message = "Members are admitted and removed outside of overlays only.";
     Err(Refusal::new(Reason::NotInOverlay, message).next("Do it without an overlay."))
 }
 
@@ -101,14 +107,23 @@ fn first(base: &dyn View, canonical: &dyn Seen, write: &Write<'_>, numbers: &Has
     })
 }
 
-/// The same cell, saying what a write says.
-fn said(staged: Staged, write: &Write<'_>, number: u32, numbers: &HashMap<OpRef, u32>) -> Staged {
+/// The same cell, saying what a write says; an edit of a document or a sequence goes on from those before it.
+fn said(staged: Staged, write: &Write<'_>, number: u32, numbers: &HashMap<OpRef, u32>) -> Result<Staged, Flaw> {
     let local = |op: &OpRef| numbers.get(op).map_or(*op, |number| reference(*number));
-    Staged {
+    let content = match (&staged.content, &write.content) {
+        (Content::Edit(earlier), Content::Edit(later)) => Content::Edit(text::joined(earlier, later)?),
+        (_, content) => content.clone(),
+    };
+    Ok(Staged {
         number,
         decision: staged.decision || write.basis.decision,
         seen: write.seen.iter().map(local).collect(),
-        content: write.content.clone(),
+        content,
         ..staged
-    }
+    })
+}
+
+fn not_joined(flaw: &Flaw) -> Refusal {
+    let message = format!("The edit cannot be added to what the overlay holds of this field: {flaw}.");
+    Refusal::new(Reason::TooLarge, message).next("Commit the overlay first.")
 }

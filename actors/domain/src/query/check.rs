@@ -275,7 +275,7 @@ impl Checker<'_> {
             let message = format!("This pattern is longer than the {MAX_PATTERN_CHARS} characters allowed.");
             return Err(self.error(operand.at, message, "Shorten it."));
         };
-        let fits = matches!(column.spec.field_type, FieldType::Text | FieldType::Enum { .. });
+        let fits = matches!(column.spec.field_type, FieldType::Text | FieldType::Document | FieldType::Enum { .. });
         Ok(if fits { Asked::Like(Arc::new(pattern)) } else { Asked::Never })
     }
 }

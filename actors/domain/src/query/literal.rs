@@ -42,7 +42,7 @@ pub(super) fn fit(literal: &Literal, field_type: &FieldType) -> Fitted {
 fn fit_text(text: &Text, field_type: &FieldType) -> Fitted {
     let parsed = |value: Option<Value>, looks: &'static str| value.map_or(Fitted::Malformed(looks), Fitted::Value);
     match field_type {
-        FieldType::Text => Fitted::Value(Value::Text(text.clone())),
+        FieldType::Text | FieldType::Document => Fitted::Value(Value::Text(text.clone())),
         FieldType::Enum { .. } => {
             Name::new(text.as_str()).map_or(Fitted::Foreign, |name| Fitted::Value(Value::Enum(name)))
         }

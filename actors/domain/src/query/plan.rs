@@ -150,6 +150,9 @@ impl Planner<'_> {
         if matches!(test.asked, Asked::Never) {
             return Some(Vec::new());
         }
+        if self.merges(test) {
+            return None;
+        }
         // Lists have no entries; so a test that holds for them, or for nothing at all, cannot be answered by entries.
         let empty = List::try_from(Vec::new()).expect("no items are not too many");
         if test.asked.holds(None) || test.asked.holds(Some(Scalar::List(&empty))) {
@@ -165,6 +168,12 @@ impl Planner<'_> {
             }
         }
         Some(vec![Probe::Entries { spans, test: test.clone(), cost }])
+    }
+
+    /// Whether the column's fields are edited: what they show has no entries.
+    fn merges(&self, test: &FieldTest) -> bool {
+        let key = &self.query.columns[test.slot];
+        self.query.table.columns.iter().any(|column| column.key == *key && column.spec.field_type.merges())
     }
 
     /// The spans of one column's keys that hold every entry for which `asked` can hold.

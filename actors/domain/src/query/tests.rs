@@ -388,6 +388,9 @@ fn turned(checked: &Checked, view: &dyn View, size: usize) -> Vec<EntityId> {
 struct Unindexed<'a>(&'a dyn View);
 
 impl View for Unindexed<'_> {
+    fn edits(&self, cell: &Cell) -> Read<Vec<crate::edits::Edit>> {
+        self.0.edits(cell)
+    }
     fn tips(&self, cell: &Cell) -> Read<Vec<Tip>> {
         self.0.tips(cell)
     }

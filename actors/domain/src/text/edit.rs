@@ -5,6 +5,7 @@
 //! large; an editor that binds directly, and sends its own updates, saves that.
 
 use openprod_model::value::{Primitive, PrimitiveType};
+use serde::Serialize;
 use yrs::{Array, Text, Transact};
 
 use super::item::{from_any, to_any};
@@ -13,7 +14,7 @@ use super::write::{letters_offset, updates};
 use super::{ClientId, Document, Kind, MAX_ITEM_BYTES, Replica, Root};
 
 /// A change of a text. Positions are UTF-16 units of the text as the edits before have left it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub enum TextEdit {
     /// Puts `text` before the unit `at`, or at the end.
     Insert {
@@ -32,7 +33,7 @@ pub enum TextEdit {
 }
 
 /// A change of a list. Positions count the items that are shown, as the edits before have left them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub enum ListEdit {
     /// Puts `items` before the item `at`, or at the end.
     Insert {

@@ -3,30 +3,43 @@
 //! The inverse of updates removes the letters they inserted, where still shown, and restores those they deleted, where
 //! still deleted. It is an ordinary update, so redo is the inverse of the inverse, to any depth.
 //!
-//! Yjs cannot bring a deleted letter back; it is written again, right behind where it stood. Whose letter that is must
-//! not depend on who undoes: the client id of restored letters is derived from what was deleted (and counted on where
-//! that id has been used), the clock of each is its place among all that was deleted. So two replicas that undo the
-//! same at the same time write the same letters, and they stand once. The neighbour behind which a letter is written
-//! tells which letter it restores; thereby a letter that somebody has restored already is not restored again.
+//! Yjs cannot bring a deleted letter back; it is written again, right before where it stands. What is written must not
+//! depend on who undoes, or two who undo the same at the same time would write different things under one id. So a
+//! letter is written behind the one behind which it was first written, and before itself: as by somebody who knew it
+//! and what its author knew, and nothing that came later. The client id of restored letters is derived from what is
+//! written, pieces and all; the clock of each is its place among all that was deleted. **The same id always means the
+//! same letter between the same neighbours.** Therefore Yjs' order of letters stays the same everywhere, and two
+//! replicas that undo the same at the same time write the same letters, which stand once. Where letters were restored
+//! before and are gone again, those are restored, among what was written around them since. The neighbour before which
+//! a letter is written tells which letter it restores; thereby a letter that somebody has restored already is not
+//! restored again.
+//!
+//! Up to [`MAX_APART`] letters are written each for itself. More are written in pieces, divided only where somebody wrote
+//! in between: each letter for itself would take twenty times its bytes.
 //!
 //! **What is not promised.** A letter that two *different* sets of deletions name (one person deletes a word, another
-//! at the same time the whole line) stands twice if both are undone at the same time, neither knowing of the other.
+//! at the same time the whole line) stands twice if both are undone at the same time, neither knowing of the other. So
+//! does a long piece whose undo is made twice at the same time, if only one of the two knew of writing within it.
 //! Letters that a browser deleted before it sent them have no content and stay away. If several people deleted the
 //! same letter, the undo of one brings it back.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-
-use yrs::encoding::read::Cursor;
-use yrs::{Any, Array, Assoc, ClientID, ID, StickyIndex, Text, Transact};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::admit::without;
+use super::ledger::Ledger;
 use super::scan::{Block, Content, Run, Scanned, Span, Unit, item_lengths, scan, scan_op};
-use super::write::{letters_offset, update, updates};
-use super::{Document, Kind, RESTORED, Replica, Root};
+use super::write::{letters_offset, updates};
+use super::{Document, Kind, RESTORED};
 
-/// Most letters without content that are given a stand-in while places are looked up.
-const MAX_STAND_INS: u32 = 16 * 1024 * 1024;
+/// Most letters that are restored each for itself: 256. They take about 6 KiB.
+const MAX_APART: usize = 256;
+/// How many bits of the client id of restored letters are derived from them. Those above count how often they were
+/// restored: of letters written behind the same one, Yjs puts those of the higher client nearer to their right
+/// neighbour, and what is restored belongs right before what it restores, also where letters stand twice.
+const DERIVED_BITS: u32 = 40;
+/// After so many times it is no longer counted.
+const LAST_GENERATION: u64 = (RESTORED >> DERIVED_BITS) - 1;
 
 impl Document {
     /// The updates that take back `undone`: what one bundle has done to this field, as it is in the log. None if
@@ -43,7 +56,7 @@ impl Document {
         }
         let (inserted, deleted) = (union(inserted), union(deleted));
         let state = self.encode_state();
-        let past = Past::of(&state, self.kind());
+        let past = Past::of(&state, self.kind(), &self.ledger);
         let removed = past.shown_of(&inserted);
         past.restoration(&without(&deleted, &inserted), removed)
     }
@@ -52,21 +65,27 @@ impl Document {
 /// All that was ever written in a document, and what became of it.
 struct Past<'a> {
     kind: Kind,
+    ledger: &'a Ledger,
     blocks: BTreeMap<u64, Vec<Block<'a>>>,
     /// What is deleted.
     gone: Vec<Span>,
-    /// Which letters were restored as which: the first is where those of the span were written again.
-    restored: Vec<(Span, Unit)>,
+    /// Which letters were restored as which: the unit is where those of the span were written again. In order, by the
+    /// power of two that a span's length reaches, so that those that hold a unit lie close together.
+    restored: BTreeMap<u32, Vec<(Span, Unit)>>,
 }
 
 impl<'a> Past<'a> {
-    fn of(state: &'a [u8], kind: Kind) -> Self {
+    fn of(state: &'a [u8], kind: Kind, ledger: &'a Ledger) -> Self {
         let scanned = scan(state, kind).expect("what a document says of itself is of its kind");
-        let restored = scanned.runs.iter().filter(|run| run.client >= RESTORED).flat_map(restored_by);
-        let mut restored: Vec<(Span, Unit)> = restored.collect();
-        restored.sort_unstable();
+        let mut restored: BTreeMap<u32, Vec<(Span, Unit)>> = BTreeMap::new();
+        for (span, first) in scanned.runs.iter().filter(|run| run.client >= RESTORED).flat_map(restored_by) {
+            restored.entry((span.end - span.start).ilog2()).or_default().push((span, first));
+        }
+        for spans in restored.values_mut() {
+            spans.sort_unstable();
+        }
         let blocks = scanned.runs.into_iter().map(|run| (run.client, run.blocks)).collect();
-        Self { kind, blocks, gone: scanned.deletes, restored }
+        Self { kind, ledger, blocks, gone: scanned.deletes, restored }
     }
 
     fn block(&self, unit: Unit) -> Option<&Block<'a>> {
@@ -88,13 +107,23 @@ impl<'a> Past<'a> {
             if self.is_shown(unit) {
                 shown.push(unit);
             }
-            let from = self.restored.partition_point(|(span, _)| span.client < unit.client);
-            let of_client = self.restored[from..].iter().take_while(|(span, _)| span.client == unit.client);
-            for (span, first) in of_client.filter(|(span, _)| holds(span, unit)) {
-                left.push(Unit { clock: first.clock + unit.clock - span.start, ..*first });
-            }
+            left.extend(self.restored_as(unit));
         }
         shown
+    }
+
+    /// What `unit` was restored as.
+    fn restored_as(&self, unit: Unit) -> Vec<Unit> {
+        let mut found = Vec::new();
+        for (power, spans) in &self.restored {
+            let earliest = unit.clock.saturating_sub((2 << power) - 1);
+            let from = spans.partition_point(|(span, _)| (span.client, span.start) < (unit.client, earliest));
+            let near =
+                spans[from..].iter().take_while(|(span, _)| (span.client, span.start) <= (unit.client, unit.clock));
+            let hits = near.filter(|(span, _)| holds(span, unit));
+            found.extend(hits.map(|(span, first)| Unit { clock: first.clock + unit.clock - span.start, ..*first }));
+        }
+        found
     }
 
     fn shown_of(&self, spans: &[Span]) -> Vec<Span> {
@@ -118,90 +147,129 @@ impl<'a> Past<'a> {
         if is_shown.iter().all(|is_shown| *is_shown) {
             return updates(self.kind, Scanned { runs: Vec::new(), deletes: removed });
         }
-        let client = self.restorer(&wanted);
-        let written = self.write_again(client, &wanted);
-        let mut scanned = scan(&written, self.kind).expect("what is written here is of this kind");
+        let (client, pieces) = self.restorer(wanted);
         // What is shown already is written too, because clocks count all that was deleted, and deleted at once.
         let doubles = (0..).zip(&is_shown).filter(|(_, is_shown)| **is_shown);
         let doubles = doubles.map(|(clock, _)| single(Unit { client, clock }));
-        scanned.deletes = union(removed.into_iter().chain(doubles).collect());
-        updates(self.kind, scanned)
+        let run = Run { client, blocks: self.written_again(&pieces) };
+        updates(self.kind, Scanned { runs: vec![run], deletes: union(removed.into_iter().chain(doubles).collect()) })
     }
 
-    /// The client id of what is restored of `wanted`: the first of those derived from it that is not used.
-    fn restorer(&self, wanted: &[Unit]) -> u64 {
-        let mut hasher = blake3::Hasher::new_derive_key("OpenProd 2026 client id of restored letters");
-        for span in union(wanted.iter().copied().map(single).collect()) {
-            hasher.update(&span.client.to_le_bytes());
-            hasher.update(&span.start.to_le_bytes());
-            hasher.update(&span.end.to_le_bytes());
-        }
-        let mut bytes = hasher.finalize_xof();
+    /// Under which client id `wanted`, which is in order, is written again, and in which pieces. Where all of it was
+    /// restored before, that is restored.
+    fn restorer(&self, mut wanted: Vec<Unit>) -> (u64, Vec<Span>) {
+        let divided = (wanted.len() > MAX_APART).then(|| self.written_behind());
         loop {
-            let mut next = [0; 8];
-            bytes.fill(&mut next);
-            let client = RESTORED | (u64::from_le_bytes(next) & (RESTORED - 1));
+            let pieces = self.pieces(&wanted, divided.as_ref());
+            let client = self.client_of(&pieces);
             if !self.blocks.contains_key(&client) {
-                return client;
+                return (client, pieces);
             }
+            wanted = (0..).map(|clock| Unit { client, clock }).take(wanted.len()).collect();
         }
     }
 
-    /// `wanted` written again by `client`, each letter behind where it stood, as one update of any length.
-    fn write_again(&self, client: u64, wanted: &[Unit]) -> Vec<u8> {
-        let everything = self.with_nothing_deleted(client);
-        let mut transaction = everything.doc.transact_mut();
-        let in_one_block = |a: &Unit, b: &Unit| {
-            a.client == b.client && a.clock + 1 == b.clock && self.block(*a).is_some_and(|block| b.clock < block.end())
+    /// What of `wanted` is written in one go: single letters, or whatever is not `divided`.
+    fn pieces(&self, wanted: &[Unit], divided: Option<&BTreeSet<Unit>>) -> Vec<Span> {
+        let in_one_go = |a: &Unit, b: &Unit| {
+            divided.is_some_and(|divided| self.origin(*b) == Some(*a) && !divided.contains(a))
+                || self.ledger.is_half(*b)
         };
-        for piece in wanted.chunk_by(in_one_block) {
-            let (first, last) = (piece[0], piece[piece.len() - 1]);
-            let id = ID::new(ClientID::new(last.client), last.clock);
-            let place = StickyIndex::from_id(id, Assoc::Before).get_offset(&transaction);
-            let at = place.expect("what was written has a place").index;
-            let block = self.block(first).expect("what is wanted has content");
-            let (from, to) = (first.clock - block.clock, last.clock + 1 - block.clock);
-            match (&everything.root, &block.content) {
-                (Root::Text(root), Content::Letters(letters)) => {
-                    root.insert(&mut transaction, at, letters_between(letters, from, to));
-                }
-                (Root::List(root), Content::Items(items)) => {
-                    root.insert_range(&mut transaction, at, items_between(items, from, to));
-                }
-                _ => {}
+        let pieces = wanted.chunk_by(|a, b| follows(*a, *b) && in_one_go(a, b));
+        pieces.map(|piece| Span { end: piece[piece.len() - 1].clock + 1, ..single(piece[0]) }).collect()
+    }
+
+    /// The client id of `pieces`: the first derived from them under which nothing was written, or they were. Under
+    /// others somebody has forged something.
+    fn client_of(&self, pieces: &[Span]) -> u64 {
+        let content = self.content(pieces);
+        let holds_them = |client: u64, blocks: &Vec<Block<'_>>| {
+            let end = blocks.last().map_or(0, Block::end);
+            self.content(&[Span { client, start: 0, end }]) == content
+        };
+        let is_theirs = |client: &u64| self.blocks.get(client).is_none_or(|blocks| holds_them(*client, blocks));
+        derived(pieces).find(is_theirs).expect("there is always a next one")
+    }
+
+    /// The units right behind which somebody wrote something else than the next of the same client.
+    fn written_behind(&self) -> BTreeSet<Unit> {
+        let blocks = self.blocks.iter().flat_map(|(client, blocks)| blocks.iter().map(|block| (*client, block)));
+        let origin = |(client, block): (u64, &Block<'_>)| {
+            block.origin.filter(|origin| !follows(*origin, Unit { client, clock: block.clock }))
+        };
+        blocks.filter_map(origin).collect()
+    }
+
+    /// The unit behind which `unit` was written.
+    fn origin(&self, unit: Unit) -> Option<Unit> {
+        let block = self.block(unit)?;
+        if block.clock < unit.clock { Some(Unit { clock: unit.clock - 1, ..unit }) } else { block.origin }
+    }
+
+    /// `pieces` written again, each between the left neighbour of its first unit and that unit.
+    fn written_again(&self, pieces: &[Span]) -> Vec<Block<'a>> {
+        let mut clock = 0;
+        let again = |piece: &Span| {
+            let first = Unit { client: piece.client, clock: piece.start };
+            let len = piece.end - piece.start;
+            clock += len;
+            let (origin, content) = (self.origin(first), self.content(std::slice::from_ref(piece)));
+            Block { clock: clock - len, len, origin, right: Some(first), content }
+        };
+        pieces.iter().map(again).collect()
+    }
+
+    /// What the units of `spans` are made of.
+    fn content(&self, spans: &[Span]) -> Content<'a> {
+        let (mut letters, mut items) = (String::new(), Vec::new());
+        for (block, from, to) in spans.iter().flat_map(|span| self.parts(span)) {
+            match &block.content {
+                Content::Letters(all) => letters.push_str(letters_between(all, from, to)),
+                Content::Items(all) => items.extend_from_slice(items_between(all, from, to)),
+                Content::Gone => {}
             }
         }
-        transaction.commit();
-        transaction.encode_update_v1()
-    }
-
-    /// The document as it would be if nobody had ever deleted anything: every letter has a place in it.
-    fn with_nothing_deleted(&self, client: u64) -> Replica {
-        let gone = self.blocks.values().flatten().filter(|block| block.content == Content::Gone);
-        let stand_in = gone.map(|block| block.len).try_fold(0u32, u32::checked_add).is_some_and(|n| n <= MAX_STAND_INS);
-        let restore = |block: &Block<'a>| {
-            let mut block = block.clone();
-            if stand_in && block.content == Content::Gone {
-                block.content = self.stand_in(block.len as usize);
-            }
-            block
-        };
-        // Higher clients first, as Yrs does: it finds its way through conflicts faster.
-        let runs = self.blocks.iter().rev();
-        let runs = runs.map(|(client, blocks)| Run { client: *client, blocks: blocks.iter().map(restore).collect() });
-        let everything = Replica::new(self.kind, client);
-        let bytes = update(self.kind, &Scanned { runs: runs.collect(), deletes: Vec::new() });
-        everything.integrate(&bytes).expect("what a document says of itself can be applied");
-        everything
-    }
-
-    fn stand_in(&self, len: usize) -> Content<'a> {
-        const NULL: u8 = 126;
         match self.kind {
-            Kind::Text => Content::Letters(Cow::Owned(" ".repeat(len))),
-            Kind::List => Content::Items(Cow::Owned(vec![NULL; len])),
+            Kind::Text => Content::Letters(Cow::Owned(letters)),
+            Kind::List => Content::Items(Cow::Owned(items)),
         }
     }
+
+    /// The blocks that have a part in `span`, and from where to where in each.
+    fn parts(&self, span: &Span) -> impl Iterator<Item = (&Block<'a>, u32, u32)> {
+        let blocks = self.blocks.get(&span.client).map_or(&[][..], Vec::as_slice);
+        let (start, end) = (span.start, span.end);
+        let from = blocks.partition_point(move |block| block.end() <= start);
+        let within = blocks[from..].iter().take_while(move |block| block.clock < end);
+        within.map(move |block| (block, start.max(block.clock) - block.clock, end.min(block.end()) - block.clock))
+    }
+}
+
+/// The client ids that are derived from `pieces`, without end.
+fn derived(pieces: &[Span]) -> impl Iterator<Item = u64> + use<> {
+    let mut hasher = blake3::Hasher::new_derive_key("OpenProd 2026 client id of restored letters");
+    for piece in pieces {
+        hasher.update(&piece.client.to_le_bytes());
+        hasher.update(&piece.start.to_le_bytes());
+        hasher.update(&piece.end.to_le_bytes());
+    }
+    let before = pieces.iter().map(|piece| generation(piece.client)).max().unwrap_or(0);
+    let common = RESTORED | ((before + 1).min(LAST_GENERATION) << DERIVED_BITS);
+    let mut bytes = hasher.finalize_xof();
+    std::iter::repeat_with(move || {
+        let mut next = [0; 8];
+        bytes.fill(&mut next);
+        common | (u64::from_le_bytes(next) & ((1 << DERIVED_BITS) - 1))
+    })
+}
+
+/// How often the letters of `client` were restored: not at all, or once more than what they restore.
+fn generation(client: u64) -> u64 {
+    if client < RESTORED { 0 } else { (client & (RESTORED - 1)) >> DERIVED_BITS }
+}
+
+fn follows(a: Unit, b: Unit) -> bool {
+    a.client == b.client && a.clock + 1 == b.clock
 }
 
 fn letters_between(letters: &str, from: u32, to: u32) -> &str {
@@ -209,23 +277,24 @@ fn letters_between(letters: &str, from: u32, to: u32) -> &str {
     &letters[offset(from)..offset(to)]
 }
 
-fn items_between(items: &[u8], from: u32, to: u32) -> Vec<Any> {
-    let before = item_lengths(items).take(from as usize).sum();
-    let mut cursor = Cursor::new(&items[before..]);
-    (from..to).map_while(|_| Any::decode(&mut cursor).ok()).collect()
+fn items_between(items: &[u8], from: u32, to: u32) -> &[u8] {
+    let offset = |units| item_lengths(items).take(units as usize).sum();
+    &items[offset(from)..offset(to)]
 }
 
-/// What the letters of `run`, all restored ones, restore: those before which they stand, up to their origin.
+/// What the letters of `run`, all restored ones, restore: those from the one on before which they were written.
 fn restored_by(run: &Run<'_>) -> Vec<(Span, Unit)> {
-    let follows = |a: &Block<'_>, b: &Block<'_>| b.origin == Some(Unit { client: run.client, clock: a.end() - 1 });
+    let goes_on = |a: &Block<'_>, b: &Block<'_>| {
+        b.right == a.right && b.origin == Some(Unit { client: run.client, clock: a.end() - 1 })
+    };
     let piece = |blocks: &[Block<'_>]| {
         let (first, last) = (blocks.first()?, blocks.last()?);
-        let origin = first.origin?;
-        let end = origin.clock + 1;
-        let start = end.checked_sub(last.end() - first.clock)?;
-        Some((Span { client: origin.client, start, end }, Unit { client: run.client, clock: first.clock }))
+        let right = first.right?;
+        let end = right.clock.checked_add(last.end() - first.clock)?;
+        let span = Span { client: right.client, start: right.clock, end };
+        Some((span, Unit { client: run.client, clock: first.clock }))
     };
-    run.blocks.chunk_by(follows).filter_map(piece).collect()
+    run.blocks.chunk_by(goes_on).filter_map(piece).collect()
 }
 
 fn holds(span: &Span, unit: Unit) -> bool {
@@ -237,7 +306,7 @@ fn single(unit: Unit) -> Span {
 }
 
 /// The units of `spans`, in order, apart, neighbours joined.
-fn union(mut spans: Vec<Span>) -> Vec<Span> {
+pub(super) fn union(mut spans: Vec<Span>) -> Vec<Span> {
     spans.sort_unstable();
     spans.dedup_by(|next, last| {
         let touches = last.client == next.client && next.start <= last.end;

@@ -18,8 +18,10 @@
 //! order. What could depend on the order (units that two updates claim, something that arrives before what it builds
 //! on) makes [`Document::apply`] build again. Of two updates that claim the same units, the first in canonical order has
 //! its way. One thing is beyond this. Yjs' order of letters is the same everywhere if each letter was written between
-//! two that were neighbours for its author. An author who forges that (or two processes that share a client id) can
-//! make letters stand in different places on different replicas, until these build the document again.
+//! two that were neighbours for its author, and each id means one letter between the same two. Edits and undo
+//! ([`inverse`]) keep to this, also where two undo the same at once. An author who forges that (or two processes that
+//! share a client id) can make letters stand in different places on different replicas, until these build the document
+//! again.
 //!
 //! Reading order: [`Document`], [`edit`](TextEdit) (what people do), [`admit`](Document::admit) (what browsers send),
 //! [`inverse`](Document::inverse) (undo).
@@ -30,6 +32,7 @@ mod inverse;
 mod item;
 mod ledger;
 mod scan;
+mod staged;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -50,6 +53,7 @@ use yrs::{Text, TextRef};
 pub use admit::{MAX_RAW_BYTES, Refused};
 pub use edit::{BadEdit, ListEdit, TextEdit};
 pub use scan::Flaw;
+pub use staged::{divided, joined, remaining};
 
 use ledger::{Ledger, Verdict};
 use scan::{Scanned, Unit, scan_known, scan_op};
@@ -115,6 +119,8 @@ pub struct Document {
     left_out: BTreeMap<OpRef, Flaw>,
     /// The units that waiting updates lack.
     awaited: BTreeSet<Unit>,
+    /// Whether every update so far was taken whole, after what it builds on.
+    plain: bool,
 }
 
 impl fmt::Debug for Document {
@@ -153,7 +159,7 @@ impl Document {
         left_out: BTreeMap<OpRef, Flaw>,
     ) -> Result<Self, OpRef> {
         let yrs = Replica::new(kind, 0);
-        let mut built = Self { kind, yrs, ledger: Ledger::default(), left_out, awaited: BTreeSet::new() };
+        let mut built = Self { kind, yrs, ledger: Ledger::default(), left_out, awaited: BTreeSet::new(), plain: true };
         let mut waiting = Vec::new();
         for (op, update) in updates {
             if !built.left_out.contains_key(op)
@@ -179,7 +185,10 @@ impl Document {
     fn enter(&mut self, op: OpRef, update: &[u8]) -> Result<Option<Unit>, OpRef> {
         match self.take(update) {
             Taken::Yes => Ok(None),
-            Taken::Waits(lacks) => Ok(Some(lacks)),
+            Taken::Waits(lacks) => {
+                self.plain = false;
+                Ok(Some(lacks))
+            }
             Taken::Flawed(flaw) => {
                 self.left_out.insert(op, flaw);
                 Ok(None)
@@ -241,7 +250,10 @@ impl Document {
             Verdict::Fits => self.integrate(update, &scanned),
             Verdict::Waits(lacks) => Taken::Waits(lacks),
             Verdict::Flawed(flaw) => Taken::Flawed(flaw),
-            Verdict::Overlaps => self.take_known(scanned),
+            Verdict::Overlaps => {
+                self.plain = false;
+                self.take_known(scanned)
+            }
         }
     }
 
@@ -276,6 +288,12 @@ impl Document {
     /// The updates that do not count, and why. Those that wait count as soon as what they build on has arrived.
     pub fn left_out(&self) -> &BTreeMap<OpRef, Flaw> {
         &self.left_out
+    }
+
+    /// Whether an editor that applies every update as it comes shows the same as this: none was left out, none waited,
+    /// none brought what was there already.
+    pub fn is_plain(&self) -> bool {
+        self.plain && self.left_out.is_empty()
     }
 
     /// The text, empty for a list. Letters are shown as they were typed: their sum is not normalized.

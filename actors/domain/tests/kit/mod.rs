@@ -10,6 +10,7 @@ use openprod_domain::cell::{Cell, Content, Tip};
 use openprod_domain::command::{Command, NewColumn, Request, Stance};
 use openprod_domain::decide::{self, FreshIds, NoBase, Plan, Problem, Seen};
 use openprod_domain::read::{self, CellReading};
+use openprod_domain::text::ClientId;
 use openprod_domain::view::{Empty, Layer, Layered, Read, View};
 use openprod_model::bundle::{Bundle, BundleKind, Draft, Source, Stamp};
 use openprod_model::clock::Hlc;
@@ -102,6 +103,10 @@ impl FreshIds for Ids<'_> {
     }
     fn edge(&mut self) -> EdgeId {
         EdgeId::from_bytes(self.next())
+    }
+    fn writer(&mut self, purpose: &[u8]) -> ClientId {
+        let hash = blake3::hash(&[purpose, &[self.1]].concat());
+        ClientId::new(u64::from_le_bytes(*hash.as_bytes().first_chunk().unwrap()))
     }
 }
 

@@ -15,8 +15,16 @@ pub(crate) fn show() -> World {
     World::new(
         3,
         vec![
-            table(CONTACTS, &[("name", text.clone()), ("phone", text.clone())]),
-            table(SCHEDULE, &[("attendee", text.clone()), ("number", text.clone()), ("with", person)]),
+            table(CONTACTS, &[("name", text.clone()), ("phone", text.clone()), ("bio", FieldType::Document)]),
+            table(
+                SCHEDULE,
+                &[
+                    ("attendee", text.clone()),
+                    ("number", text.clone()),
+                    ("with", person),
+                    ("notes", FieldType::Document),
+                ],
+            ),
             table("props", &[("owner", text), ("weight", FieldType::Integer)]),
         ],
     )

@@ -1,11 +1,13 @@
 //! What conflicts are and how they are decided, one law after the other; and that keeping up with them finds all.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use openprod_domain::cell::{Cell, Content};
 use openprod_domain::command::{Choice, Command};
 use openprod_domain::conflict::{self, Conflict, Dispute, Turn};
 use openprod_domain::decide::Problem;
+use openprod_domain::read::Tables;
 use openprod_domain::view::{Read, View};
 use openprod_domain::{describe, read};
 use openprod_model::bundle::{Bundle, BundleKind};
@@ -95,7 +97,8 @@ fn different_values_are_a_conflict_with_the_same_id_and_candidates_whatever_the_
         assert_eq!(tips(conflict), tips(&conflicts[0]));
         assert!(!conflict.reopened);
         assert_eq!(values(conflict).iter().filter(|(_, shown)| *shown).count(), 1);
-        let sentence = describe::conflict(&replica.view(), conflict, &mut |_| Ok("Leo".to_owned())).unwrap();
+        let sentence =
+            describe::conflict(&mut Tables::of(&replica.view()), conflict, &mut |_| Ok("Leo".to_owned())).unwrap();
         assert!(sentence.starts_with("cues LX 12 label was edited by Leo ("), "{sentence}");
     }
 }
@@ -453,7 +456,7 @@ fn whoever_keeps_up_bundle_by_bundle_finds_what_a_look_at_every_cell_finds() {
             replicas[0].seals(BundleKind::EDIT, &[Operation::ConfirmFieldMapping { at }]);
         }
         all_meet(&mut replicas);
-        let mut standing = [const { BTreeSet::new() }; 3];
+        let mut standing: [Arc<BTreeSet<Cell>>; 3] = Default::default();
         for _ in 0..60 {
             let who = dice.below(3);
             let known = replicas[who].log.len();
@@ -469,7 +472,7 @@ fn whoever_keeps_up_bundle_by_bundle_finds_what_a_look_at_every_cell_finds() {
             conflict::keep_up(&view, &mut standing[who], &written).unwrap();
             let forced = by_force(&view);
             assert_eq!(stands(&view).unwrap(), forced, "seed {seed}: what the index suspects");
-            assert_eq!(standing[who], forced, "seed {seed}: what was kept up with");
+            assert_eq!(*standing[who], forced, "seed {seed}: what was kept up with");
         }
         all_meet(&mut replicas);
         let conflicts = replicas[0].conflicts();

@@ -12,6 +12,7 @@ use openprod_domain::inverse::take::{self, Preview, Turned, Wanted};
 use openprod_domain::inverse::{Ground, Turn};
 use openprod_domain::oracle::Oracle;
 use openprod_domain::read;
+use openprod_domain::text::ClientId;
 use openprod_domain::view::{Empty, History, Layer, Layered, Read, View};
 use openprod_model::bundle::{Bundle, BundleKind, Draft, MAX_OPS, Source, Stamp};
 use openprod_model::clock::Hlc;
@@ -56,6 +57,12 @@ impl FreshIds for Ids {
     }
     fn edge(&mut self) -> EdgeId {
         EdgeId::from_bytes(self.next())
+    }
+    fn writer(&mut self, purpose: &[u8]) -> ClientId {
+        // Each replica draws its own.
+        let seed =
+            purpose.iter().fold(u64::from(self.1), |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
+        ClientId::new(seed)
     }
 }
 

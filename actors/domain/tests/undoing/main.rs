@@ -8,3 +8,4 @@ mod interleavings;
 mod kinds;
 mod kit;
 mod laws;
+mod texts;

@@ -15,19 +15,32 @@ use openprod_model::refusal::Refusal;
 
 use super::batch::{Change, Unit};
 use super::ledger::{Ancestors, Known, Ledger, Local, Past, foreign};
-use crate::tables::QuarantineRow;
+use crate::tables::{QuarantineRow, WaitingRow};
 
 /// Bytes from elsewhere, and what they are.
 #[derive(Debug)]
 pub struct Candidate {
     /// What they say, or the bytes as they came and what is wrong with them.
     parsed: Result<Bundle, (Vec<u8>, Malformed)>,
+    /// Whether it is offered now, and not only kept from before.
+    is_offered: bool,
 }
 
 impl Candidate {
     /// Reads bytes.
     pub fn read(bytes: Vec<u8>) -> Self {
-        Self { parsed: Bundle::parse(&bytes).map_err(|malformed| (bytes, malformed)) }
+        Self { parsed: Bundle::parse(&bytes).map_err(|malformed| (bytes, malformed)), is_offered: true }
+    }
+
+    /// Reads bytes that were kept outside the log.
+    pub(super) fn kept(bytes: Vec<u8>) -> Self {
+        Self { is_offered: false, ..Self::read(bytes) }
+    }
+
+    /// Its digest and its ancestors, if it can be read.
+    pub(super) fn links(&self) -> Option<(Digest, Vec<Digest>)> {
+        let bundle = self.parsed.as_ref().ok()?;
+        Some((bundle.digest(), bundle.ancestors().collect()))
     }
 }
 
@@ -67,6 +80,8 @@ struct Suspect {
 
 #[derive(Debug)]
 struct Entrant {
+    /// Which of those offered it is.
+    offered: Vec<usize>,
     /// The same header under different signatures; the first that verifies is taken.
     copies: Vec<Arc<Bundle>>,
     signed: Option<bool>,
@@ -89,8 +104,11 @@ pub struct Admission {
     source: String,
     now_ms: u64,
     malformed: Vec<Suspect>,
+    /// Which of those offered could not be read.
+    unread: Vec<usize>,
     duplicates: u64,
     entrants: Vec<Entrant>,
+    by_digest: BTreeMap<Digest, usize>,
     /// Indices, ancestors first.
     order: Vec<usize>,
     suspects: BTreeSet<usize>,
@@ -109,8 +127,10 @@ impl Admission {
             source,
             now_ms,
             malformed: Vec::new(),
+            unread: Vec::new(),
             duplicates: 0,
             entrants: Vec::new(),
+            by_digest: BTreeMap::new(),
             order: Vec::new(),
             suspects: BTreeSet::new(),
         };
@@ -122,13 +142,15 @@ impl Admission {
     }
 
     fn gather(&mut self, candidates: Vec<Candidate>) {
-        let mut by_digest: BTreeMap<Digest, usize> = BTreeMap::new();
-        for Candidate { parsed } in candidates {
+        for (offered, Candidate { parsed, is_offered }) in candidates.into_iter().enumerate() {
             match parsed {
-                Err((bytes, malformed)) => self.suspect(bytes, &malformed),
+                Err((bytes, malformed)) => {
+                    self.unread.push(offered);
+                    self.suspect(bytes, &malformed);
+                }
                 Ok(bundle) => {
-                    let index = *by_digest.entry(bundle.digest()).or_insert(self.entrants.len());
-                    self.enter(index, bundle);
+                    let index = *self.by_digest.entry(bundle.digest()).or_insert(self.entrants.len());
+                    self.enter(index, is_offered.then_some(offered), bundle);
                 }
             }
         }
@@ -139,9 +161,10 @@ impl Admission {
         self.malformed.push(Suspect { bytes: bytes.into(), digest: None, reason });
     }
 
-    fn enter(&mut self, index: usize, bundle: Bundle) {
+    fn enter(&mut self, index: usize, offered: Option<usize>, bundle: Bundle) {
         let Some(entrant) = self.entrants.get_mut(index) else {
             let entrant = Entrant {
+                offered: offered.into_iter().collect(),
                 copies: vec![Arc::new(bundle)],
                 signed: None,
                 fate: Fate::Standing,
@@ -151,7 +174,8 @@ impl Admission {
             self.entrants.push(entrant);
             return;
         };
-        self.duplicates += 1;
+        self.duplicates += u64::from(offered.is_some() && !entrant.offered.is_empty());
+        entrant.offered.extend(offered);
         if entrant.copies.iter().all(|copy| copy.bytes() != bundle.bytes()) {
             entrant.copies.push(Arc::new(bundle));
         }
@@ -159,17 +183,15 @@ impl Admission {
 
     /// Finds who came along with whom, and an order in which ancestors come first. Digests cannot form a circle.
     fn join(&mut self) {
-        let by_digest: BTreeMap<Digest, usize> =
-            self.entrants.iter().enumerate().map(|(index, entrant)| (entrant.bundle().digest(), index)).collect();
         let mut children: Vec<Vec<usize>> = vec![Vec::new(); self.entrants.len()];
         for index in 0..self.entrants.len() {
             let bundle = Arc::clone(self.entrants[index].bundle());
             self.entrants[index].along =
-                bundle.ancestors().filter_map(|digest| by_digest.get(&digest).copied()).collect();
+                bundle.ancestors().filter_map(|digest| self.by_digest.get(&digest).copied()).collect();
             for ancestor in &self.entrants[index].along {
                 children[*ancestor].push(index);
             }
-            let prev = bundle.header().prev.and_then(|prev| by_digest.get(&prev).copied());
+            let prev = bundle.header().prev.and_then(|prev| self.by_digest.get(&prev).copied());
             if let Some(prev) = prev.filter(|prev| self.author(*prev) == bundle.header().actor) {
                 self.entrants[prev].vouchers.push(index);
             }
@@ -213,7 +235,8 @@ impl Admission {
                 Ok(members) => {
                     end = end.next();
                     let (actor, last_hlc) = (bundle.header().actor, bundle.last_hlc());
-                    along.insert(bundle.digest(), Known { position: end, actor, last_hlc, members });
+                    let known = Known { position: end, actor, last_hlc, members, spot: None };
+                    along.insert(bundle.digest(), known);
                 }
             }
         }
@@ -295,18 +318,30 @@ impl Admission {
     /// be staged that will never be written.
     pub fn finish(mut self, ledger: &mut Ledger, past: &dyn Past) -> Read<(Admitted, Unit)> {
         let mut admitted = Admitted { known: self.duplicates, ..Admitted::default() };
+        admitted.unheld = std::mem::take(&mut self.unread);
         let (mut changes, mut suspects) = (Vec::new(), Vec::new());
         for index in std::mem::take(&mut self.order) {
             let bundle = Arc::clone(self.entrants[index].bundle());
             match std::mem::replace(&mut self.entrants[index].fate, Fate::Known) {
                 Fate::Known => {
-                    admitted.known += 1;
+                    let is_offered = self.is_offered(index);
+                    admitted.known += u64::from(is_offered);
+                    admitted.held.extend(is_offered.then(|| bundle.digest()));
                     changes.extend(self.replacement(ledger, past, index)?);
                 }
-                Fate::Waiting => admitted.waiting += 1,
+                Fate::Waiting if self.is_offered(index) => {
+                    let (missing, lacking) = self.missing(ledger, past, &bundle)?;
+                    admitted.waiting += 1;
+                    admitted.unheld.append(&mut self.entrants[index].offered);
+                    admitted.missing.extend(missing);
+                    changes.extend(self.wait(ledger, past, index, &lacking)?);
+                }
+                Fate::Waiting => {}
                 Fate::Refused(reason) => {
                     let digest = Some(bundle.digest());
-                    suspects.push(Suspect { bytes: Arc::clone(bundle.bytes()), digest, reason });
+                    let is_offered = self.is_offered(index);
+                    admitted.unheld.append(&mut self.entrants[index].offered);
+                    suspects.push((Suspect { bytes: Arc::clone(bundle.bytes()), digest, reason }, is_offered));
                 }
                 Fate::Standing => {
                     let ancestors =
@@ -314,16 +349,50 @@ impl Admission {
                     let local = Local { now_ms: self.now_ms, ..Local::default() };
                     changes.push(ledger.stage(past, &bundle, &ancestors, local)?);
                     admitted.appended += 1;
+                    admitted.held.extend(self.is_offered(index).then(|| bundle.digest()));
                 }
             }
         }
-        suspects.append(&mut self.malformed);
-        for suspect in suspects {
+        admitted.unheld.sort_unstable();
+        admitted.missing.sort_unstable();
+        admitted.missing.dedup();
+        suspects.extend(self.malformed.drain(..).map(|suspect| (suspect, true)));
+        for (suspect, is_offered) in suspects {
             let (number, change) = self.quarantine(ledger, past, suspect)?;
-            admitted.quarantined.push(number);
+            admitted.quarantined.extend(is_offered.then_some(number));
             changes.extend(change);
         }
         Ok((admitted, Unit { changes, end: ledger.end() }))
+    }
+
+    fn is_offered(&self, index: usize) -> bool {
+        !self.entrants[index].offered.is_empty()
+    }
+
+    /// The ancestors of a bundle that are nowhere on this node; and all those that are not in the log.
+    fn missing(&self, ledger: &mut Ledger, past: &dyn Past, bundle: &Bundle) -> Read<(Vec<Digest>, Vec<Digest>)> {
+        let (mut missing, mut lacking) = (Vec::new(), Vec::new());
+        for ancestor in bundle.ancestors() {
+            if ledger.look(past, ancestor)?.is_some() {
+                continue;
+            }
+            lacking.push(ancestor);
+            if !self.by_digest.contains_key(&ancestor) && ledger.kept(past, ancestor)?.is_empty() {
+                missing.push(ancestor);
+            }
+        }
+        Ok((missing, lacking))
+    }
+
+    /// Keeps every copy of a bundle until what it lacks comes.
+    fn wait(&self, ledger: &mut Ledger, past: &dyn Past, index: usize, lacking: &[Digest]) -> Read<Vec<Change>> {
+        let mut changes = Vec::new();
+        for copy in &self.entrants[index].copies {
+            let (source, missing) = (self.source.clone(), lacking.to_vec());
+            let row = WaitingRow { digest: copy.digest(), source, since_ms: self.now_ms, missing };
+            changes.extend(ledger.wait(past, Arc::clone(copy.bytes()), row)?);
+        }
+        Ok(changes)
     }
 
     fn quarantine(&self, ledger: &mut Ledger, past: &dyn Past, suspect: Suspect) -> Read<(u64, Option<Change>)> {
@@ -342,7 +411,7 @@ impl Admission {
             return Ok(None);
         }
         let Some(Known { position, .. }) = ledger.look(past, digest)? else { return Ok(None) };
-        let vouched = !ledger.tips(past, bundle.header().actor)?.iter().any(|(_, tip)| *tip == digest);
+        let vouched = !ledger.tips(past, bundle.header().actor)?.keys().any(|(_, tip)| *tip == digest);
         let good = self.entrants[index].copies.iter().find(|copy| vouched || copy.signature_holds());
         Ok(good.map(|copy| Change::Replace { position, digest, bytes: Arc::clone(copy.bytes()) }))
     }

@@ -6,7 +6,7 @@ use openprod_messages::log::{Entry, Receipt};
 use openprod_model::ids::{Digest, OpRef, Position};
 
 use super::members::{MemberOp, SetId};
-use crate::tables::{End, QuarantineRow};
+use crate::tables::{End, LaneRow, QuarantineRow, WaitingRow};
 
 /// Most bundles that join one commit, so that a commit stays short.
 pub const MAX_BATCH_BUNDLES: usize = 4_096;
@@ -26,6 +26,8 @@ pub struct Staged {
     pub ancestors: Vec<Digest>,
     /// Its author's bundle before: no tip of his chain any longer.
     pub prev: Option<Digest>,
+    /// The lane that it is the tip of now.
+    pub lane: LaneRow,
     /// The member ops in its past and itself.
     pub members: SetId,
     /// That set, if no ancestor has it.
@@ -48,6 +50,15 @@ pub enum Change {
         /// What is known of them.
         row: QuarantineRow,
         /// They.
+        bytes: Arc<[u8]>,
+    },
+    /// Keep a bundle until an ancestor comes.
+    Wait {
+        /// Under this number.
+        number: u64,
+        /// What is known of it.
+        row: WaitingRow,
+        /// Its bytes.
         bytes: Arc<[u8]>,
     },
     /// Silence the alarm of a quarantined bundle.
@@ -75,7 +86,7 @@ impl Change {
     fn bytes(&self) -> usize {
         match self {
             Self::Append(staged) => staged.bytes.len(),
-            Self::Quarantine { bytes, .. } | Self::Replace { bytes, .. } => bytes.len(),
+            Self::Quarantine { bytes, .. } | Self::Wait { bytes, .. } | Self::Replace { bytes, .. } => bytes.len(),
             Self::Skip { .. } | Self::Release { .. } => 0,
         }
     }

@@ -4,13 +4,13 @@
 //! the whole ledger is dropped and made anew from what was stored.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use openprod_domain::view::Read;
-use openprod_messages::log::{self, Receipt, chain};
+use openprod_messages::log::{self, Receipt, Spot, chain};
 use openprod_messages::oplog::{Append, AppendError};
-use openprod_model::bundle::{Bundle, BundleKind};
+use openprod_model::bundle::{Bundle, BundleKind, Header};
 use openprod_model::clock::{Hlc, LATEST_WALL_MS};
 use openprod_model::ids::{ActorId, CommandId, Digest, OpRef, Position, SessionId, WorkspaceId};
 use openprod_model::operation::Operation;
@@ -18,7 +18,7 @@ use openprod_model::refusal::{Reason, Refusal};
 
 use super::batch::{Change, Staged, Unit};
 use super::members::{self, MemberOp, Members, SetId};
-use crate::tables::{End, QuarantineRow};
+use crate::tables::{End, LaneRow, QuarantineRow, WaitingRow};
 
 /// Committed bundles that stay at hand, because the next ones are likely to name them.
 const KNOWN_AT_HAND: usize = 8_192;
@@ -34,6 +34,8 @@ pub struct Known {
     pub last_hlc: Hlc,
     /// The member ops in its past and itself.
     pub members: SetId,
+    /// Where it lies on its author's lanes; none while it is only judged.
+    pub spot: Option<Spot>,
 }
 
 /// What is remembered of a command.
@@ -47,12 +49,15 @@ pub struct Remembered {
     pub actor: ActorId,
 }
 
+/// An actor's lanes, by clock and digest of their tips.
+pub type Tips = BTreeMap<(Hlc, Digest), LaneRow>;
+
 /// The stored log, as far as judging needs it.
 pub trait Past {
     /// A bundle that is in the log.
     fn known(&self, digest: Digest) -> Read<Option<Known>>;
-    /// The tips of an actor's chain: those of his bundles that none of his names as `prev`.
-    fn tips(&self, actor: ActorId) -> Read<BTreeSet<(Hlc, Digest)>>;
+    /// The tips of an actor's lanes: those of his bundles that none of his names as `prev`.
+    fn tips(&self, actor: ActorId) -> Read<Tips>;
     /// A command.
     fn remembered(&self, command: CommandId) -> Read<Option<Remembered>>;
     /// A set of member ops.
@@ -63,6 +68,12 @@ pub trait Past {
     fn marked(&self, mark: [u8; 32]) -> Read<Option<u64>>;
     /// The number under which the stored bundle of this digest is quarantined as damaged.
     fn damaged(&self, digest: Digest) -> Read<Option<u64>>;
+    /// Whether any bundle is kept outside the log: waits, or is quarantined.
+    fn keeps_any(&self) -> Read<bool>;
+    /// The bytes that are kept outside the log under this digest, each different copy.
+    fn kept(&self, digest: Digest) -> Read<Vec<Vec<u8>>>;
+    /// The bytes of bundles that wait for this one.
+    fn waiting_for(&self, digest: Digest) -> Read<Vec<Vec<u8>>>;
 }
 
 /// What becomes of an own bundle.
@@ -80,11 +91,24 @@ pub struct Ledger {
     workspace: WorkspaceId,
     end: End,
     heads: BTreeSet<Digest>,
-    tips: HashMap<ActorId, BTreeSet<(Hlc, Digest)>>,
+    tips: HashMap<ActorId, Tips>,
     known: HashMap<Digest, Known>,
     commands: HashMap<CommandId, Remembered>,
     marks: HashMap<[u8; 32], u64>,
     pub(super) members: Members,
+    /// What will be kept outside the log and is not committed yet.
+    kept: Vec<Kept>,
+    /// Whether anything may be kept outside the log, once that was looked up.
+    keeps: Option<bool>,
+}
+
+/// A bundle that is kept outside the log.
+#[derive(Debug)]
+struct Kept {
+    digest: Digest,
+    bytes: Arc<[u8]>,
+    /// What it waits for; nothing, if it is quarantined.
+    missing: Vec<Digest>,
 }
 
 impl Ledger {
@@ -99,6 +123,8 @@ impl Ledger {
             commands: HashMap::new(),
             marks: HashMap::new(),
             members: Members::default(),
+            kept: Vec::new(),
+            keeps: None,
         }
     }
 
@@ -129,8 +155,8 @@ impl Ledger {
         Ok(known)
     }
 
-    /// The tips of an actor's chain.
-    pub fn tips(&mut self, past: &dyn Past, actor: ActorId) -> Read<&mut BTreeSet<(Hlc, Digest)>> {
+    /// The tips of an actor's lanes.
+    pub fn tips(&mut self, past: &dyn Past, actor: ActorId) -> Read<&mut Tips> {
         Ok(match self.tips.entry(actor) {
             Entry::Occupied(tips) => tips.into_mut(),
             Entry::Vacant(place) => place.insert(past.tips(actor)?),
@@ -146,7 +172,8 @@ impl Ledger {
         if bundle.header().workspace != self.workspace {
             return Err(AppendError::Refused(foreign()));
         }
-        let prev = self.tips(past, bundle.header().actor).map_err(disk)?.last().map(|(_, digest)| *digest);
+        let prev = self.tips(past, bundle.header().actor).map_err(disk)?.last_key_value();
+        let prev = prev.map(|((_, digest), _)| *digest);
         if bundle.header().prev != prev || self.look(past, bundle.digest()).map_err(disk)?.is_some() {
             return Err(AppendError::Stale);
         }
@@ -209,17 +236,16 @@ impl Ledger {
         let is_new = members != SetId::EMPTY && ancestors.iter().all(|(_, known)| known.members != members);
         let new_set = is_new.then(|| self.members.set(past, members)).transpose()?;
         let (header, digest) = (bundle.header(), bundle.digest());
-        let tips = self.tips(past, header.actor)?;
-        tips.retain(|(_, tip)| Some(*tip) != header.prev);
-        tips.insert((header.hlc, digest));
         let position = self.end.position.next();
+        let lane = self.lane(past, bundle, ancestors, position)?;
         self.end = End {
             position,
             chain: chain(self.end.chain, digest),
             hlc: self.end.hlc.max(bundle.last_hlc()),
             ..self.end
         };
-        let known = Known { position, actor: header.actor, last_hlc: bundle.last_hlc(), members };
+        let spot = Some(lane.spot());
+        let known = Known { position, actor: header.actor, last_hlc: bundle.last_hlc(), members, spot };
         self.known.insert(digest, known);
         self.heads.insert(digest);
         for (ancestor, _) in ancestors {
@@ -234,11 +260,26 @@ impl Ledger {
             bytes: Arc::clone(bundle.bytes()),
             ancestors: ancestors.iter().map(|(digest, _)| *digest).collect(),
             prev: header.prev,
+            lane,
             members,
             new_set,
             member_ops,
             receipt: local.receipt,
         })))
+    }
+
+    /// A bundle goes to the end of its author's lane that ends with its `prev`, or begins another.
+    fn lane(&mut self, past: &dyn Past, bundle: &Bundle, ancestors: &Ancestors, at: Position) -> Read<LaneRow> {
+        let Header { actor, hlc, prev, .. } = bundle.header();
+        let before = prev.and_then(|prev| ancestors.iter().find(|(digest, _)| *digest == prev));
+        let from = before.and_then(|(_, known)| known.spot);
+        let tips = self.tips(past, *actor)?;
+        let goes_on = from.zip(*prev).and_then(|(spot, prev)| tips.remove(&(spot.hlc, prev)));
+        let number = u32::try_from(tips.len()).unwrap_or(u32::MAX);
+        let began = goes_on.unwrap_or(LaneRow { number, first: at, from, hlc: *hlc, at });
+        let lane = LaneRow { hlc: *hlc, at, ..began };
+        tips.insert((*hlc, bundle.digest()), lane);
+        Ok(lane)
     }
 
     /// Puts bytes into quarantine: their number, and the change, unless they are there already.
@@ -259,7 +300,48 @@ impl Ledger {
         let number = self.end.next_quarantine;
         self.end.next_quarantine += 1;
         self.marks.insert(row.mark, number);
+        if let Some(digest) = row.digest.filter(|_| row.at.is_none()) {
+            self.keeps = Some(true);
+            self.kept.push(Kept { digest, bytes: Arc::clone(&bytes), missing: Vec::new() });
+        }
         Ok((number, Some(Change::Quarantine { number, row, bytes })))
+    }
+
+    /// Keeps bytes until an ancestor comes, unless they are kept already.
+    pub(super) fn wait(&mut self, past: &dyn Past, bytes: Arc<[u8]>, row: WaitingRow) -> Read<Option<Change>> {
+        if self.kept(past, row.digest)?.iter().any(|kept| **kept == *bytes) {
+            return Ok(None);
+        }
+        let number = self.end.next_waiting;
+        self.end.next_waiting += 1;
+        let (digest, missing) = (row.digest, row.missing.clone());
+        self.keeps = Some(true);
+        self.kept.push(Kept { digest, bytes: Arc::clone(&bytes), missing });
+        Ok(Some(Change::Wait { number, row, bytes }))
+    }
+
+    /// Whether anything is kept outside the log.
+    pub(super) fn keeps_any(&mut self, past: &dyn Past) -> Read<bool> {
+        let keeps = self.keeps.map_or_else(|| past.keeps_any(), Ok)?;
+        self.keeps = Some(keeps);
+        Ok(keeps)
+    }
+
+    /// The bytes of bundles that wait for an own one, just taken.
+    pub fn waited_for(&mut self, past: &dyn Past, own: Digest) -> Read<Vec<Vec<u8>>> {
+        if self.keeps_any(past)? { self.waiting_for(past, own) } else { Ok(Vec::new()) }
+    }
+
+    /// The bytes that are kept outside the log under a digest.
+    pub(super) fn kept(&self, past: &dyn Past, digest: Digest) -> Read<Vec<Vec<u8>>> {
+        let here = self.kept.iter().filter(|kept| kept.digest == digest).map(|kept| kept.bytes.to_vec());
+        Ok(here.chain(past.kept(digest)?).collect())
+    }
+
+    /// The bytes of bundles that wait for this one.
+    pub(super) fn waiting_for(&self, past: &dyn Past, digest: Digest) -> Read<Vec<Vec<u8>>> {
+        let here = self.kept.iter().filter(|kept| kept.missing.contains(&digest)).map(|kept| kept.bytes.to_vec());
+        Ok(here.chain(past.waiting_for(digest)?).collect())
     }
 
     /// A stored bundle was found damaged: it goes into quarantine, once.
@@ -288,6 +370,7 @@ impl Ledger {
             self.known.retain(|_, known| known.position > end.position);
         }
         if end == self.end {
+            self.kept.clear();
             self.members.trim();
             if self.tips.len() > KNOWN_AT_HAND {
                 self.tips.clear();

@@ -11,8 +11,9 @@ use redb::{Database, Key, ReadTransaction, ReadableDatabase, ReadableTable, Tabl
 use super::{Failed, Fault, LogStore, Options, durably, guarded, reader, untouched_engine};
 use crate::disk::{LogFile, sync_folder_of};
 use crate::tables::{
-    BUNDLES, CHAINS, DIGESTS, ENTRIES, EntryRow, HEADS, IDS, MEMBER_OPS, MEMBER_SETS, META, QUARANTINE,
-    QUARANTINE_BYTES, QUARANTINE_DIGESTS, QUARANTINE_MARKS, RECEIPTS, RECEIPTS_BY_TIME,
+    BUNDLES, DIGESTS, ENTRIES, EntryRow, HEADS, IDS, LANES, MEMBER_OPS, MEMBER_SETS, META, QUARANTINE,
+    QUARANTINE_BYTES, QUARANTINE_DIGESTS, QUARANTINE_MARKS, RECEIPTS, RECEIPTS_BY_TIME, WAITING, WAITING_BYTES,
+    WAITING_DIGESTS, WAITING_FOR,
 };
 
 /// A backup that was made, and read again.
@@ -84,7 +85,7 @@ fn copy_tables(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), Faul
     copy(from, to, ENTRIES)?;
     copy(from, to, DIGESTS)?;
     copy(from, to, IDS)?;
-    copy(from, to, CHAINS)?;
+    copy(from, to, LANES)?;
     copy(from, to, HEADS)?;
     copy(from, to, RECEIPTS)?;
     copy(from, to, RECEIPTS_BY_TIME)?;
@@ -92,6 +93,10 @@ fn copy_tables(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), Faul
     copy(from, to, QUARANTINE_BYTES)?;
     copy(from, to, QUARANTINE_MARKS)?;
     copy(from, to, QUARANTINE_DIGESTS)?;
+    copy(from, to, WAITING)?;
+    copy(from, to, WAITING_BYTES)?;
+    copy(from, to, WAITING_DIGESTS)?;
+    copy(from, to, WAITING_FOR)?;
     copy(from, to, MEMBER_OPS)?;
     copy(from, to, MEMBER_SETS)
 }

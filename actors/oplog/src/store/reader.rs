@@ -3,25 +3,24 @@
 use std::collections::BTreeSet;
 
 use openprod_domain::view::Read;
-use openprod_messages::log::{Entry, LogReader, Quarantined, Receipt, Stored, Tail};
-use openprod_model::bundle::Bundle;
-use openprod_model::clock::Hlc;
+use openprod_messages::log::{Entry, LogReader, Quarantined, Receipt, Spot, Stored, Tail};
+use openprod_model::bundle::{Bundle, Outline};
 use openprod_model::codec;
 use openprod_model::ids::{ActorId, BundleId, CommandId, Digest, OpRef, Position};
-use redb::{ReadTransaction, ReadableTable};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Fault, LogStore};
-use crate::logic::ledger::{Known, Past, Remembered};
+use crate::logic::ledger::{Known, Past, Remembered, Tips};
 use crate::logic::members::{MemberOp, SetId};
 use crate::tables::{
-    BUNDLES, CHAINS, DIGESTS, ENTRIES, End, EntryRow, HEADS, IDS, MEMBER_OPS, MEMBER_SETS, META, META_END, QUARANTINE,
-    QUARANTINE_BYTES, QUARANTINE_DIGESTS, QUARANTINE_MARKS, QuarantineRow, RECEIPTS, ReceiptRow,
+    BUNDLES, DIGESTS, ENTRIES, End, EntryRow, HEADS, IDS, MEMBER_OPS, MEMBER_SETS, META, META_END, QUARANTINE,
+    QUARANTINE_BYTES, QUARANTINE_DIGESTS, QUARANTINE_MARKS, QuarantineRow, RECEIPTS, ReceiptRow, WAITING,
 };
 
-const LOWEST: [u8; 32] = [0; 32];
-const HIGHEST: [u8; 32] = [u8::MAX; 32];
+mod lanes;
+mod waiting;
 
 pub(crate) fn decode<T: Serialize + DeserializeOwned>(row: &[u8], what: &str) -> Result<T, Fault> {
     codec::decode(row).map_err(|error| Fault::damaged(format!("{what} in the log is damaged: {error}")))
@@ -117,6 +116,15 @@ impl LogReader for LogStore {
         })
     }
 
+    fn outline(&self, at: Position) -> Read<Option<Outline>> {
+        self.read(|txn| {
+            let Some(row) = entry_row(txn, at)? else { return Ok(None) };
+            let bytes = txn.open_table(BUNDLES)?.get(at.0)?;
+            let outline = bytes.and_then(|bytes| Outline::parse(bytes.value()).ok());
+            Ok(outline.filter(|outline| outline.digest == row.entry.digest))
+        })
+    }
+
     fn bundles(&self, from: Position, limit: usize, bytes: usize) -> Read<Vec<(Position, Entry, Stored)>> {
         self.read(|txn| {
             let (mut found, mut taken) = (Vec::new(), 0);
@@ -151,7 +159,14 @@ impl LogReader for LogStore {
     }
 
     fn prev_of(&self, actor: ActorId) -> Read<Option<Digest>> {
-        Ok(self.tips(actor)?.last().map(|(_, digest)| *digest))
+        Ok(self.tips(actor)?.last_key_value().map(|((_, digest), _)| *digest))
+    }
+
+    fn member_ops_known(&self, at: Position) -> Read<BTreeSet<OpRef>> {
+        let row = self.read(|txn| entry_row(txn, at))?;
+        let set = row.map(|row| row.members).filter(|set| *set != SetId::EMPTY);
+        let ops = set.map(|set| self.member_set(set)).transpose()?.flatten();
+        Ok(ops.into_iter().flatten().collect())
     }
 
     fn receipt(&self, command: CommandId) -> Read<Option<(Position, Receipt)>> {
@@ -194,20 +209,18 @@ impl Past for LogStore {
         self.read(|txn| {
             let Some(position) = position(txn, digest)? else { return Ok(None) };
             let row = entry_row(txn, position)?;
-            let EntryRow { entry, members } = row.ok_or_else(|| Fault::damaged(format!("entry {position} is gone")))?;
+            let EntryRow { entry, members, lane } =
+                row.ok_or_else(|| Fault::damaged(format!("entry {position} is gone")))?;
             let last_hlc = entry.hlc.plus(entry.ops.saturating_sub(1)).unwrap_or(entry.hlc);
-            Ok(Some(Known { position, actor: entry.actor, last_hlc, members }))
+            let spot = Some(Spot { lane, hlc: entry.hlc, at: position });
+            Ok(Some(Known { position, actor: entry.actor, last_hlc, members, spot }))
         })
     }
 
-    fn tips(&self, actor: ActorId) -> Read<BTreeSet<(Hlc, Digest)>> {
+    fn tips(&self, actor: ActorId) -> Read<Tips> {
         self.read(|txn| {
-            let table = txn.open_table(CHAINS)?;
-            let tips = table.range((actor.as_bytes(), &LOWEST)..=(actor.as_bytes(), &HIGHEST))?.map(|row| {
-                let (key, hlc) = row?;
-                Ok((Hlc::from_bytes(*hlc.value()), Digest::from_bytes(*key.value().1)))
-            });
-            tips.collect()
+            let lanes = lanes::of(txn, actor)?.into_iter();
+            Ok(lanes.map(|(_, tip, row)| ((row.hlc, tip), row)).collect())
         })
     }
 
@@ -232,6 +245,18 @@ impl Past for LogStore {
 
     fn marked(&self, mark: [u8; 32]) -> Read<Option<u64>> {
         self.read(|txn| Ok(txn.open_table(QUARANTINE_MARKS)?.get(&mark)?.map(|number| number.value())))
+    }
+
+    fn keeps_any(&self) -> Read<bool> {
+        self.read(|txn| Ok(!txn.open_table(WAITING)?.is_empty()? || !txn.open_table(QUARANTINE)?.is_empty()?))
+    }
+
+    fn kept(&self, digest: Digest) -> Read<Vec<Vec<u8>>> {
+        self.read(|txn| waiting::kept(txn, digest))
+    }
+
+    fn waiting_for(&self, digest: Digest) -> Read<Vec<Vec<u8>>> {
+        self.read(|txn| waiting::waiting_for(txn, digest))
     }
 
     fn damaged(&self, digest: Digest) -> Read<Option<u64>> {

@@ -14,9 +14,9 @@ use crate::logic::batch::{Batch, Change, Staged};
 use crate::logic::ledger::Ledger;
 use crate::logic::members::SetId;
 use crate::tables::{
-    BUNDLES, Bytes16, Bytes32, CHAINS, DIGESTS, ENTRIES, End, EntryRow, HEADS, IDS, MEMBER_OPS, MEMBER_SETS, META,
+    BUNDLES, Bytes16, Bytes32, DIGESTS, ENTRIES, End, EntryRow, HEADS, IDS, LANES, MEMBER_OPS, MEMBER_SETS, META,
     META_END, META_QUARANTINED, QUARANTINE, QUARANTINE_BYTES, QUARANTINE_DIGESTS, QUARANTINE_MARKS, QuarantineRow,
-    RECEIPTS, RECEIPTS_BY_TIME, ReceiptRow,
+    RECEIPTS, RECEIPTS_BY_TIME, ReceiptRow, WAITING,
 };
 
 /// How long the answer to a command is remembered, in days.
@@ -27,6 +27,13 @@ pub const FORGET_PER_COMMIT: usize = 64;
 pub const MAX_QUARANTINED: u64 = 10_000;
 /// Most bytes that are kept in quarantine, likewise.
 pub const MAX_QUARANTINED_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Most bundles that wait for ancestors; the one that has waited longest goes first, and will be given again.
+pub const MAX_WAITING: u64 = 4_096;
+/// Most bytes of such bundles, likewise. They are judged together, in memory.
+pub const MAX_WAITING_BYTES: u64 = 64 * 1024 * 1024;
+
+mod waiting;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -70,11 +77,12 @@ struct Pen<'t> {
     entries: Table<'t, u64, &'static [u8]>,
     digests: Table<'t, Bytes32, u64>,
     ids: Table<'t, (Bytes16, u64), ()>,
-    chains: Table<'t, (Bytes32, Bytes32), &'static [u8; 12]>,
+    lanes: Table<'t, (Bytes32, Bytes32), &'static [u8]>,
     heads: Table<'t, Bytes32, ()>,
     receipts: Table<'t, Bytes16, &'static [u8]>,
     receipts_by_time: Table<'t, (u64, Bytes16), ()>,
     quarantine: Table<'t, u64, &'static [u8]>,
+    waiting: Table<'t, u64, &'static [u8]>,
 }
 
 impl<'t> Pen<'t> {
@@ -86,11 +94,12 @@ impl<'t> Pen<'t> {
             entries: txn.open_table(ENTRIES)?,
             digests: txn.open_table(DIGESTS)?,
             ids: txn.open_table(IDS)?,
-            chains: txn.open_table(CHAINS)?,
+            lanes: txn.open_table(LANES)?,
             heads: txn.open_table(HEADS)?,
             receipts: txn.open_table(RECEIPTS)?,
             receipts_by_time: txn.open_table(RECEIPTS_BY_TIME)?,
             quarantine: txn.open_table(QUARANTINE)?,
+            waiting: txn.open_table(WAITING)?,
         })
     }
 
@@ -109,6 +118,7 @@ impl<'t> Pen<'t> {
                     receipts += usize::from(staged.receipt.is_some());
                 }
                 Change::Quarantine { number, row, bytes } => self.quarantine(*number, row, bytes)?,
+                Change::Wait { number, row, bytes } => self.wait(*number, row, bytes)?,
                 Change::Skip { number } => self.skip(*number)?,
                 Change::Release { number } => self.release(*number)?,
                 Change::Replace { position, digest, bytes } => self.replace(*position, *digest, bytes)?,
@@ -128,7 +138,7 @@ impl<'t> Pen<'t> {
     fn append(&mut self, staged: &Staged) -> Result<(), Fault> {
         let Staged { position: Position(at), entry, bytes, .. } = staged;
         let (digest, actor) = (entry.digest.as_bytes(), entry.actor.as_bytes());
-        let row = EntryRow { entry: entry.clone(), members: staged.members };
+        let row = EntryRow { entry: entry.clone(), members: staged.members, lane: staged.lane.number };
         self.bundles.insert(at, &**bytes)?;
         self.entries.insert(at, codec::encode(&row).as_slice())?;
         self.digests.insert(digest, at)?;
@@ -138,11 +148,12 @@ impl<'t> Pen<'t> {
         }
         self.heads.insert(digest, ())?;
         if let Some(prev) = &staged.prev {
-            self.chains.remove((actor, prev.as_bytes()))?;
+            self.lanes.remove((actor, prev.as_bytes()))?;
         }
-        self.chains.insert((actor, digest), &entry.hlc.to_bytes())?;
+        self.lanes.insert((actor, digest), codec::encode(&staged.lane).as_slice())?;
         self.remember(staged)?;
         self.members(staged)?;
+        self.waits_no_more(entry.digest)?;
         if self.quarantine.is_empty()? { Ok(()) } else { self.release_all(entry.digest) }
     }
 
@@ -189,6 +200,7 @@ impl<'t> Pen<'t> {
         self.txn.open_table(QUARANTINE_MARKS)?.insert(&row.mark, number)?;
         if let Some(digest) = row.digest {
             self.txn.open_table(QUARANTINE_DIGESTS)?.insert((digest.as_bytes(), number), ())?;
+            self.waits_no_more(digest)?;
         }
         self.set_quarantined_bytes(self.quarantined_bytes()?.saturating_add(bytes.len() as u64))?;
         self.make_room()

@@ -1,12 +1,13 @@
 //! Bundles from elsewhere: what is let in, what waits, what is put into quarantine.
 
-use openprod_messages::log::LogReader;
-use openprod_messages::oplog::Admitted;
+use openprod_messages::log::{Lanes, LogReader, member_ops_before};
+use openprod_messages::oplog::{Admitted, OplogMsg};
 use openprod_model::bundle::{Bundle, BundleKind, Draft, Stamp};
 use openprod_model::clock::{Hlc, LATEST_WALL_MS};
 use openprod_model::ids::{Position, WorkspaceId};
 
 use super::kit::{Dice, Knowledge, Running, bytes, check_log, edit, person, running, unsigned};
+use crate::store::MAX_WAITING;
 
 async fn founded() -> (Running, Knowledge) {
     let oplog = running().await;
@@ -37,16 +38,95 @@ async fn a_whole_log_comes_in_from_elsewhere_once_in_any_order() {
     assert_eq!(check_log(&oplog.store).len(), 62);
 }
 
+/// Who was admitted concurrently is not in the past: neither as it is kept, nor as the bundles themselves tell.
+#[tokio::test]
+async fn what_a_bundle_knew_of_the_members_is_kept_with_it() {
+    let (oplog, mut known) = founded().await;
+    let (mara, leo) = (person("Mara"), person("Leo"));
+    let mut apart = known.clone();
+    let (here, there) = (known.admit(&mara, &leo), apart.admit(&mara, &person("Ines")));
+    let (later, removal) = (apart.edit(&mara), known.remove(&mara, &leo));
+    oplog.admit(bytes(&[&here, &there, &later, &removal])).await;
+    let ops = |bundle: &Bundle| {
+        let at = oplog.store.position_of(bundle.digest()).unwrap().unwrap();
+        let kept = oplog.store.member_ops_known(at).unwrap();
+        assert_eq!(kept, member_ops_before(&*oplog.store, at).unwrap());
+        kept
+    };
+    let [admission, elsewhere] = [&here, &there].map(|bundle| bundle.ops()[0].reference);
+    assert!(ops(&removal).contains(&admission) && !ops(&removal).contains(&elsewhere));
+    assert!(ops(&later).contains(&elsewhere) && !ops(&later).contains(&admission));
+    assert!(oplog.store.member_ops_known(Position(99)).unwrap().is_empty());
+}
+
 /// I-7.
 #[tokio::test]
 async fn what_lacks_a_parent_waits_until_it_comes() {
     let (oplog, mut known) = founded().await;
     let mara = person("Mara");
     let (first, second, third) = (known.edit(&mara), known.edit(&mara), known.edit(&mara));
-    assert_eq!(counts(&oplog.admit(bytes(&[&second, &third])).await), (0, 0, 0, 2));
-    assert_eq!(counts(&oplog.admit(bytes(&[&third, &first])).await), (1, 0, 0, 1));
-    assert_eq!(counts(&oplog.admit(bytes(&[&third, &second])).await), (2, 0, 0, 0));
+    let admitted = oplog.admit(bytes(&[&third, &second])).await;
+    assert_eq!((counts(&admitted), &*admitted.missing), ((0, 0, 0, 2), &[first.digest()][..]));
+    assert_eq!((&*admitted.held, &*admitted.unheld), (&[][..], &[0, 1][..]));
+    let waiting = oplog.store.waiting(0, 10).unwrap();
+    let told: Vec<_> = waiting.iter().map(|waiting| (waiting.digest, waiting.missing.clone())).collect();
+    assert_eq!(told, [(second.digest(), vec![first.digest()]), (third.digest(), vec![second.digest()])]);
+    assert_eq!(waiting[0].source, "a file");
+    // Told again, they are kept once; and what is here already is not asked for.
+    let admitted = oplog.admit(bytes(&[&third])).await;
+    assert_eq!((counts(&admitted), admitted.missing), ((0, 0, 0, 1), vec![]));
+    assert_eq!(oplog.store.waiting(0, 10).unwrap().len(), 2);
+    let admitted = oplog.admit(bytes(&[&first])).await;
+    assert_eq!((counts(&admitted), &*admitted.held), ((3, 0, 0, 0), &[first.digest()][..]));
+    assert!(oplog.holds(&second) && oplog.holds(&third));
+    assert_eq!(oplog.store.waiting(0, 10).unwrap(), []);
     assert_eq!(oplog.store.quarantine_alarms().unwrap(), 0);
+}
+
+/// Its parent comes while the disk is still busy with keeping it.
+#[tokio::test]
+async fn what_waits_is_known_before_it_is_written() {
+    let (oplog, mut known) = founded().await;
+    let mara = person("Mara");
+    let (first, second) = (known.edit(&mara), known.edit(&mara));
+    let offer = |bundle: &Bundle| {
+        let bundles = bytes(&[bundle]);
+        oplog.ask(|reply| OplogMsg::Admit { bundles, source: "a file".into(), reply })
+    };
+    let (one, other) = (offer(&second), offer(&first));
+    assert_eq!(one.answer().await.unwrap().unwrap().waiting, 1);
+    assert_eq!(other.answer().await.unwrap().unwrap().appended, 2);
+    assert_eq!(oplog.store.waiting(0, 10).unwrap(), []);
+    check_log(&oplog.store);
+}
+
+/// Wherever a run is cut, it comes in.
+#[tokio::test]
+async fn a_run_that_comes_in_pieces_is_vouched_for_all_the_same() {
+    let (oplog, mut known) = founded().await;
+    let (mara, leo) = (person("Mara"), person("Leo"));
+    oplog.append(&known.admit(&mara, &leo)).await.unwrap();
+    let run = [known.edit(&mara), known.edit(&mara), known.edit(&mara)];
+    let (on_top, later) = (known.edit(&leo), known.edit(&mara));
+    for piece in [unsigned(&run[0]), unsigned(&run[1]), unsigned(&run[2]), on_top.bytes().to_vec()] {
+        assert_eq!(oplog.admit(vec![piece]).await.appended, 0);
+    }
+    assert_eq!(oplog.admit(bytes(&[&later])).await.appended, 5);
+    assert_eq!(oplog.store.quarantine_alarms().unwrap(), 0);
+    check_log(&oplog.store);
+}
+
+#[tokio::test]
+async fn room_for_what_waits_is_bounded_and_the_oldest_goes_first() {
+    let (oplog, mut known) = founded().await;
+    let mara = person("Mara");
+    known.edit(&mara);
+    let orphans: Vec<Bundle> = (0..=MAX_WAITING).map(|_| known.clone().edit(&mara)).collect();
+    for some in orphans.chunks(1_000) {
+        oplog.admit(bytes(&some.iter().collect::<Vec<_>>())).await;
+    }
+    let waiting = oplog.store.waiting(0, usize::MAX).unwrap();
+    assert_eq!((waiting.len() as u64, waiting[0].number), (MAX_WAITING, 2));
 }
 
 /// Every bit of a bundle is covered: by its checksums, its digest (which is its name), or its signature.
@@ -83,9 +163,9 @@ async fn a_forged_bundle_is_quarantined_and_what_builds_on_it_waits() {
     assert!(oplog.reasons()[0].contains("signature"));
     assert!(!oplog.holds(&forged) && !oplog.holds(&on_top));
     // The first good copy takes its place, and its alarm ends.
-    assert_eq!(counts(&oplog.admit(vec![unsigned(&forged), forged.bytes().to_vec()]).await), (1, 1, 0, 0));
+    assert_eq!(counts(&oplog.admit(vec![unsigned(&forged), forged.bytes().to_vec()]).await), (2, 1, 0, 0));
     assert_eq!(oplog.store.quarantine_alarms().unwrap(), 0);
-    assert_eq!(counts(&oplog.admit(bytes(&[&on_top])).await), (1, 0, 0, 0));
+    assert!(oplog.holds(&on_top), "what waited for it came along");
 }
 
 /// Authentic by vouching: the author's later signature covers `prev`, and so everything it reaches.

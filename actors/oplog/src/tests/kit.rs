@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 pub(crate) use openprod_disk::{MemoryDisk, Trouble};
 use openprod_messages::address::Address;
 use openprod_messages::environment::{Clock, Environment, Randomness, Spawner};
-use openprod_messages::log::{LogReader, Receipt, Tail};
+use openprod_messages::log::{Lanes, LogReader, Receipt, Spot, Stored, Tail};
 use openprod_messages::oplog::{Admitted, Append, AppendError, OplogMsg};
 use openprod_messages::state::StateMsg;
 use openprod_model::bundle::{Bundle, BundleKind, Draft, Source, Stamp};
@@ -407,7 +407,6 @@ impl<T> Asked<T> {
 /// Whether the stored log is whole: entries without gaps, the chain right, every bundle whole, heads and chain tips
 /// as the bundles imply.
 pub(crate) fn check_log(store: &LogStore) -> Vec<Digest> {
-    use openprod_messages::log::Stored;
     let tail = store.tail().unwrap();
     let all = store.bundles(Position::ZERO, usize::MAX, usize::MAX).unwrap();
     assert_eq!(all.len() as u64, tail.position.0);
@@ -438,6 +437,30 @@ pub(crate) fn check_log(store: &LogStore) -> Vec<Digest> {
     assert_eq!((tail.chain, tail.hlc), (chain, hlc));
     for (actor, tips) in tips {
         assert_eq!(store.prev_of(actor).unwrap(), tips.last().map(|(_, digest)| *digest));
+        let lanes: std::collections::BTreeSet<_> =
+            store.lanes_of(actor).unwrap().into_iter().map(|lane| (lane.hlc, lane.tip)).collect();
+        assert_eq!(lanes, tips);
     }
+    check_lanes(store);
     seen
+}
+
+/// Whether each bundle lies behind its `prev` on a lane, or begins another that comes from there.
+fn check_lanes(store: &LogStore) {
+    let placed = store.placed(Position::ZERO, usize::MAX).unwrap();
+    let spots: BTreeMap<Digest, Spot> = placed.iter().map(|placed| (placed.entry.digest, placed.spot())).collect();
+    let lanes = store.lanes().unwrap();
+    let mut ends: BTreeMap<(ActorId, u32), Spot> = BTreeMap::new();
+    for placed in &placed {
+        let Some(Stored::Whole(bundle)) = store.bundle(placed.at).unwrap() else { panic!("{} is damaged", placed.at) };
+        let prev = bundle.header().prev.map(|prev| spots[&prev]);
+        let (actor, number) = (placed.entry.actor, placed.lane);
+        let lane = lanes.iter().find(|lane| (lane.actor, lane.number) == (actor, number)).unwrap();
+        match ends.insert((actor, number), placed.spot()) {
+            None => assert_eq!((lane.first, lane.from), (placed.at, prev)),
+            end => assert_eq!(end, prev),
+        }
+    }
+    assert_eq!(lanes.len(), ends.len());
+    assert!(lanes.iter().all(|lane| ends[&(lane.actor, lane.number)].at == lane.at));
 }

@@ -9,6 +9,7 @@ mod crash;
 mod failpoints;
 mod faults;
 mod kit;
+mod migration;
 mod model;
 mod quarantine;
 mod space;

@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use openprod_messages::log::LogReader;
+use openprod_messages::log::{Lanes, LogReader};
 use openprod_messages::oplog::AppendError;
 use openprod_model::bundle::Bundle;
 use openprod_model::identity::Keys;
 use openprod_model::ids::Digest;
 use openprod_model::operation::Operation;
+
+use crate::logic::ledger::Past;
 
 use super::kit::{Dice, Knowledge, Running, Trouble, check_log, command, person, running, unsigned};
 
@@ -157,6 +159,9 @@ impl Play {
             let bundle = &self.universe.bundles[digest];
             pieces.push(if *signed { bundle.bytes().to_vec() } else { unsigned(bundle) });
         }
+        for (digest, signed) in self.kept() {
+            *offered.entry(digest).or_default() |= signed;
+        }
         let standing = self.universe.standing(&self.log, &offered);
         match self.oplog.try_admit(pieces).await {
             Ok(admitted) => {
@@ -166,6 +171,17 @@ impl Play {
             Err(AppendError::Disk { .. }) => self.look(),
             Err(other) => panic!("{other}"),
         }
+    }
+
+    /// What is kept outside the log, and whether it is signed: what comes may be what it waits for.
+    fn kept(&self) -> Vec<(Digest, bool)> {
+        let store = &self.oplog.store;
+        let waiting = store.waiting(0, usize::MAX).unwrap().into_iter().map(|waiting| waiting.digest);
+        let quarantined = store.quarantined(0, usize::MAX).unwrap().into_iter().filter_map(|one| one.digest);
+        let digests: BTreeSet<Digest> = waiting.chain(quarantined).collect();
+        let copies = digests.into_iter().flat_map(|digest| store.kept(digest).unwrap());
+        let copies = copies.map(|bytes| Bundle::parse(&bytes).unwrap());
+        copies.map(|bundle| (bundle.digest(), bundle.signature_holds())).collect()
     }
 
     /// An own bundle of a person here, planned on the log as it is.

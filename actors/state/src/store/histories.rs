@@ -43,7 +43,7 @@ enum Event {
 }
 
 fn a_step() -> impl Strategy<Value = Step> {
-    (0..3_u8, 0..9_u8, 0..3_u64, any::<u32>(), 0..3_u8).prop_map(|(author, kind, at, seen, value)| Step {
+    (0..3_u8, 0..10_u8, 0..3_u64, any::<u32>(), 0..3_u8).prop_map(|(author, kind, at, seen, value)| Step {
         author,
         kind,
         at,
@@ -97,6 +97,7 @@ fn operation(step: &Step, known: &dyn Fn(&Cell) -> Vec<OpRef>) -> Operation {
             Operation::CreateEdge { edge, ends, basis: basis(&Cell::Edge { edge }) }
         }
         4 => Operation::DeleteEdge { edge, basis: basis(&Cell::Edge { edge }), seen: Vec::new() },
+        9 => Operation::ApplyCrdt { at: vec![field_at()], update: vec![step.value, step.author] },
         // One op that writes one cell twice.
         5 => Operation::RebalanceOrderedEdges { to: vec![place(step.value), place(step.value + 1)] },
         _ => Operation::SetField { at: vec![field_at()], value: Value::Integer(i64::from(step.value)) },
@@ -120,7 +121,7 @@ fn history(steps: &[Step]) -> (Vec<Bundle>, bool) {
     let mut all: Vec<(Cell, OpRef)> = Vec::new();
     for (number, step) in (1..).zip(steps) {
         let known = |cell: &Cell| all.iter().filter(|(c, _)| c == cell).map(|(_, op)| *op).collect::<Vec<_>>();
-        let more = Step { at: (step.at + 1) % 3, kind: step.kind.wrapping_add(3) % 9, ..step.clone() };
+        let more = Step { at: (step.at + 1) % 3, kind: step.kind.wrapping_add(3) % 10, ..step.clone() };
         let ops = [operation(step, &known), operation(&more, &known)];
         let ops = &ops[..=usize::from(step.seen.is_multiple_of(3))];
         let parents = bundles.last().map(Bundle::digest).into_iter().collect();
@@ -154,6 +155,9 @@ fn check(store: &StateStore, bundles: &[Bundle]) -> Result<(), TestCaseError> {
     let derived: BTreeSet<_> =
         cells.iter().flat_map(|(cell, tips)| index::entries(cell, tips.iter().map(|tip| &tip.content))).collect();
     prop_assert_eq!(&entries, &derived);
+    for (cell, _) in &cells {
+        prop_assert_eq!(snapshot.edits(cell).unwrap(), oracle.edits(cell));
+    }
     let hash = snapshot.hash().unwrap();
     prop_assert_eq!(hash.total, oracle.total());
     prop_assert_eq!(hash.buckets, oracle.buckets());
@@ -170,6 +174,19 @@ fn check_past(store: &StateStore, bundles: &[Bundle], among: &BTreeSet<Position>
         for cell in &cells {
             let tips = snapshot.tips_at(cell, &Moment::Revision(Position(last as u64))).unwrap();
             prop_assert_eq!(tips, oracle.tips(cell));
+            let edits = snapshot.edits_at(cell, &Moment::Revision(Position(last as u64))).unwrap();
+            prop_assert_eq!(edits, oracle.edits(cell));
+            let (kind, position) = (openprod_domain::text::Kind::Text, Position(last as u64));
+            let mut behind = snapshot.edits(cell).unwrap();
+            behind.retain(|edit| edit.position > Some(position));
+            prop_assert_eq!(snapshot.edits_behind(cell, position).unwrap(), behind);
+            let (mut left_out, cells) = (Vec::new(), [cell.clone()]);
+            let tell = &mut |document: &openprod_domain::text::Document| {
+                left_out = document.left_out().keys().copied().collect();
+            };
+            snapshot.with_document_at(&cells, kind, &Moment::Revision(position), &[], tell).unwrap();
+            let built = openprod_domain::edits::document(kind, &oracle.edits(cell));
+            prop_assert_eq!(left_out, built.left_out().keys().copied().collect::<Vec<_>>());
         }
     }
     let oracle = Oracle::of(numbered(bundles).filter(|(position, _)| among.contains(position)));

@@ -7,7 +7,7 @@ use redb::{Durability, ReadableTable, Table, WriteTransaction};
 use super::{Living, StoreError};
 use crate::fold::{Cursor, Dead, Ground, Piece, Standing};
 use crate::hash::Buckets;
-use crate::tables::{self, BUCKETS, DEAD, ENTRIES, META, META_CURSOR, META_FORMAT, META_KINDS, TIPS};
+use crate::tables::{self, BUCKETS, DEAD, EDITS, ENTRIES, META, META_CURSOR, META_FORMAT, META_KINDS, TIPS};
 
 pub(super) fn begin(living: &Living, durability: Durability) -> Result<WriteTransaction, StoreError> {
     let mut transaction = living.database.begin_write()?;
@@ -18,11 +18,13 @@ pub(super) fn begin(living: &Living, durability: Durability) -> Result<WriteTran
 pub(super) fn empty(transaction: &WriteTransaction, workspace: WorkspaceId, unknown: &[u16]) -> Result<(), StoreError> {
     transaction.delete_table(TIPS)?;
     transaction.delete_table(DEAD)?;
+    transaction.delete_table(EDITS)?;
     transaction.delete_table(ENTRIES)?;
     transaction.delete_table(BUCKETS)?;
     transaction.delete_table(META)?;
     transaction.open_table(TIPS)?;
     transaction.open_table(DEAD)?;
+    transaction.open_table(EDITS)?;
     transaction.open_table(ENTRIES)?;
     transaction.open_table(BUCKETS)?;
     let mut meta = transaction.open_table(META)?;
@@ -82,6 +84,7 @@ pub(super) fn fold_on(
 /// Writes a folded piece: every row once, in key order.
 pub(super) fn write(transaction: &WriteTransaction, piece: &Piece, buckets: &mut Buckets) -> Result<(), StoreError> {
     write_cells(transaction, piece)?;
+    write_edits(transaction, piece)?;
     write_entries(transaction, piece)?;
     write_buckets(transaction, piece, buckets)?;
     transaction.open_table(META)?.insert(META_CURSOR, &*tables::cursor_bytes(&piece.cursor))?;
@@ -94,6 +97,16 @@ fn write_cells(transaction: &WriteTransaction, piece: &Piece) -> Result<(), Stor
         tips.insert(&**key, &*tables::tips_bytes(&touched.standing))?;
         for (op, dead) in &touched.dead {
             superseded.insert(&*tables::dead_key(key, *op), &tables::dead_bytes(dead))?;
+        }
+    }
+    Ok(())
+}
+
+fn write_edits(transaction: &WriteTransaction, piece: &Piece) -> Result<(), StoreError> {
+    let mut edits = transaction.open_table(EDITS)?;
+    for (key, touched) in &piece.cells {
+        for (place, edit) in &touched.edits {
+            edits.insert(&*tables::edit_key(key, *place), &*tables::edit_bytes(edit))?;
         }
     }
     Ok(())

@@ -1,22 +1,26 @@
 //! Snapshots: one revision of the state, held by a read transaction, and the past as far as the log remembers it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use openprod_domain::cell::{Cell, KeyRange, Tip};
+use openprod_domain::edits::{self, Edit};
 use openprod_domain::fold;
+use openprod_domain::text::{Document, Kind};
 use openprod_domain::unions::Unions;
 use openprod_domain::view::{History, Moment, Read, ReadFailure, Reading, View};
 use openprod_messages::log::{LogReader, Stored};
-use openprod_messages::snapshot::{Counts, Snapshot, StateHash, Written};
+use openprod_messages::snapshot::{CellPrint, Counts, Snapshot, StateHash, Written};
 use openprod_model::bundle::Bundle;
 use openprod_model::ids::{Digest, OpRef, Position};
 use redb::{ReadOnlyTable, ReadTransaction};
 
+use super::shelf::{Asked, Shelf};
 use super::{Health, StoreError, UnionsAtHand, lock};
 use crate::fold::{Cursor, Dead, Place, Standing};
 use crate::hash;
-use crate::tables::{self, BUCKETS, DEAD, ENTRIES, META, META_CURSOR, TIPS};
+use crate::tables::{self, BUCKETS, DEAD, EDITS, ENTRIES, META, META_CURSOR, TIPS};
 
 /// How many bundles a snapshot keeps at hand while it reads the past.
 const BUNDLES_AT_HAND: usize = 16;
@@ -25,11 +29,13 @@ const BUNDLES_AT_HAND: usize = 16;
 pub(super) struct Snap {
     tips: ReadOnlyTable<&'static [u8], &'static [u8]>,
     dead: ReadOnlyTable<&'static [u8], &'static [u8; tables::DEAD_BYTES]>,
+    edits: ReadOnlyTable<&'static [u8], &'static [u8]>,
     entries: ReadOnlyTable<&'static [u8], ()>,
     buckets: ReadOnlyTable<u8, &'static [u8; 32]>,
     cursor: Cursor,
     log: Arc<dyn LogReader>,
     pub(super) health: Arc<Health>,
+    shelf: Arc<Shelf>,
     at_hand: Mutex<VecDeque<(Position, Arc<Bundle>)>>,
     unions: OnceLock<Arc<Unions>>,
     unions_at_hand: Arc<UnionsAtHand>,
@@ -40,7 +46,7 @@ impl Snap {
         transaction: &ReadTransaction,
         log: Arc<dyn LogReader>,
         health: Arc<Health>,
-        unions_at_hand: Arc<UnionsAtHand>,
+        (unions_at_hand, shelf): (Arc<UnionsAtHand>, Arc<Shelf>),
     ) -> Result<Self, StoreError> {
         let meta = transaction.open_table(META)?;
         let cursor = meta.get(META_CURSOR)?.ok_or(tables::BadRow)?;
@@ -48,11 +54,13 @@ impl Snap {
         Ok(Self {
             tips: transaction.open_table(TIPS)?,
             dead: transaction.open_table(DEAD)?,
+            edits: transaction.open_table(EDITS)?,
             entries: transaction.open_table(ENTRIES)?,
             buckets: transaction.open_table(BUCKETS)?,
             cursor,
             log,
             health,
+            shelf,
             at_hand: Mutex::default(),
             unions: OnceLock::new(),
             unions_at_hand,
@@ -92,6 +100,30 @@ impl Snap {
         Ok(superseded)
     }
 
+    /// The edits of several cells behind one position and up to another, in canonical order.
+    fn edits_between(&self, cells: &[Cell], behind: Position, upto: Position) -> Result<Vec<Edit>, StoreError> {
+        let mut edits = Vec::new();
+        for cell in cells {
+            let range = tables::edit_range(&cell.key(), behind, upto);
+            for row in self.edits.range::<&[u8]>(&*range.start..&*range.end)? {
+                let (key, row) = row?;
+                edits.push(tables::read_edit(key.value(), row.value())?);
+            }
+        }
+        Ok(edits::in_order(edits))
+    }
+
+    fn document_upto(
+        &self,
+        (cells, kind): (&[Cell], Kind),
+        upto: Position,
+        more: &[Edit],
+        tell: &mut dyn FnMut(&Document),
+    ) -> Read<()> {
+        let between = |behind, upto| self.sound(self.edits_between(cells, behind, upto));
+        self.shelf.show(&Asked { cells, kind, upto, more }, &between, tell)
+    }
+
     fn buckets(&self) -> Result<Box<[[u8; 32]; 256]>, StoreError> {
         let mut buckets = Box::new([[0; 32]; 256]);
         for row in self.buckets.range::<u8>(..)? {
@@ -99,6 +131,22 @@ impl Snap {
             buckets[usize::from(number.value())] = *bytes.value();
         }
         Ok(buckets)
+    }
+
+    fn prints(&self, bucket: u8, after: &[u8], limit: usize) -> Result<Vec<CellPrint>, StoreError> {
+        let mut prints = Vec::new();
+        for row in self.tips.range::<&[u8]>((Bound::Excluded(after), Bound::Unbounded))? {
+            let (key, row) = row?;
+            if hash::bucket_of(key.value()) != bucket {
+                continue;
+            }
+            let tips: Vec<OpRef> = tables::read_tips(row.value())?.iter().map(|one| one.tip.op).collect();
+            if prints.len() == limit {
+                break;
+            }
+            prints.extend((!tips.is_empty()).then(|| (key.value().to_vec(), hash::print(key.value(), &tips))));
+        }
+        Ok(prints)
     }
 
     /// Every write of a cell that has come, and the first position at which it was superseded.
@@ -215,6 +263,14 @@ impl View for Snap {
         };
         Ok(Arc::clone(self.unions.get_or_init(|| unions)))
     }
+
+    fn edits(&self, cell: &Cell) -> Read<Vec<Edit>> {
+        self.sound(self.edits_between(std::slice::from_ref(cell), Position::ZERO, self.cursor.position))
+    }
+
+    fn with_document(&self, cells: &[Cell], kind: Kind, more: &[Edit], tell: &mut dyn FnMut(&Document)) -> Read<()> {
+        self.document_upto((cells, kind), self.cursor.position, more, tell)
+    }
 }
 
 impl History for Snap {
@@ -239,6 +295,31 @@ impl History for Snap {
         match moment {
             Moment::Revision(last) if self.unions_at_hand.are_current(*last) => self.unions().map(Some),
             _ => Ok(None),
+        }
+    }
+
+    fn edits_behind(&self, cell: &Cell, position: Position) -> Read<Vec<Edit>> {
+        self.sound(self.edits_between(std::slice::from_ref(cell), position, self.cursor.position))
+    }
+
+    fn with_document_at(
+        &self,
+        cells: &[Cell],
+        kind: Kind,
+        moment: &Moment,
+        more: &[Edit],
+        tell: &mut dyn FnMut(&Document),
+    ) -> Read<()> {
+        match moment {
+            Moment::Revision(last) => self.document_upto((cells, kind), (*last).min(self.cursor.position), more, tell),
+            Moment::Bundles(_) => {
+                let mut all = more.to_vec();
+                for cell in cells {
+                    all.extend(self.edits_at(cell, moment)?);
+                }
+                tell(&edits::document(kind, &edits::in_order(all)));
+                Ok(())
+            }
         }
     }
 }
@@ -276,6 +357,10 @@ impl Snapshot for Snap {
             total: hash::total(&buckets),
             buckets,
         })
+    }
+
+    fn bucket(&self, number: u8, after: &[u8], limit: usize) -> Read<Vec<CellPrint>> {
+        self.sound(self.prints(number, after, limit))
     }
 
     fn counts(&self) -> Read<Counts> {

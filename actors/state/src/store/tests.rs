@@ -55,6 +55,28 @@ fn what_was_written_is_read() {
     assert_eq!(snapshot.written(&field(1, "label")).unwrap().len(), 3);
 }
 
+/// What the cells of a bucket add is what the bucket says, however they are paged.
+#[test]
+fn a_bucket_is_the_sum_of_its_cells() {
+    let store = folded(&two_authors(), MemoryDisk::default());
+    let snapshot = store.snapshot().unwrap();
+    let buckets = snapshot.hash().unwrap().buckets;
+    let mut cells = 0;
+    for number in 0..=u8::MAX {
+        let (mut sum, mut after) = ([0_u64; 4], Vec::new());
+        while let Some((key, print)) = snapshot.bucket(number, &after, 1).unwrap().pop() {
+            for (lane, bytes) in sum.iter_mut().zip(print.as_chunks().0) {
+                *lane = lane.wrapping_add(u64::from_le_bytes(*bytes));
+            }
+            assert!(Cell::from_key(&key).is_some());
+            after = key;
+            cells += 1;
+        }
+        assert_eq!(sum.map(u64::to_le_bytes).as_flattened(), buckets[usize::from(number)]);
+    }
+    assert_eq!(cells, 2);
+}
+
 #[test]
 fn the_past_is_remembered() {
     let store = folded(&two_authors(), MemoryDisk::default());

@@ -5,6 +5,8 @@ use std::collections::{HashMap, HashSet};
 use openprod_client::{Workspace, v1};
 use openprod_domain::command::{Command, NewColumn, TableChange};
 use openprod_domain::describe::escaped;
+use openprod_domain::edits;
+use openprod_domain::text::Kind;
 use openprod_model::ids::EntityId;
 use openprod_model::value::{FieldType, Name, Text, Value};
 
@@ -59,6 +61,8 @@ pub(super) struct Draft {
     bad: Vec<BadCell>,
     /// The columns by which people name records of this table.
     naming: Vec<Name>,
+    /// The columns whose fields are edited, not set.
+    merging: HashMap<Name, Kind>,
 }
 
 impl Draft {
@@ -73,7 +77,11 @@ impl Draft {
             columns.map(|(table, column)| (table.title(column, &sheet.header), column)).collect();
         let new = plan.new_columns.iter().map(|(name, _)| (name.clone(), name.clone()));
         let known = titled.iter().map(|(title, column)| (title.clone(), column.reference.clone()));
+        let there = titled.values().map(|column| (&column.reference, &column.field_type));
+        let made = plan.new_columns.iter().map(|(name, field_type)| (name, field_type));
+        let merging = there.chain(made).filter_map(|(name, of)| Some((name.clone(), edits::kind_of(of)?.0))).collect();
         let mut draft = Self {
+            merging,
             table: table.map_or_else(|| table_name(&spec.table), |table| Ok(table.reference.clone()))?,
             makes_table: table.is_none(),
             references: known.chain(new).collect(),
@@ -257,9 +265,13 @@ impl Draft {
     pub(super) fn commands(self, plan: &ImportPlan, gone: Gone) -> Vec<Command> {
         let table = &self.table;
         let schema = schema(table, self.makes_table.then_some(()), &plan.new_columns);
-        let rows = self.rows.into_iter().map(|Row { record, values, .. }| match values {
-            RowValues::New(values) => Command::CreateRecord { record: Some(record), table: table.clone(), values },
-            RowValues::Changed(values) => Command::SetFields { record, table: table.clone(), values },
+        let rows = self.rows.into_iter().flat_map(|Row { record, values, .. }| match values {
+            RowValues::New(values) => {
+                vec![Command::CreateRecord { record: Some(record), table: table.clone(), values }]
+            }
+            RowValues::Changed(values) => {
+                Command::setting(record, table, values, |column| self.merging.get(column).copied())
+            }
         });
         let edges = self.edges.into_iter().map(|WantedEdge { edge_type, source, target }| Command::CreateEdge {
             edge: None,

@@ -49,6 +49,8 @@ impl Weight {
                 let fields = values.iter().map(|(column, value)| field(table, column, value.as_ref()));
                 fields.fold(Self::default(), Self::and)
             }
+            Command::SetText { text, .. } => op(text.as_str().len()),
+            Command::EditSequence { edits, .. } => op(edits.iter().map(|edit| format!("{edit:?}").len()).sum()),
             Command::CreateEdge { edge_type, .. } => op(edge_type.as_str().len() + 32),
             Command::CreateTable { columns, .. } => op(columns.len() * 400),
             Command::AlterTable { changes, .. } => op(changes.len() * 400),

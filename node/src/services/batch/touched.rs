@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use openprod_api::v1;
-use openprod_domain::cell::Cell;
+use openprod_domain::cell::{Cell, Content};
 use openprod_domain::fold;
 use openprod_domain::read::{self, Table};
 use openprod_domain::unions::Unions;
@@ -27,6 +27,8 @@ pub(super) struct Touched {
     pub(super) renamed: BTreeSet<EntityId>,
     /// The edges.
     pub(super) edges: BTreeSet<EdgeId>,
+    /// The fields that were edited in part, under the ids by which their records were and are known, and the updates.
+    pub(super) documents: BTreeMap<(Name, EntityId, Name), Vec<Vec<u8>>>,
     /// Whether tables or columns are not what they were.
     pub(super) schema: bool,
     /// Whether settings, members or names are not what they were.
@@ -93,6 +95,9 @@ impl Touched {
         let mut tracing = Tracing { before, after, scope, unions, touched: Self::default() };
         for operation in bundle.ops().iter().filter_map(|op| op.operation.as_ref()) {
             for write in fold::writes(operation) {
+                if let (Content::Edit(update), Cell::Field { table, entity, field }) = (&write.content, &write.cell) {
+                    tracing.edit(table, *entity, field, update);
+                }
                 tracing.add(write.cell)?;
             }
         }
@@ -157,6 +162,19 @@ impl Tracing<'_> {
         let own = [ColumnRef { table: table.clone(), column: field.clone() }];
         for ColumnRef { table, column } in unions.mapped(table, field).unwrap_or(&own) {
             self.note(table, entity, &Fields::These(BTreeSet::from([column.clone()])));
+        }
+    }
+
+    /// An edit of a field in part, for all that are one with it.
+    fn edit(&mut self, table: &Name, entity: EntityId, field: &Name, update: &[u8]) {
+        let mut places = BTreeSet::new();
+        let own = [ColumnRef { table: table.clone(), column: field.clone() }];
+        for unions in &self.unions {
+            let columns = unions.mapped(table, field).unwrap_or(&own).iter().cloned();
+            places.extend(columns.map(|ColumnRef { table, column }| (table, unions.canonical(entity), column)));
+        }
+        for place in places.into_iter().filter(|(table, ..)| self.scope.holds(table)) {
+            self.touched.documents.entry(place).or_default().push(update.to_vec());
         }
     }
 

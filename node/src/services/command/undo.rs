@@ -73,7 +73,7 @@ fn problem(problem: decide::Problem) -> Problem {
 
 fn item(scene: &Scene, names: &mut Names<'_>, next: &Ahead) -> Result<Option<v1::UndoItem>, Problem> {
     let position = next.step.position;
-    let Some((entry, stored)) = scene.log.entry(position)?.zip(scene.log.bundle(position)?) else { return Ok(None) };
-    let bundle = Some(info(names, position, &entry, &stored)?);
+    let Some(entry) = scene.log.entry(position)? else { return Ok(None) };
+    let bundle = Some(info(names, position, &entry, scene.log.outline(position)?.as_ref())?);
     Ok(Some(v1::UndoItem { bundle, obstacle: next.obstacle.as_ref().map(obstacle) }))
 }

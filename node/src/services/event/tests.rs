@@ -24,7 +24,8 @@ impl House {
         let flag = |name: &str, value: String| Flag { name: name.to_owned(), value };
         let flags = vec![flag("data-dir", root), flag("listen", "off".to_owned())];
         let node = Node::start(config::resolve(None, &[], flags).unwrap()).await.unwrap();
-        let (workspace, _) = node.create(command_id(0), Text::new("Hamlet").unwrap(), None).await.unwrap();
+        let made = node.create(command_id(0), Text::new("Hamlet").unwrap(), None).await.unwrap();
+        let workspace = made.workspace;
         Self { node, workspace, _place: place }
     }
 

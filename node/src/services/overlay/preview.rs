@@ -1,15 +1,19 @@
 //! What an overlay would change, and what others have changed meanwhile.
 
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use openprod_api::convert::history::cell_content;
 use openprod_api::v1;
 use openprod_domain::cell::Cell;
 use openprod_domain::describe;
 use openprod_domain::overlay::Staging;
-use openprod_domain::overlay::diff::{Becomes, Difference, FieldDiff, Subject};
+use openprod_domain::overlay::diff::{self, Becomes, Difference, FieldDiff, Subject, Survey};
 use openprod_domain::overlay::drift::Drift;
-use openprod_domain::read::{self, FieldReading};
+use openprod_domain::read::{FieldReading, Tables};
 use openprod_domain::view::{Read, View};
 use openprod_messages::overlays::Overlay;
+use openprod_model::ids::{Digest, OverlayId};
 
 use super::super::batch::{Names, info};
 use super::super::paging::{self, Pages};
@@ -24,8 +28,35 @@ fn count(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 
+/// What the overlay that was previewed last would change: whoever turns the page, or looks again, need not wait until
+/// everything staged was looked at once more.
+#[derive(Debug, Default)]
+pub(super) struct Surveyed(Mutex<Option<(Picture, Arc<Survey>)>>);
+
+/// An overlay at one of its generations, on one revision of one log.
+type Picture = (OverlayId, u64, Digest);
+
+impl Surveyed {
+    fn survey(&self, scene: &Scene) -> Read<Arc<Survey>> {
+        let overlay = overlay(scene);
+        let picture = (overlay.info.id, overlay.staging.head().generation, scene.snapshot.chain());
+        let last = self.last().clone();
+        if let Some((_, survey)) = last.filter(|(known, _)| *known == picture) {
+            return Ok(survey);
+        }
+        let survey = Arc::new(overlay.staging.survey(&scene.canonical())?);
+        *self.last() = Some((picture, Arc::clone(&survey)));
+        Ok(survey)
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<(Picture, Arc<Survey>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 pub(super) fn differences(
     scene: &Scene,
+    surveyed: &Surveyed,
     request: &v1::PreviewOverlayRequest,
 ) -> Result<v1::PreviewOverlayResponse, Problem> {
     let unpaged =
@@ -33,21 +64,24 @@ pub(super) fn differences(
     let pages = Pages::of(&unpaged);
     let after = pages.place::<Subject>(&request.page_token)?.map(|(_, last)| last);
     let (base, staging) = (scene.canonical(), &overlay(scene).staging);
-    let counts = if after.is_none() { Some(counts(&base, staging)?) } else { None };
-    let teller = Teller { base: &*base, view: &*scene.view(), staging };
+    let survey = surveyed.survey(scene)?;
+    let counts = after.is_none().then(|| counts(&survey));
+    let view = scene.view();
+    let mut teller = Teller { was: Tables::of(&*base), is: Tables::of(&*view), staging };
     let mut differences = Vec::new();
-    let mut rest = staging.subjects(&base, after.as_ref())?.into_iter().peekable();
+    let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+    let mut rest = survey.subjects.range((from, Bound::Unbounded)).peekable();
     let (mut last, mut bytes) = (None, 0);
     while differences.len() < paging::items(request.page_size) && bytes < paging::MAX_BYTES {
         scene.stop.check()?;
         let Some(subject) = rest.next() else { break };
-        if let Some(difference) = teller.difference(&subject)? {
+        if let Some(difference) = teller.difference(subject)? {
             bytes += weight(&difference);
             differences.push(difference);
         }
         last = Some(subject);
     }
-    let next = last.filter(|_| rest.peek().is_some()).map(|last| pages.token(scene.revision(), &last));
+    let next = last.filter(|_| rest.peek().is_some()).map(|last| pages.token(scene.revision(), last));
     Ok(v1::PreviewOverlayResponse {
         counts,
         differences,
@@ -57,9 +91,8 @@ pub(super) fn differences(
     })
 }
 
-fn counts(base: &dyn View, staging: &Staging) -> Read<v1::PreviewCounts> {
-    let counts = staging.counts(base)?;
-    Ok(v1::PreviewCounts {
+fn counts(Survey { counts, drifted, .. }: &Survey) -> v1::PreviewCounts {
+    v1::PreviewCounts {
         new_records: count(counts.new_records),
         changed_records: count(counts.changed_records),
         removed_records: count(counts.removed_records),
@@ -67,8 +100,8 @@ fn counts(base: &dyn View, staging: &Staging) -> Read<v1::PreviewCounts> {
         changed_edges: count(counts.changed_edges),
         removed_edges: count(counts.removed_edges),
         others: count(counts.others),
-        drifted: count(staging.drift(base)?.len()),
-    })
+        drifted: count(*drifted),
+    }
 }
 
 /// About how many bytes a difference takes in a message.
@@ -90,15 +123,15 @@ fn weight(difference: &v1::Difference) -> usize {
 
 /// Tells differences: of what people see canonically, and through the overlay.
 struct Teller<'a> {
-    base: &'a dyn View,
-    view: &'a dyn View,
+    was: Tables<'a>,
+    is: Tables<'a>,
     staging: &'a Staging,
 }
 
 impl Teller<'_> {
     /// Nothing where nothing differs.
-    fn difference(&self, subject: &Subject) -> Read<Option<v1::Difference>> {
-        let difference = self.staging.difference(self.base, subject)?;
+    fn difference(&mut self, subject: &Subject) -> Read<Option<v1::Difference>> {
+        let difference = diff::difference(self.was.view(), self.is.view(), subject)?;
         let kind = match difference.becomes {
             Becomes::New => v1::DifferenceKind::New,
             Becomes::Changed => v1::DifferenceKind::Changed,
@@ -108,14 +141,14 @@ impl Teller<'_> {
         Ok(Some(v1::Difference { kind: kind.into(), subject: self.subject(difference)? }))
     }
 
-    fn subject(&self, difference: Difference) -> Read<Option<v1::difference::Subject>> {
+    fn subject(&mut self, difference: Difference) -> Read<Option<v1::difference::Subject>> {
         use v1::difference::Subject as Told;
         let fields = difference.fields.iter().map(|field| self.field(field)).collect::<Read<Vec<_>>>()?;
         Ok(match difference.subject {
             Subject::Record { table, entity } => {
-                let shown = if difference.becomes == Becomes::Removed { self.base } else { self.view };
-                let known = read::table_of_key(shown, &table)?;
-                let name = known.map(|table| describe::record(shown, &table, entity)).transpose()?;
+                let tables = if difference.becomes == Becomes::Removed { &mut self.was } else { &mut self.is };
+                let shown = tables.view();
+                let name = tables.of_key(&table)?.map(|table| describe::record(shown, table, entity)).transpose()?;
                 let (record, table) = (entity.to_string(), table.to_string());
                 Some(Told::Record(v1::RecordDifference { record, table, name: name.unwrap_or_default(), fields }))
             }
@@ -129,7 +162,7 @@ impl Teller<'_> {
                     let told = |content| cell_content(&cell, content);
                     Some(Told::Cell(v1::CellDifference {
                         cell: Some((&cell).into()),
-                        name: describe::cell_on(self.view, &cell)?,
+                        name: describe::cell_in(&mut self.is, &cell)?,
                         before: before.as_ref().map(told),
                         after: after.as_ref().map(told),
                     }))
@@ -142,7 +175,7 @@ impl Teller<'_> {
     fn field(&self, field: &FieldDiff) -> Read<v1::FieldDifference> {
         let value = |reading: &Option<FieldReading>| reading.as_ref()?.value.as_ref().map(v1::Value::from);
         let drifted = match field.after.as_ref().or(field.before.as_ref()) {
-            Some(shown) => self.staging.drift_on(self.base, &shown.reading.cell)?.is_some(),
+            Some(shown) => self.staging.drift_on(self.was.view(), &shown.reading.cell)?.is_some(),
             None => false,
         };
         Ok(v1::FieldDifference {
@@ -179,8 +212,8 @@ fn drifted(scene: &Scene, base: &dyn View, names: &mut Names<'_>, drift: &Drift)
     let (mut theirs, mut said) = (Vec::new(), Vec::new());
     for tip in &drift.theirs {
         let Some(at) = tip.position else { continue };
-        let Some((entry, stored)) = scene.log.entry(at)?.zip(scene.log.bundle(at)?) else { continue };
-        let bundle = info(names, at, &entry, &stored)?;
+        let Some(entry) = scene.log.entry(at)? else { continue };
+        let bundle = info(names, at, &entry, scene.log.outline(at)?.as_ref())?;
         said.push(format!("{} ({})", names.called(entry.actor)?, describe::content(&tip.content)));
         theirs.push(v1::DriftedWrite { bundle: Some(bundle), content: Some(cell_content(&drift.cell, &tip.content)) });
     }

@@ -6,16 +6,17 @@ use openprod_api::convert::history::cell_content;
 use openprod_api::convert::path::required_part;
 use openprod_api::v1;
 use openprod_domain::cell::{Cell, Content};
-use openprod_domain::read::{self, CellReading};
+use openprod_domain::read::{self, CellReading, Tables};
+use openprod_domain::text::Flaw;
 use openprod_domain::view::{History, Read, ReadFailure, View};
-use openprod_domain::{conflict, describe, fold};
+use openprod_domain::{conflict, describe, edits, fold};
 use openprod_messages::log::{Entry, LogReader, Stored};
 use openprod_messages::overlays::Overlay;
 use openprod_messages::snapshot::Written;
 use openprod_model::ids::{OpRef, Position};
 use openprod_model::operation::Basis;
 use openprod_model::refusal::{Reason, Refusal};
-use openprod_model::value::Name;
+use openprod_model::value::{Name, Value};
 
 use super::super::batch::{Names, info};
 use super::super::paging::{self, Pages};
@@ -41,11 +42,13 @@ pub(super) fn explain(scene: &Scene, request: &v1::ExplainCellRequest) -> Result
         let message = format!("{} was never written.", describe::cell(&reading.cell));
         return Err(Refusal::new(Reason::UnknownHistory, message).at("cell").into());
     }
+    let edited = Edited::of(view, &reading)?;
     let mut telling = Telling {
         history: &*scene.snapshot,
         log: &*scene.log,
         reading: &reading,
         cells,
+        edited,
         names: Names::of(view),
         bundles: BTreeMap::new(),
     };
@@ -132,12 +135,32 @@ struct Said {
     basis: Basis,
 }
 
+/// What a document or a sequence shows, and which of its edits do not count.
+#[derive(Default)]
+struct Edited {
+    value: Option<Value>,
+    left_out: BTreeMap<OpRef, Flaw>,
+}
+
+impl Edited {
+    fn of(view: &dyn View, reading: &CellReading) -> Read<Self> {
+        match edits::kind_at(view, &reading.cell)? {
+            Some((kind, item)) if reading.is_edited() => edits::read(view, &reading.cell, kind, |document| Self {
+                value: edits::value(document, item),
+                left_out: document.left_out().clone(),
+            }),
+            _ => Ok(Self::default()),
+        }
+    }
+}
+
 struct Telling<'a> {
     history: &'a dyn History,
     log: &'a dyn LogReader,
     reading: &'a CellReading,
     /// All that read as one with it.
     cells: Vec<Cell>,
+    edited: Edited,
     names: Names<'a>,
     bundles: BTreeMap<Position, (Entry, Stored)>,
 }
@@ -178,15 +201,17 @@ impl Telling<'_> {
     fn write(&mut self, row: &Written) -> Read<v1::CellWrite> {
         let said = self.said(row)?;
         let basis = said.as_ref().map(|said| said.basis.clone()).unwrap_or_default();
-        let (entry, stored) = self.bundle(row.position)?.clone();
+        // What the op said was read from there.
+        let (entry, stored) = &self.bundles[&row.position];
         Ok(v1::CellWrite {
             op: row.op.to_string(),
-            bundle: Some(info(&mut self.names, row.position, &entry, &stored)?),
+            bundle: Some(info(&mut self.names, row.position, entry, stored.outline().as_ref())?),
             content: said.map(|said| cell_content(&self.reading.cell, &said.content)),
             standing: self.stands(row),
             shown: self.is_shown(row),
             decision: basis.decision,
             replaced: basis.preds.iter().map(OpRef::to_string).collect(),
+            left_out: self.edited.left_out.get(&row.op).map_or_else(String::new, ToString::to_string),
             restores: basis.restores.as_ref().map_or_else(String::new, OpRef::to_string),
             staged: false,
         })
@@ -216,13 +241,17 @@ impl Telling<'_> {
     fn sentence(&mut self, view: &dyn View) -> Read<String> {
         if let Some(conflict) = conflict::of(view, &self.reading.cell)? {
             let history = self.history;
-            return describe::conflict(view, &conflict, &mut |tip| {
+            return describe::conflict(&mut Tables::of(view), &conflict, &mut |tip| {
                 self.author(conflict::origin(history, &conflict, tip)?)
             });
         }
         let subject = describe::cell_on(view, &self.reading.cell)?;
         let Some(tip) = self.reading.shown() else { return Ok(format!("{subject} holds nothing.")) };
         let who = self.author(tip.position)?;
+        if self.reading.is_edited() {
+            let shown = self.edited.value.as_ref().map_or_else(|| "empty".to_owned(), describe::value);
+            return Ok(format!("{subject} is {shown}, last edited by {who}."));
+        }
         Ok(format!("{subject} is {}, written by {who}.", describe::content(&tip.content)))
     }
 

@@ -10,6 +10,7 @@ use openprod_model::value::{Name, Value};
 
 use super::ids::{id, optional_id};
 use super::path::{each, known, name, optional_part, or_empty, part, required, required_part, text};
+use super::text;
 use super::undo::{scope_from, scope_to, which, which_to};
 use crate::v1;
 
@@ -231,6 +232,12 @@ fn kind_of(command: &Command) -> v1::command::Kind {
         Command::Resolve { cell, choice } => {
             Kind::Resolve(v1::Resolve { cell: Some(cell.into()), choice: Some(choice.into()) })
         }
+        Command::EditText { record, table, column, edits } => text::edit_text(record, table, column, edits),
+        Command::SetText { record, table, column, text } => text::set_text(record, table, column, text),
+        Command::EditSequence { record, table, column, edits } => text::edit_sequence(record, table, column, edits),
+        Command::ApplyUpdate { record, table, column, client, update } => {
+            text::apply_update(record, table, column, *client, update)
+        }
         Command::Undo { scope, bundle } => {
             Kind::Undo(v1::Undo { scope: scope_to(*scope).into(), bundle: which_to(*bundle) })
         }
@@ -303,6 +310,10 @@ impl TryFrom<v1::Command> for Command {
             Kind::CommitOverlay(command) => part(command, "commit_overlay"),
             Kind::DeleteAsset(command) => part(command, "delete_asset"),
             Kind::RestoreAsset(command) => part(command, "restore_asset"),
+            Kind::EditText(command) => part(command, "edit_text"),
+            Kind::SetText(command) => part(command, "set_text"),
+            Kind::EditSequence(command) => part(command, "edit_sequence"),
+            Kind::ApplyUpdate(command) => part(command, "apply_update"),
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod ids;
 pub mod path;
 pub mod reading;
 pub mod schema;
+mod text;
 pub mod undo;
 pub mod value;
 

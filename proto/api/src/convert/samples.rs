@@ -3,6 +3,7 @@
 use openprod_domain::cell::Cell;
 use openprod_domain::command::{Choice, Command, NamedColumn, NewColumn, Place, Request, Stance, TableChange};
 use openprod_domain::inverse::stack::{Scope, Which};
+use openprod_domain::text::{ListEdit, TextEdit};
 use openprod_model::bundle::{BundleKind, Source};
 use openprod_model::ids::{
     ActorId, BlobHash, BundleId, CommandId, Digest, EdgeId, EntityId, OpRef, OverlayId, Position, SessionId,
@@ -245,6 +246,44 @@ fn workspace_command() -> impl Strategy<Value = Command> {
         (scope(), of(which())).prop_map(|(scope, bundle)| Command::Redo { scope, bundle }),
         (cell(), choice()).prop_map(|(cell, choice)| Command::Resolve { cell, choice }),
         overlay().prop_map(|overlay| Command::CommitOverlay { overlay }),
+        text_command(),
+    ]
+}
+
+fn text_command() -> impl Strategy<Value = Command> {
+    let place = || (entity(), name(), name());
+    prop_oneof![
+        (place(), vec(text_edit(), 0..3)).prop_map(|((record, table, column), edits)| Command::EditText {
+            record,
+            table,
+            column,
+            edits
+        }),
+        (place(), text()).prop_map(|((record, table, column), text)| Command::SetText { record, table, column, text }),
+        (place(), vec(list_edit(), 0..3)).prop_map(|((record, table, column), edits)| Command::EditSequence {
+            record,
+            table,
+            column,
+            edits
+        }),
+        (place(), any::<u64>(), vec(any::<u8>(), 0..9)).prop_map(|((record, table, column), client, update)| {
+            Command::ApplyUpdate { record, table, column, client, update }
+        }),
+    ]
+}
+
+fn text_edit() -> impl Strategy<Value = TextEdit> {
+    prop_oneof![
+        (any::<u32>(), any::<String>()).prop_map(|(at, text)| TextEdit::Insert { at, text }),
+        (any::<u32>(), any::<u32>()).prop_map(|(at, length)| TextEdit::Delete { at, length }),
+    ]
+}
+
+fn list_edit() -> impl Strategy<Value = ListEdit> {
+    prop_oneof![
+        (any::<u32>(), vec(primitive(), 0..3)).prop_map(|(at, items)| ListEdit::Insert { at, items }),
+        (any::<u32>(), any::<u32>()).prop_map(|(at, length)| ListEdit::Delete { at, length }),
+        vec(primitive(), 0..3).prop_map(|items| ListEdit::ReplaceAll { items }),
     ]
 }
 

@@ -9,14 +9,15 @@ use openprod_domain::cell::{Cell, Content};
 use openprod_domain::command::{Choice, Command, NamedColumn, NewColumn, Place, TableChange};
 use openprod_domain::compose::Putting;
 use openprod_domain::conflict::{self, Dispute};
+use openprod_domain::edits;
 use openprod_domain::index::Direction;
 use openprod_domain::inverse::stack::Scope;
 use openprod_domain::read::{self, Column, Membership, Table};
-use openprod_domain::text::{ClientId, Document, Kind};
+use openprod_domain::text::{ClientId, Document, Kind, ListEdit, TextEdit};
 use openprod_domain::view::View;
 use openprod_model::ids::{ActorId, BlobHash, EdgeId, EntityId, OpRef};
 use openprod_model::operation::{Basis, ColumnRef, Operation, PositionAt, RawOp};
-use openprod_model::value::{FieldRef, FieldType, Name, Text, Value};
+use openprod_model::value::{FieldRef, FieldType, Name, Primitive, PrimitiveType, Text, Value};
 
 use super::chance::Dice;
 use super::replica::Cast;
@@ -48,6 +49,12 @@ pub(super) const ACTS: &[Act] = &[
     delete_edge,
     set_edge_properties,
     set_edge_properties,
+    type_into,
+    type_into,
+    type_into,
+    rewrite,
+    arrange,
+    arrange,
     create_table,
     alter_table,
     drop_table,
@@ -115,6 +122,7 @@ pub(super) fn beginning(cast: &Cast) -> Vec<Command> {
             column(name("state"), states.clone(), None),
             column(name("partner"), FieldType::Reference { table: None }, None),
             column(name("note"), FieldType::Document, None),
+            column(name("crew"), FieldType::Sequence { item: PrimitiveType::Text }, None),
         ]
     };
     let tables =
@@ -181,7 +189,7 @@ impl Scene<'_> {
     }
 
     fn value(&mut self, column: &Column) -> Option<Value> {
-        if self.dice.one_in(8) && column.spec.field_type != FieldType::Document {
+        if self.dice.one_in(8) && edits::kind_of(&column.spec.field_type).is_none() {
             return self.reference(&column.spec.field_type);
         }
         match &column.spec.field_type {
@@ -239,9 +247,52 @@ fn edge(number: u8) -> EdgeId {
 fn set_fields(scene: &mut Scene) -> Option<Command> {
     let table = scene.table()?;
     let (record, column) = (scene.record(&table)?, scene.column(&table)?);
-    let clears = scene.dice.one_in(8) && column.spec.field_type != FieldType::Document;
+    let clears = scene.dice.one_in(8) && edits::kind_of(&column.spec.field_type).is_none();
     let value = if clears { None } else { Some(scene.value(&column)?) };
     Some(Command::SetFields { record, table: table.spec.name, values: vec![(column.spec.name, value)] })
+}
+
+/// A text, and how many units it has.
+fn text_at(scene: &mut Scene) -> Option<(EntityId, Name, u32)> {
+    let table = scene.table()?;
+    let record = scene.record(&table)?;
+    let cell = Cell::Field { table: table.key.clone(), entity: record, field: name("note") };
+    let length = edits::read(scene.view, &cell, Kind::Text, Document::len).unwrap();
+    Some((record, table.spec.name, length))
+}
+
+fn type_into(scene: &mut Scene) -> Option<Command> {
+    let (record, table, length) = text_at(scene)?;
+    let mut unit = || u32::try_from(scene.dice.below(length as usize + 1)).unwrap();
+    let (from, to, at) = (unit(), unit(), unit());
+    let gone = TextEdit::Delete { at: from.min(to), length: from.abs_diff(to) };
+    let edits = match scene.dice.below(3) {
+        0 => vec![gone],
+        1 => vec![gone, TextEdit::Insert { at: from.min(to), text: scene.word().as_str().into() }],
+        _ => vec![TextEdit::Insert { at, text: scene.word().as_str().into() }],
+    };
+    Some(Command::EditText { record, table, column: name("note"), edits })
+}
+
+fn rewrite(scene: &mut Scene) -> Option<Command> {
+    let (record, table, _) = text_at(scene)?;
+    let text = text(&format!("{} {}", scene.word(), scene.word()));
+    Some(Command::SetText { record, table, column: name("note"), text })
+}
+
+fn arrange(scene: &mut Scene) -> Option<Command> {
+    let table = scene.table()?;
+    let record = scene.record(&table)?;
+    let cell = Cell::Field { table: table.key.clone(), entity: record, field: name("crew") };
+    let length = edits::read(scene.view, &cell, Kind::List, Document::len).unwrap();
+    let at = u32::try_from(scene.dice.below(length as usize + 1)).unwrap();
+    let items = vec![Primitive::Text(scene.word())];
+    let edit = match scene.dice.below(4) {
+        0 => ListEdit::ReplaceAll { items },
+        1 if at < length => ListEdit::Delete { at, length: 1 },
+        _ => ListEdit::Insert { at, items },
+    };
+    Some(Command::EditSequence { record, table: table.spec.name, column: name("crew"), edits: vec![edit] })
 }
 
 fn create_record(scene: &mut Scene) -> Option<Command> {
@@ -462,7 +513,7 @@ fn field(scene: &mut Scene, wanted: &str) -> Option<Cell> {
     Some(Cell::Field { entity: scene.record(&table)?, table: table.key, field: name(wanted) })
 }
 
-/// Letters typed into an empty document by a client of their own, or what a stranger takes for an update.
+/// Letters typed by another program into an empty document by a client of their own, or what a stranger takes for an update.
 fn edit_text(scene: &mut Scene) -> Option<RawOp> {
     let cell = field(scene, "note")?;
     let update = if scene.dice.one_in(4) {

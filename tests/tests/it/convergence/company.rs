@@ -11,6 +11,7 @@ use openprod_model::ids::{ActorId, CommandId, Digest, Position, SessionId};
 use openprod_model::operation::RawOp;
 
 use super::chance::Dice;
+use super::linked;
 use super::replica::{Cast, Disks, Replica};
 use super::witness::Witness;
 
@@ -163,10 +164,12 @@ impl Company {
     }
 
     /// Offers bundles to a replica, all in one message, and checks that exactly those are appended whose ancestors are
-    /// there or come along; the others must wait, and be nowhere.
+    /// there or come along, and those that had waited for these; the others must wait, and be nowhere.
     pub(super) async fn offers(&mut self, to: usize, offered: &[Arc<Bundle>]) -> Verdict {
         let before: BTreeSet<Digest> = self.replicas[to].digests().into_iter().collect();
-        let fitting = fitting(&before, offered);
+        let waiting = self.replicas[to].waiting().into_iter().map(|digest| Arc::clone(&self.library[&digest]));
+        let all: Vec<Arc<Bundle>> = offered.iter().cloned().chain(waiting).collect();
+        let fitting = fitting(&before, &all);
         let bytes = offered.iter().map(|bundle| bundle.bytes().to_vec()).collect();
         let admitted = self.replicas[to].admits(bytes).await;
         let distinct: BTreeSet<Digest> = offered.iter().map(|bundle| bundle.digest()).collect();
@@ -211,8 +214,11 @@ impl Company {
         Ok(())
     }
 
-    /// Everybody hears everything, through one of them.
+    /// Everybody hears everything, through one of them, or over links.
     pub(super) async fn everyone_meets(&mut self) -> Verdict {
+        if self.dice.one_in(2) {
+            return linked::everyone_meets(self).await;
+        }
         let through = self.dice.below(self.replicas.len());
         for one in 0..self.replicas.len() {
             self.tells(one, through).await?;

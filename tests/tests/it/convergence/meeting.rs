@@ -8,7 +8,7 @@ use openprod_domain::cell::{Cell, Content, KeyRange, Tip};
 use openprod_domain::describe;
 use openprod_domain::fold::{self, Write};
 use openprod_domain::oracle::Oracle;
-use openprod_domain::read;
+use openprod_domain::read::{self, Tables};
 use openprod_domain::view::{Moment, View};
 use openprod_messages::snapshot::Snapshot;
 use openprod_model::bundle::{Bundle, Op};
@@ -64,7 +64,8 @@ fn sentences(company: &Company, at: usize) -> Vec<String> {
         Ok(entry.actor.short())
     };
     let conflicts = conflicts(snapshot.view());
-    conflicts.iter().map(|conflict| describe::conflict(snapshot.view(), conflict, &mut who).unwrap()).collect()
+    let mut tables = Tables::of(snapshot.view());
+    conflicts.iter().map(|conflict| describe::conflict(&mut tables, conflict, &mut who).unwrap()).collect()
 }
 
 fn sorted(mut heads: Vec<Digest>) -> Vec<Digest> {

@@ -16,6 +16,7 @@ use openprod_model::value::{Name, Value};
 use super::acts::{TABLES, beginning, entity, name, text};
 use super::alone;
 use super::company::{Asked, Company};
+use super::linked::{Links, in_its_own_time};
 use super::meeting::ends_well;
 use super::portrait::conflicts;
 
@@ -329,8 +330,8 @@ fn a_bundle_that_comes_before_its_parents_waits() {
         let (first, second) = (first.clone(), second.clone());
         story.0.offers(1, std::slice::from_ref(&second)).await.unwrap();
         assert_eq!(story.label(1).0, "begin", "it is neither appended nor folded");
-        story.0.offers(1, &[second, first]).await.unwrap();
-        assert_eq!(story.label(1).0, "Sunrise", "together they come in the right order");
+        story.0.offers(1, &[first]).await.unwrap();
+        assert_eq!(story.label(1).0, "Sunrise", "it was kept, and comes in the right order");
         story.ends().await;
     });
 }
@@ -365,6 +366,50 @@ fn an_old_version_keeps_what_it_does_not_know_and_folds_it_after_an_upgrade() {
         story.does(2, create).await;
         story.0.replicas[2].learns().await;
         assert_eq!((story.label(2).0.as_str(), story.0.snapshot(2).counts().unwrap().unknown_ops), ("Dawn", 0));
+        story.ends().await;
+    });
+}
+
+/// Wi-Fi that drops again and again, in mid-show.
+#[test]
+fn edits_go_on_while_links_come_and_go() {
+    alone(async {
+        let mut story = Story::of(3).await;
+        for round in 0..30_usize {
+            let mut links = Links::among(&story.0);
+            in_its_own_time();
+            links.join(&story.0, 0, 1).await;
+            links.join(&story.0, 1, 2).await;
+            for at in 0..3 {
+                story.sets(at, &format!("round {round} of {at}")).await;
+                links.go_on_for(round * 37 % 300).await;
+            }
+            links.are_cut().await;
+            tokio::time::resume();
+        }
+        story.ends().await;
+    });
+}
+
+/// The disk of one rots. Whoever has the bundle gives it back, to whoever lacks it too.
+#[test]
+fn a_bundle_that_rots_comes_back_from_a_peer() {
+    alone(async {
+        let mut story = Story::of(3).await;
+        let rotten = story.does(0, set_label(CUE, "Dawn")).await.answer.digest;
+        story.sets(0, "Sunrise").await;
+        story.0.tells(0, 1).await.unwrap();
+        story.0.replicas[0].loses_a_bit_of(rotten).await;
+        in_its_own_time();
+        let mut links = Links::among(&story.0);
+        links.join(&story.0, 0, 1).await;
+        links.join(&story.0, 0, 2).await;
+        links.are_synced(&story.0).await.unwrap();
+        assert_eq!(story.0.replicas[0].bundle(rotten).digest(), rotten, "it is whole again");
+        assert_eq!(story.0.replicas[0].log().quarantine_alarms().unwrap(), 0);
+        assert_eq!(story.label(2).0, "Sunrise");
+        links.are_cut().await;
+        tokio::time::resume();
         story.ends().await;
     });
 }

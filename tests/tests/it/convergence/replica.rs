@@ -1,5 +1,6 @@
 //! A replica: a workspace with its real rooms, on disks in memory, under a clock and chance of its own.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 
 use openprod_blobs::folder::OnDisk as FilesOnDisk;
@@ -7,9 +8,13 @@ use openprod_blobs::index::{Index, Medium};
 use openprod_blobs::store::Store;
 use openprod_disk::MemoryDisk;
 use openprod_domain::command::Request;
-use openprod_messages::commands::{CommandError, CommandsMsg, Keyring, Outcome};
+use openprod_links::replication::engine::UnderWay;
+use openprod_links::replication::session::Rooms;
+use openprod_messages::address::Address;
+use openprod_messages::admission::TicketShelf;
+use openprod_messages::commands::{CommandError, CommandsMsg, Founding, Keyring, Outcome};
 use openprod_messages::environment::Environment;
-use openprod_messages::log::{LogReader, Stored, Tail};
+use openprod_messages::log::{Lanes, LogReader, Stored, Tail};
 use openprod_messages::oplog::{Admitted, OplogMsg};
 use openprod_messages::snapshot::Snapshot;
 use openprod_model::bundle::{Bundle, BundleKind, Draft, Source, Stamp};
@@ -48,6 +53,18 @@ impl Cast {
     }
 }
 
+/// Nobody is invited here.
+struct NoTickets;
+
+impl TicketShelf for NoTickets {
+    fn read(&self) -> std::io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+    fn write(&self, _: &[u8]) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Keyring for Cast {
     fn keys(&self, actor: Option<ActorId>) -> Option<Keys> {
         self.0.iter().find(|keys| actor.is_none_or(|actor| keys.actor() == actor)).cloned()
@@ -83,6 +100,7 @@ pub(super) struct Replica {
     disks: Disks,
     /// Kinds of operations that its version does not know.
     pub(super) unknown: &'static [u16],
+    under_way: UnderWay,
     /// None only between two lives.
     life: Option<Life>,
     lines: Vec<Line>,
@@ -110,7 +128,17 @@ impl Replica {
     async fn on(cast: &Arc<Cast>, seed: u64, unknown: &'static [u16], disks: Disks) -> Self {
         let (env, clock) = environment(seed, BEGIN_MS + seed % 3_600_000);
         let life = Some(begin(cast, &env, &disks, unknown).await);
-        let replica = Self { cast: Arc::clone(cast), seed, env, clock, disks, unknown, life, lines: Vec::new() };
+        let replica = Self {
+            cast: Arc::clone(cast),
+            seed,
+            env,
+            clock,
+            disks,
+            unknown,
+            under_way: UnderWay::default(),
+            life,
+            lines: Vec::new(),
+        };
         replica.catches_up().await;
         replica
     }
@@ -124,7 +152,8 @@ impl Replica {
         let founder = self.cast.actor(0);
         let (name, founder_name) = (Text::new(name).unwrap(), Text::new("Mara").unwrap());
         let command = CommandId::from_bytes([0; 16]);
-        let ask = |reply| CommandsMsg::Found { command, name, founder, founder_name, reply };
+        let founding = Box::new(Founding { name, founder, founder_name, besides: Vec::new(), recovery: None });
+        let ask = |reply| CommandsMsg::Found { command, founding, reply };
         let found = self.workspace().commands.call(ask).await.unwrap().unwrap();
         self.catches_up().await;
         found.answer.digest
@@ -175,7 +204,7 @@ impl Replica {
         };
         let bundle = draft.seal(&keys).unwrap();
         let admitted = self.admits(vec![bundle.bytes().to_vec()]).await;
-        assert_eq!(admitted.appended, 1, "a member's own bundle is admitted: {admitted:?}");
+        assert!(admitted.appended >= 1, "a member's own bundle is admitted: {admitted:?}");
         bundle.digest()
     }
 
@@ -184,6 +213,20 @@ impl Replica {
         let end = self.tail().position;
         let mut folded = self.workspace().snapshots.folded();
         folded.wait_for(|folded| folded.position >= end).await.unwrap();
+    }
+
+    /// What a link needs of it.
+    pub(super) fn rooms(&self) -> Rooms {
+        let workspace = self.workspace();
+        Rooms {
+            log: workspace.store.clone(),
+            snapshots: workspace.snapshots.clone(),
+            oplog: workspace.oplog.clone(),
+            appended: workspace.appended.clone(),
+            keyring: self.cast.clone(),
+            env: self.env.clone(),
+            under_way: self.under_way.clone(),
+        }
     }
 
     pub(super) fn log(&self) -> &Arc<dyn LogReader> {
@@ -211,6 +254,11 @@ impl Replica {
         self.log().position_of(digest).unwrap().is_some()
     }
 
+    /// What waits for ancestors.
+    pub(super) fn waiting(&self) -> BTreeSet<Digest> {
+        self.workspace().store.waiting(0, usize::MAX).unwrap().into_iter().map(|waiting| waiting.digest).collect()
+    }
+
     /// The digests of its log, in its order.
     pub(super) fn digests(&self) -> Vec<Digest> {
         let entries = self.log().entries(Position(1), usize::MAX).unwrap();
@@ -236,6 +284,11 @@ impl Replica {
 
     /// Closes in good order and is opened again on the same disks.
     pub(super) async fn restarts(&mut self) {
+        self.closes().await;
+        self.begins().await;
+    }
+
+    async fn closes(&mut self) {
         self.workspace().close().await;
         let stores = self.life.take().expect("it lives").stores;
         let gone = || stores.0.strong_count() + stores.1.strong_count() == 0;
@@ -246,7 +299,6 @@ impl Replica {
             tokio::task::yield_now().await;
         }
         assert!(gone(), "a closed workspace still holds its stores");
-        self.begins().await;
     }
 
     /// Its process is killed: what was written is there, what was not is not.
@@ -262,6 +314,18 @@ impl Replica {
     /// The file of its state is lost.
     pub(super) async fn loses_its_state(&mut self) {
         self.dies(|disks| Disks { log: disks.log.copied(), state: MemoryDisk::default() }).await;
+    }
+
+    /// A bit of a bundle in its log flips on the disk, and it is opened anew.
+    pub(super) async fn loses_a_bit_of(&mut self, digest: Digest) {
+        let bytes = self.bundle(digest).bytes().to_vec();
+        self.closes().await;
+        let image = self.disks.log.bytes();
+        let places = (0..image.len().saturating_sub(bytes.len())).filter(|at| image[*at..].starts_with(&bytes));
+        places.for_each(|at| self.disks.log.flips(at + bytes.len() - 20));
+        self.begins().await;
+        let at = self.log().position_of(digest).unwrap().unwrap();
+        assert!(matches!(self.log().bundle(at).unwrap(), Some(Stored::Damaged { .. })), "it is damaged");
     }
 
     /// Is opened by a version that knows every kind of operation.
@@ -308,7 +372,10 @@ async fn begin(cast: &Arc<Cast>, env: &Environment, disks: &Disks, unknown: &'st
     let index = Index::new(Medium::Memory(MemoryDisk::default()), WORKSPACE);
     // No file is ever put there.
     let blobs = Store::new(Box::new(FilesOnDisk("/nowhere".into())), index, env.clone());
-    let parts = Parts { id: WORKSPACE, log, state, overlays, blobs, env: env.clone(), keyring: cast.clone() };
+    let node = (cast.actor(0), Text::new("Replica").unwrap());
+    let (env, keyring, tickets) = (env.clone(), cast.clone(), Arc::new(NoTickets));
+    let endpoint = Address::of("endpoint");
+    let parts = Parts { id: WORKSPACE, log, state, overlays, blobs, tickets, node, endpoint, env, keyring };
     let workspace = workspace::start(parts, house.get_cell()).await.unwrap();
     Life { workspace, house, stores }
 }

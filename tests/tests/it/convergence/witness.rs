@@ -51,6 +51,14 @@ pub(super) fn lines(
     })
 }
 
+impl Line {
+    /// Whether it and `pred` are edits of a text or a list: those go on from each other, and take nothing away.
+    fn takes_nothing_from(&self, pred: &OpRef, before: &[Self]) -> bool {
+        let is_edit = |line: &Self| matches!(line.content, Content::Edit(_));
+        is_edit(self) && before.iter().any(|line| line.op == *pred && line.cell == self.cell && is_edit(line))
+    }
+}
+
 /// A request, as it was asked.
 pub(super) struct Witness<'a> {
     /// The log up to its bundle, which may have changed nothing.
@@ -82,15 +90,22 @@ impl Witness<'_> {
             return undoes_only_its_own(line, before);
         }
         let known = self.known(&line.cell, before, own);
-        ensure!(line.preds.iter().all(|pred| known.contains(pred)), "a write supersedes what its author had not seen");
+        let may = |pred: &OpRef| known.contains(pred) || line.takes_nothing_from(pred, before);
+        ensure!(line.preds.iter().all(may), "a write supersedes what its author had not seen");
         if self.is_blind {
             let contents = before.iter().filter(|other| other.cell == line.cell && line.preds.contains(&other.op));
             let different: BTreeSet<String> = contents.map(|other| format!("{:?}", other.content)).collect();
             let merges = matches!(line.content, Content::Edit(_));
             ensure!(merges || different.len() <= 1, "a write that nobody looked at closes a conflict");
         }
-        if self.is_informed {
-            let missed = self.certain(&line.cell, before, own).into_iter().find(|op| !line.preds.contains(op));
+        if self.is_informed && !self.was_united_since(before) {
+            // What is carried over to another record stands there as it stood: values beside their rivals, and edits.
+            let is_rival = |op: &OpRef| {
+                let is_restored = own.iter().any(|other| other.op == *op && other.restores.is_some());
+                line.restores.is_some() && is_restored || line.takes_nothing_from(op, own)
+            };
+            let mut certain = self.certain(&line.cell, before, own).into_iter();
+            let missed = certain.find(|op| !line.preds.contains(op) && !is_rival(op));
             ensure!(missed.is_none(), "a write stands beside {missed:?}, which its author saw");
             self.about_what_hangs_there(line, before, own)?;
         }
@@ -100,6 +115,13 @@ impl Witness<'_> {
             ensure!(known, "a removal claims to have seen {op:?}");
         }
         Ok(())
+    }
+
+    /// Whether cells may have been united behind the author's back: then he may have asked for one and write another,
+    /// at which he never looked.
+    fn was_united_since(&self, before: &[Line]) -> bool {
+        let unites = |line: &Line| matches!(line.cell, Cell::Merge { .. } | Cell::Mapping { .. });
+        before.iter().any(|line| unites(line) && self.base.is_some_and(|base| line.position > base))
     }
 
     /// A removal from a table names every standing field of the record that its author saw.
@@ -144,7 +166,7 @@ fn undoes_only_its_own(line: &Line, before: &[Line]) -> Verdict {
     let of_cell = || before.iter().filter(|other| other.cell == line.cell);
     let is_its =
         |other: &Line| line.undoes.contains(&other.bundle) || other.undoes.iter().any(|it| line.undoes.contains(it));
-    for pred in &line.preds {
+    for pred in line.preds.iter().filter(|pred| !line.takes_nothing_from(pred, before)) {
         let over = of_cell().find(|other| other.op == *pred).ok_or("an undo supersedes what was never written")?;
         let put_back = of_cell().find(|other| Some(other.op) == over.restores);
         let is_own = is_its(over) || put_back.is_some_and(is_its);

@@ -1,13 +1,16 @@
 //! A world to act in: nodes in folders of their own, and people at them.
 
+mod doorkeeper;
 mod files;
 mod identity;
+mod mesh;
 mod node;
 mod person;
 mod reading;
 mod speak;
 mod staging;
 mod steward;
+mod texts;
 mod typing;
 mod watcher;
 mod wire;
@@ -18,6 +21,7 @@ use std::sync::{Arc, Mutex};
 
 use openprod_model::ids::WorkspaceId;
 
+pub(crate) use doorkeeper::founds_with_recovery_key;
 pub(crate) use files::below;
 pub(crate) use node::{Node, Setup, program};
 pub(crate) use person::{Person, Thing, connected};
@@ -31,6 +35,8 @@ pub(crate) use wire::{grpc_web, raw};
 pub(crate) struct World {
     pub(crate) house: Node,
     folder: tempfile::TempDir,
+    /// How further nodes are set up.
+    others: Setup,
     names: Names,
     shows: Mutex<HashMap<String, Show>>,
 }
@@ -56,8 +62,9 @@ impl World {
     /// With a node that is set up otherwise.
     pub(crate) async fn with(setup: Setup) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let others = Setup { peers: setup.peers, ..Setup::default() };
         let house = Node::start(&folder.path().join("house"), setup).await;
-        Self { house, folder, names: Names::default(), shows: Mutex::default() }
+        Self { house, folder, others, names: Names::default(), shows: Mutex::default() }
     }
 
     /// A folder for files of this test.
@@ -74,7 +81,7 @@ impl World {
 
     /// One more node, with a folder of its own.
     pub(crate) async fn another_node(&self, name: &str) -> Node {
-        Node::start(&self.folder.path().join(name), Setup::default()).await
+        Node::start(&self.folder.path().join(name), self.others.clone()).await
     }
 
     /// Somebody who works on Hamlet at the house. The first one founds it, the others are admitted.
@@ -102,6 +109,11 @@ impl World {
         let person = Person::arrives(&self.house, name, self.names.clone()).await;
         let show = self.shows.lock().unwrap().get(HAMLET).map(|show| show.id);
         show.map_or(person.clone(), |id| person.in_workspace(id))
+    }
+
+    /// Somebody who sits at another node, and has heard of nothing.
+    pub(crate) async fn visitor(&self, node: &Node, name: &str) -> Person {
+        Person::arrives(node, name, self.names.clone()).await
     }
 
     /// Somebody who takes Hamlet, as it is at the house, to a node of his own, and goes on working there.

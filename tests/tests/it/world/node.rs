@@ -18,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Setup {
     /// An address and port, or off.
     pub(crate) listen: &'static str,
+    /// An address and port for other nodes, or off. Nobody is looked for on the network.
+    pub(crate) peers: &'static str,
     /// Variables in its environment.
     pub(crate) env: Vec<(&'static str, String)>,
     /// How many files it may have open; none for the system's own limit.
@@ -26,7 +28,7 @@ pub(crate) struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { listen: "off", env: Vec::new(), open_files: None }
+        Self { listen: "off", peers: "off", env: Vec::new(), open_files: None }
     }
 }
 
@@ -34,6 +36,11 @@ impl Setup {
     /// With a TCP port that the system chooses.
     pub(crate) fn on_tcp() -> Self {
         Self { listen: "127.0.0.1:0", ..Self::default() }
+    }
+
+    /// With a port for other nodes, on loopback.
+    pub(crate) fn among_peers() -> Self {
+        Self { peers: "127.0.0.1:0", ..Self::default() }
     }
 
     /// With faults planted: see `src/under_test.rs`.
@@ -138,7 +145,8 @@ impl Node {
         let limit = self.setup.open_files.map_or(String::new(), |files| format!("ulimit -n {files}; "));
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!("{limit}exec \"$0\" \"$@\"")).arg(program());
-        command.args(["up", "--listen", self.setup.listen, "--data-dir"]).arg(&self.folder);
+        command.args(["up", "--listen", self.setup.listen, "--peer-listen", self.setup.peers, "--discovery", "off"]);
+        command.arg("--data-dir").arg(&self.folder);
         command.envs(self.setup.env.iter().map(|(name, value)| (name, value)));
         command.env("RUST_BACKTRACE", "0").stdin(Stdio::null());
         command

@@ -97,13 +97,15 @@ pub(crate) fn column(words: &str) -> v1::NewColumn {
         "reference" => T::Reference,
         "blob" => T::Blob,
         "list" => T::List,
+        "document" => T::Document,
+        "sequence" => T::Sequence,
         other => panic!("{other} is no type"),
     };
     let mut field = v1::FieldType { r#type: of(kind).into(), ..Default::default() };
     match kind {
         "enum" => field.enum_values = more.split('|').map(str::to_owned).collect(),
         "reference" => more.clone_into(&mut field.reference_table),
-        "list" => field.item = of(more).into(),
+        "list" | "sequence" => field.item = of(more).into(),
         _ => {}
     }
     v1::NewColumn { name: name.to_owned(), r#type: Some(field), required, default: None }
@@ -242,4 +244,21 @@ pub(crate) fn field_cell(table: &str, record: &str, column: &str) -> v1::Cell {
 /// Behind the bundle of that revision.
 pub(crate) fn at_revision(revision: u64) -> v1::AsOf {
     v1::AsOf { point: Some(v1::as_of::Point::Revision(revision)) }
+}
+
+/// Puts text somewhere.
+pub(crate) fn insert(at: u32, text: &str) -> v1::TextEdit {
+    let kind = v1::text_edit::Kind::Insert(v1::text_edit::Insert { at, text: text.to_owned() });
+    v1::TextEdit { kind: Some(kind) }
+}
+
+/// Removes a part of a text.
+pub(crate) fn delete(at: u32, length: u32) -> v1::TextEdit {
+    v1::TextEdit { kind: Some(v1::text_edit::Kind::Delete(v1::text_edit::Delete { at, length })) }
+}
+
+/// Items of text.
+pub(crate) fn items(words: &[&str]) -> Vec<v1::Primitive> {
+    let item = |word: &&str| v1::Primitive { kind: Some(v1::primitive::Kind::Text((*word).to_owned())) };
+    words.iter().map(item).collect()
 }

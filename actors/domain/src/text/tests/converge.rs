@@ -26,9 +26,16 @@ struct World {
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, begins_long: bool) -> Self {
         let replica = || Replica { document: Log::new(Kind::Text).document(), has: Vec::new() };
-        Self { chance: Chance(seed), ops: Vec::new(), replicas: (0..3).map(|_| replica()).collect() }
+        let mut world = Self { chance: Chance(seed), ops: Vec::new(), replicas: (0..3).map(|_| replica()).collect() };
+        if begins_long {
+            // More than is restored letter by letter.
+            let edit = TextEdit::Insert { at: 0, text: "\u{1f3ad} long ".repeat(40) };
+            let updates = world.replicas[0].document.edit_text(ClientId::new(9), &[edit]);
+            world.writes(0, updates.unwrap());
+        }
+        world
     }
 
     fn writes(&mut self, who: usize, updates: Vec<Vec<u8>>) {
@@ -98,6 +105,23 @@ impl World {
     }
 }
 
+fn shows_the_same_everywhere(seed: u64, turns: usize, with_undo: bool, begins_long: bool) {
+    let mut world = World::new(seed, begins_long);
+    world.lives(turns, with_undo);
+    let built = built(&world);
+    assert!(built.left_out().is_empty(), "{built:?}");
+    for replica in &world.replicas {
+        assert_eq!(replica.document.text(), built.text());
+        assert!(replica.document.left_out().is_empty());
+    }
+}
+
+/// Two replicas had restored the same letters under the same ids, but between different neighbours.
+#[test]
+fn restored_apart_with_different_neighbours() {
+    shows_the_same_everywhere(5_822_004_274_997_063_242, 63, true, false);
+}
+
 fn built(world: &World) -> Document {
     Document::build(Kind::Text, world.ops.iter().enumerate().map(|(number, written)| (op(number), &written.update)))
 }
@@ -106,20 +130,39 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn everybody_shows_the_same_in_the_end(seed in any::<u64>(), turns in 1usize..70, with_undo in any::<bool>()) {
-        let mut world = World::new(seed);
-        world.lives(turns, with_undo);
-        let built = built(&world);
-        prop_assert!(built.left_out().is_empty(), "{built:?}");
-        for replica in &world.replicas {
-            prop_assert_eq!(replica.document.text(), built.text());
-            prop_assert!(replica.document.left_out().is_empty());
-        }
+    fn everybody_shows_the_same_in_the_end(
+        seed in any::<u64>(),
+        turns in 1usize..70,
+        with_undo in any::<bool>(),
+        begins_long in prop::bool::weighted(0.2),
+    ) {
+        shows_the_same_everywhere(seed, turns, with_undo, begins_long);
+    }
+
+    #[test]
+    fn what_is_undone_at_once_comes_back_where_it_was(
+        seed in any::<u64>(),
+        turns in 1usize..50,
+        begins_long in any::<bool>(),
+        two in any::<bool>(),
+    ) {
+        let mut world = World::new(seed, begins_long);
+        world.lives(turns, true);
+        let mut log = Log::new(Kind::Text);
+        log.push(world.ops.iter().map(|written| written.update.clone()).collect());
+        let before = log.text();
+        let edit = random_edit(&mut world.chance, &before);
+        let mut undone = if two { log.edits(20, &[edit]) } else { Vec::new() };
+        let length = log.document().len();
+        undone.extend(log.deletes(21, 0, length));
+        prop_assert_eq!(log.text(), "");
+        log.undoes(&undone);
+        prop_assert_eq!(log.text(), before);
     }
 
     #[test]
     fn undo_leaves_the_letters_of_others(seed in any::<u64>(), turns in 1usize..50) {
-        let mut world = World::new(seed);
+        let mut world = World::new(seed, false);
         world.lives(turns, false);
         let mut log = Log { kind: Kind::Text, updates: Vec::new() };
         log.push(world.ops.iter().map(|written| written.update.clone()).collect());

@@ -4,6 +4,7 @@ mod converge;
 mod edits;
 mod hostile;
 mod real;
+mod staged;
 mod undo;
 
 use std::convert::Infallible;

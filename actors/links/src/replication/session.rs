@@ -1,0 +1,467 @@
+//! The session: an actor that runs an engine over a channel of frames, in the rooms of a workspace.
+//!
+//! ```text
+//! channel --reader--> mailbox --> engine --> outbox --writer--> channel
+//!   the log has grown ---^          |
+//!   clock ---------------^          +--> oplog (one checkpoint at a time), then wait until the state has folded it
+//! ```
+//!
+//! Whoever sends to the mailbox waits until what he sent before was handled, so it holds a few messages and no more; a
+//! peer that sends faster than this node works is slowed down by its own window. The outbox holds what the protocol
+//! lets be unanswered. The engine reads the disk, so it works off the actor.
+//!
+//! When the session dies, the channel goes with it, and the next session of the two nodes begins with a greeting: what
+//! was acknowledged stays, what was not is given again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openprod_domain::cell::Cell;
+use openprod_messages::address::Address;
+use openprod_messages::commands::SharedKeyring;
+use openprod_messages::environment::Environment;
+use openprod_messages::log::Lanes;
+use openprod_messages::oplog::{Admitted, OplogMsg};
+use openprod_messages::snapshot::Snapshots;
+use openprod_model::ids::{ActorId, Digest, Position};
+use openprod_wire::closing::CloseCode;
+use openprod_wire::framing;
+use openprod_wire::replication::{Goodbye, MAX_EPHEMERAL_BYTES, MAX_FRAME_BYTES, Message, Reason};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+use super::engine::{Effect, Ending, Engine, Event, Progress, Report, Side, UnderWay, World};
+use super::standing::Standing;
+use crate::transport::{Channel, FrameReceiver, FrameSender, LinkError};
+
+/// How soon after something happened the two sides compare where they stand.
+pub const PAUSE: Duration = Duration::from_secs(1);
+/// How often they compare whatever happened; up to a quarter more, so that not all links do so at once.
+pub const ANTI_ENTROPY: Duration = Duration::from_secs(30);
+/// Most frames that were received and not handled.
+const FRAMES_AHEAD: usize = 8;
+/// Most bytes that wait to be sent: all that may be unanswered, with a largest bundle, twice. A peer that does not read
+/// so much is given up.
+const MAX_OUTBOX_BYTES: usize = 64 * 1024 * 1024;
+/// Most messages of the moment that wait to be taken; more are dropped, since newer ones follow.
+pub const MOMENTS_AHEAD: usize = 64;
+
+/// What a session is given.
+pub struct SessionArgs {
+    /// The key of this node.
+    pub own: ActorId,
+    /// The key of the other.
+    pub peer: ActorId,
+    /// The conversation, after its opening.
+    pub channel: Channel,
+    /// The workspace.
+    pub rooms: Rooms,
+    /// Where the session tells how it stands.
+    pub standing: watch::Sender<LinkStanding>,
+    /// Who hears what the peer says of the moment.
+    pub moments: mpsc::Sender<Vec<u8>>,
+}
+
+/// What a session needs of its workspace. Cheap to clone.
+#[derive(Clone)]
+pub struct Rooms {
+    /// The log.
+    pub log: Arc<dyn Lanes>,
+    /// The state.
+    pub snapshots: Arc<dyn Snapshots>,
+    /// Who admits.
+    pub oplog: Address<OplogMsg>,
+    /// How far the log reaches.
+    pub appended: watch::Receiver<Position>,
+    /// Whose keys are here.
+    pub keyring: SharedKeyring,
+    /// The clock, chance and threads.
+    pub env: Environment,
+    /// What the sessions of the workspace have in hand, all together.
+    pub under_way: UnderWay,
+}
+
+/// How a link stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LinkStanding {
+    /// How far it is.
+    pub progress: Progress,
+    /// When heads and state hashes were last found equal.
+    pub synced: Option<Synced>,
+    /// Heads of equal logs whose states cannot be compared, if these were the last compared.
+    pub not_comparable: Option<Digest>,
+    /// The alarm that states of equal logs differ, until they are found equal.
+    pub diverged: Option<Diverged>,
+    /// How many bundles were found missing for no reason that anybody knows.
+    pub unexplained: u64,
+    /// How it ended, if it has.
+    pub ended: Option<String>,
+}
+
+/// A comparison that found both sides equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Synced {
+    /// BLAKE3 of the heads.
+    pub heads: Digest,
+    /// How many bundles both have.
+    pub bundles: u64,
+    /// When, by this node's clock.
+    pub at_ms: u64,
+}
+
+/// A comparison that found states different over equal logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diverged {
+    /// BLAKE3 of the heads.
+    pub heads: Digest,
+    /// Cells that differ, as far as they were found.
+    pub cells: Vec<Cell>,
+}
+
+/// Messages to a session.
+pub enum SessionMsg {
+    /// Something happened. Said by the session's own tasks only; the permit is given back when it was handled.
+    Happened(Event, OwnedSemaphorePermit),
+    /// The channel is over. Likewise.
+    Over(Result<(), LinkError>),
+    /// What was to be admitted is. Likewise.
+    Judged(Event),
+    /// Goes on. Said by the session to itself.
+    Again,
+    /// A second has passed. Likewise.
+    Pause,
+    /// It is time to compare. Likewise.
+    Tick,
+    /// Say something of the moment to the peer, at most [`MAX_EPHEMERAL_BYTES`].
+    Say(Vec<u8>),
+    /// End the conversation.
+    Leave(Goodbye),
+}
+
+/// The actor.
+pub struct Session;
+
+impl Actor for Session {
+    type Msg = SessionMsg;
+    type State = Desk;
+    type Arguments = SessionArgs;
+
+    async fn pre_start(&self, myself: ActorRef<SessionMsg>, args: SessionArgs) -> Result<Desk, ActorProcessingErr> {
+        let mut desk = Desk::new(myself, args);
+        desk.happened(Event::Opened).await;
+        Ok(desk)
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<SessionMsg>,
+        message: SessionMsg,
+        desk: &mut Desk,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            SessionMsg::Happened(event, _permit) => desk.happened(event).await,
+            SessionMsg::Over(result) => desk.over(result),
+            SessionMsg::Judged(event) => desk.happened(event).await,
+            SessionMsg::Again => desk.happened(Event::Again).await,
+            SessionMsg::Pause => desk.pause().await,
+            SessionMsg::Tick => desk.happened(Event::Tick).await,
+            SessionMsg::Say(bytes) => desk.says(bytes).await,
+            SessionMsg::Leave(goodbye) => desk.happened(Event::Leave(goodbye)).await,
+        }
+        Ok(())
+    }
+}
+
+/// A task that ends with whoever started it.
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What goes out, and how much of it still waits.
+struct Outbox {
+    frames: mpsc::UnboundedSender<(Vec<u8>, OwnedSemaphorePermit)>,
+    room: Arc<Semaphore>,
+}
+
+impl Outbox {
+    /// Whether there was room.
+    fn put(&self, message: &Message) -> bool {
+        let Ok(frame) = framing::encode(message) else {
+            debug_assert!(false, "the engine keeps its own limits: {message:?}");
+            return false;
+        };
+        let bytes = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room).try_acquire_many_owned(bytes);
+        room.is_ok_and(|room| self.frames.send((frame, room)).is_ok())
+    }
+}
+
+/// What the actor has in hand. Nothing in it is lost with it but what was not acknowledged.
+pub struct Desk {
+    myself: ActorRef<SessionMsg>,
+    peer: ActorId,
+    /// None while it works, and for ever if it panicked.
+    engine: Option<Engine>,
+    log: Arc<dyn Lanes>,
+    snapshots: Arc<dyn Snapshots>,
+    oplog: Address<OplogMsg>,
+    env: Environment,
+    under_way: UnderWay,
+    standing: watch::Sender<LinkStanding>,
+    moments: mpsc::Sender<Vec<u8>>,
+    /// None when everything was said.
+    outbox: Option<Outbox>,
+    /// Whether something happened since the last pause.
+    stirred: bool,
+    judging: Option<Task>,
+    _tasks: Vec<Task>,
+}
+
+impl Desk {
+    fn new(myself: ActorRef<SessionMsg>, args: SessionArgs) -> Self {
+        let SessionArgs { own, peer, channel, rooms, standing, moments } = args;
+        let Rooms { log, snapshots, oplog, appended, keyring, env, under_way } = rooms;
+        let is_own = Box::new(move |actor| keyring.keys(Some(actor)).is_some());
+        let (frames, outgoing) = mpsc::unbounded_channel();
+        let Channel { send, receive } = channel;
+        // The writer is not among the tasks that end with the actor: it ends when the last frame is said.
+        tokio::spawn(writes(send, outgoing));
+        let tasks = vec![
+            Task(tokio::spawn(reads(receive, myself.clone()))),
+            Task(tokio::spawn(follows(appended, myself.clone()))),
+            Task(tokio::spawn(ticks(jittered(&env), myself.clone()))),
+        ];
+        let outbox = Some(Outbox { frames, room: Arc::new(Semaphore::new(MAX_OUTBOX_BYTES)) });
+        let engine = Some(Engine::new(Side::of(own, peer), is_own));
+        let (stirred, judging) = (false, None);
+        Self {
+            myself,
+            peer,
+            engine,
+            log,
+            snapshots,
+            oplog,
+            env,
+            under_way,
+            standing,
+            moments,
+            outbox,
+            stirred,
+            judging,
+            _tasks: tasks,
+        }
+    }
+
+    /// The engine is told, and what it says is done.
+    async fn happened(&mut self, event: Event) {
+        self.stirred |= !matches!(event, Event::Pause | Event::Tick);
+        let Some(mut engine) = self.engine.take() else { return };
+        let (log, state) = (Arc::clone(&self.log), Standing(Arc::clone(&self.snapshots)));
+        let under_way = self.under_way.clone();
+        let work = move || {
+            let effects = engine.handle(event, &World { log: &*log, state: &state, under_way: &under_way });
+            (engine, effects)
+        };
+        match self.env.offload(work).await {
+            Some((engine, effects)) => {
+                self.engine = Some(engine);
+                for effect in effects {
+                    self.does(effect);
+                }
+            }
+            None => self.ends("the replication of this link failed within".to_owned()),
+        }
+    }
+
+    fn does(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send(message) => self.sends(&message),
+            Effect::Admit(bundles) => self.admits(bundles),
+            Effect::Again => drop(self.myself.cast(SessionMsg::Again)),
+            Effect::Damaged { at, reason } => drop(self.oplog.cast(OplogMsg::FoundDamaged { at, reason })),
+            Effect::Hear(bytes) => drop(self.moments.try_send(bytes)),
+            Effect::Report(report) => self.tells(report),
+            Effect::Close(ending) => self.closes(ending),
+        }
+    }
+
+    fn sends(&mut self, message: &Message) {
+        let was_put = self.outbox.as_ref().is_none_or(|outbox| outbox.put(message));
+        if !was_put {
+            self.ends("the other node does not read what it is sent".to_owned());
+        }
+    }
+
+    /// Hands bundles to the oplog, waits until they are folded, and says so.
+    fn admits(&mut self, bundles: Vec<Vec<u8>>) {
+        let (oplog, snapshots, myself) = (self.oplog.clone(), Arc::clone(&self.snapshots), self.myself.clone());
+        let source = format!("peer {}", self.peer.short());
+        self.judging = Some(Task(tokio::spawn(async move {
+            let event = match admitted(&oplog, &*snapshots, bundles, source).await {
+                Ok(admitted) => Event::Admitted(admitted),
+                Err(reason) => Event::NotAdmitted { reason },
+            };
+            // Only a dead session does not hear it.
+            let _ = myself.cast(SessionMsg::Judged(event));
+        })));
+    }
+
+    fn tells(&mut self, report: Report) {
+        let at_ms = self.env.clock.wall_ms();
+        match &report {
+            Report::Diverged { heads, cells } => {
+                tracing::error!(peer = %self.peer, %heads, cells = cells.len(), "equal logs came to different states");
+            }
+            Report::Unexplained { ours, theirs } => {
+                tracing::error!(peer = %self.peer, ours, theirs, "bundles were missing that should not have been");
+            }
+            _ => {}
+        }
+        self.standing.send_modify(|standing| standing.note(report, at_ms));
+    }
+
+    fn closes(&mut self, ending: Ending) {
+        let sentence = match ending {
+            Ending::Ours(goodbye) => format!("this node ended it: {}", goodbye.sentence),
+            Ending::Theirs(goodbye) => format!("the other node ended it: {}", goodbye.sentence),
+        };
+        self.ends(sentence);
+    }
+
+    fn over(&mut self, result: Result<(), LinkError>) {
+        let sentence = result.err().map_or_else(|| "the other node ended it".to_owned(), |error| error.to_string());
+        self.ends(sentence);
+    }
+
+    /// The first reason stands.
+    fn ends(&mut self, sentence: String) {
+        if self.outbox.take().is_some() {
+            tracing::debug!(peer = %self.peer, sentence, "a link's replication ended");
+            self.standing.send_modify(|standing| standing.ended = Some(sentence));
+            self.myself.stop(None);
+        }
+    }
+
+    async fn pause(&mut self) {
+        let is_busy = self.engine.as_ref().is_some_and(|engine| !engine.is_idle());
+        if std::mem::take(&mut self.stirred) || is_busy {
+            self.happened(Event::Pause).await;
+        }
+    }
+
+    async fn says(&mut self, bytes: Vec<u8>) {
+        if bytes.len() <= MAX_EPHEMERAL_BYTES {
+            self.happened(Event::Say(bytes)).await;
+        }
+    }
+}
+
+impl LinkStanding {
+    fn note(&mut self, report: Report, at_ms: u64) {
+        match report {
+            Report::Progress(progress) => self.progress = progress,
+            Report::Synced { heads, bundles } => {
+                self.synced = Some(Synced { heads, bundles, at_ms });
+                (self.diverged, self.not_comparable) = (None, None);
+            }
+            Report::NotComparable { heads } => self.not_comparable = Some(heads),
+            Report::Diverged { heads, cells } => {
+                let cells = cells.iter().filter_map(|key| Cell::from_key(key)).collect();
+                self.diverged = Some(Diverged { heads, cells });
+            }
+            Report::Unexplained { ours, theirs } => self.unexplained += ours + theirs,
+        }
+    }
+}
+
+async fn admitted(
+    oplog: &Address<OplogMsg>,
+    snapshots: &dyn Snapshots,
+    bundles: Vec<Vec<u8>>,
+    source: String,
+) -> Result<Admitted, String> {
+    let ask = |reply| OplogMsg::Admit { bundles, source, reply };
+    let admitted = oplog.call(ask).await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    let mut folded = snapshots.folded();
+    let reached = folded.wait_for(|folded| folded.position >= admitted.through).await.is_ok();
+    if reached { Ok(admitted) } else { Err("the workspace is closing".to_owned()) }
+}
+
+/// The interval between two ticks.
+fn jittered(env: &Environment) -> Duration {
+    let mut byte = [0];
+    env.random.fill(&mut byte);
+    ANTI_ENTROPY + ANTI_ENTROPY / 4 * u32::from(byte[0]) / 256
+}
+
+/// Gives every frame to the session, which takes a few at a time.
+async fn reads(mut receive: FrameReceiver, session: ActorRef<SessionMsg>) {
+    receive.set_limit(MAX_FRAME_BYTES);
+    let ahead = Arc::new(Semaphore::new(FRAMES_AHEAD));
+    loop {
+        let Ok(permit) = Arc::clone(&ahead).acquire_owned().await else { return };
+        let message = match receive.receive().await {
+            Ok(Some(frame)) => SessionMsg::Happened(Event::Received(frame), permit),
+            Ok(None) => SessionMsg::Over(Ok(())),
+            Err(error) => SessionMsg::Over(Err(error)),
+        };
+        let is_over = matches!(message, SessionMsg::Over(_));
+        if session.cast(message).is_err() || is_over {
+            return;
+        }
+    }
+}
+
+/// Says whatever is put into the outbox, and ends the direction behind the last.
+async fn writes(mut send: FrameSender, mut frames: mpsc::UnboundedReceiver<(Vec<u8>, OwnedSemaphorePermit)>) {
+    while let Some((frame, _room)) = frames.recv().await {
+        // That the channel is over, the reader hears too.
+        if send.send(frame).await.is_err() {
+            return send.give_up(CloseCode::TOO_SLOW);
+        }
+    }
+    send.finish();
+}
+
+/// Tells the session that the log has grown, once at a time.
+async fn follows(mut appended: watch::Receiver<Position>, session: ActorRef<SessionMsg>) {
+    let ahead = Arc::new(Semaphore::new(1));
+    loop {
+        let Ok(permit) = Arc::clone(&ahead).acquire_owned().await else { return };
+        if appended.changed().await.is_err() {
+            return;
+        }
+        let through = *appended.borrow_and_update();
+        if session.cast(SessionMsg::Happened(Event::Appended { through }, permit)).is_err() {
+            return;
+        }
+    }
+}
+
+async fn ticks(every: Duration, session: ActorRef<SessionMsg>) {
+    let mut pauses = tokio::time::interval(PAUSE);
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
+    pauses.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let message = tokio::select! {
+            biased;
+            _ = ticks.tick() => SessionMsg::Tick,
+            _ = pauses.tick() => SessionMsg::Pause,
+        };
+        if session.cast(message).is_err() {
+            return;
+        }
+    }
+}
+
+/// What a session is told when the node closes.
+pub fn closing() -> Goodbye {
+    Goodbye::new(Reason::CLOSING, "The node is closing.")
+}

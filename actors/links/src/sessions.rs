@@ -1,0 +1,256 @@
+//! The sessions room of a workspace: one session for each node with which it shares its bundles.
+//!
+//! ```text
+//! workspace
+//!  +- sessions                  this actor: begins them, notices how they end, tells how they stand
+//!      +- session, per link     runs an engine over a channel
+//! ```
+//!
+//! The endpoint hands over channels and says when a link is gone. A session that ends while its link stands is begun
+//! again after a pause, on a channel that the endpoint asks for; the pause grows until both sides are found equal. When
+//! this room dies its sessions go with it; the next incarnation asks for channels on the links that are known to the
+//! [`Doorway`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use openprod_messages::address::Address;
+use openprod_model::ids::{ActorId, WorkspaceId};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use tokio::sync::{mpsc, watch};
+
+use crate::endpoint::{EndpointMsg, LinkId};
+use crate::replication::session::{LinkStanding, MOMENTS_AHEAD, Rooms, Session, SessionArgs, SessionMsg};
+use crate::transport::Channel;
+
+/// The pause before a session is begun again that broke off at once; it doubles up to [`MAX_PAUSE`].
+const MIN_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause: a peer that cannot be worked with costs a greeting a minute.
+const MAX_PAUSE: Duration = Duration::from_mins(1);
+
+/// The way in for the endpoint's channels. It outlives the room, and remembers which links there are.
+#[derive(Clone)]
+pub struct Doorway {
+    room: Address<SessionsMsg>,
+    links: Arc<Mutex<BTreeSet<LinkId>>>,
+}
+
+impl Doorway {
+    /// The way into `room`.
+    pub fn of(room: Address<SessionsMsg>) -> Self {
+        Self { room, links: Arc::default() }
+    }
+
+    /// Here is a channel for bundles; it takes the place of the one before on its link.
+    pub fn linked(&self, link: LinkId, peer: ActorId, channel: Channel) {
+        self.links().insert(link);
+        // A room that is restarting asks for another channel.
+        let _ = self.room.cast(SessionsMsg::Linked { link, peer, channel });
+    }
+
+    /// A link is gone, or the other is no member any more.
+    pub fn parted(&self, link: LinkId) {
+        self.links().remove(&link);
+        let _ = self.room.cast(SessionsMsg::Parted { link });
+    }
+
+    /// How all sessions stand; none while the room is down.
+    pub async fn status(&self) -> Vec<SessionStatus> {
+        self.room.call(|reply| SessionsMsg::Status { reply }).await.unwrap_or_default()
+    }
+
+    fn links(&self) -> MutexGuard<'_, BTreeSet<LinkId>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the room may speak to and use.
+#[derive(Clone)]
+pub struct SessionsArgs {
+    /// The workspace.
+    pub workspace: WorkspaceId,
+    /// The key of this node.
+    pub own: ActorId,
+    /// The workspace's other rooms.
+    pub rooms: Rooms,
+    /// Who has the links.
+    pub endpoint: Address<EndpointMsg>,
+    /// Where the endpoint hands over channels.
+    pub doorway: Doorway,
+}
+
+/// A session, as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionStatus {
+    /// The other node.
+    pub peer: ActorId,
+    /// The link.
+    pub link: LinkId,
+    /// How far the two are.
+    pub standing: LinkStanding,
+}
+
+/// Messages to the room.
+pub enum SessionsMsg {
+    /// Here is a channel for bundles; it takes the place of the one before on its link.
+    Linked {
+        /// The link.
+        link: LinkId,
+        /// The other node.
+        peer: ActorId,
+        /// The channel, after its opening.
+        channel: Channel,
+    },
+    /// A link is gone, or the other is no member any more.
+    Parted {
+        /// The link.
+        link: LinkId,
+    },
+    /// How all sessions stand.
+    Status {
+        /// In the order of the links.
+        reply: RpcReplyPort<Vec<SessionStatus>>,
+    },
+    /// A pause is over. Said by the room to itself.
+    Again {
+        /// The link.
+        link: LinkId,
+        /// Of which session: a later one needs none.
+        attempt: u64,
+    },
+}
+
+/// The actor.
+pub struct Sessions;
+
+impl Actor for Sessions {
+    type Msg = SessionsMsg;
+    type State = Desk;
+    type Arguments = SessionsArgs;
+
+    async fn pre_start(&self, myself: ActorRef<SessionsMsg>, args: SessionsArgs) -> Result<Desk, ActorProcessingErr> {
+        // What its dead incarnation had in hand is gone.
+        for link in args.doorway.links().iter() {
+            let _ = args.endpoint.cast(EndpointMsg::Renew { link: *link, workspace: args.workspace });
+        }
+        Ok(Desk { myself, args, links: BTreeMap::new(), begun: 0 })
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<SessionsMsg>,
+        message: SessionsMsg,
+        desk: &mut Desk,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            SessionsMsg::Linked { link, peer, channel } => desk.linked(link, peer, channel).await,
+            SessionsMsg::Parted { link } => desk.parted(link),
+            SessionsMsg::Status { reply } => drop(reply.send(desk.status())),
+            SessionsMsg::Again { link, attempt } => desk.again(link, attempt),
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<SessionsMsg>,
+        event: SupervisionEvent,
+        desk: &mut Desk,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorTerminated(who, ..) => desk.ended(&who),
+            SupervisionEvent::ActorFailed(who, error) => {
+                tracing::error!(%error, "a session with another node failed; it is begun again");
+                desk.ended(&who);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// A link, and the session on it.
+struct Held {
+    peer: ActorId,
+    session: Option<ActorRef<SessionMsg>>,
+    standing: watch::Receiver<LinkStanding>,
+    attempt: u64,
+    pause: Duration,
+}
+
+/// What the room has in hand.
+pub struct Desk {
+    myself: ActorRef<SessionsMsg>,
+    args: SessionsArgs,
+    links: BTreeMap<LinkId, Held>,
+    begun: u64,
+}
+
+impl Desk {
+    async fn linked(&mut self, link: LinkId, peer: ActorId, channel: Channel) {
+        let pause = self.links.get(&link).map_or(MIN_PAUSE, |held| held.pause);
+        self.parted(link);
+        let (standing, stands) = watch::channel(LinkStanding::default());
+        // Nothing of the moment is shown yet by anybody: what comes is let go.
+        let (moments, _) = mpsc::channel(MOMENTS_AHEAD);
+        let SessionsArgs { own, rooms, .. } = self.args.clone();
+        let args = SessionArgs { own, peer, channel, rooms, standing, moments };
+        let begun = Session::spawn_linked(None, Session, args, self.supervisor()).await;
+        let session = begun.map_err(|error| tracing::error!(%error, "a session could not be begun")).ok();
+        self.begun += 1;
+        let failed = session.is_none();
+        let held =
+            Held { peer, session: session.map(|(session, _)| session), standing: stands, attempt: self.begun, pause };
+        self.links.insert(link, held);
+        if failed {
+            self.pauses(link);
+        }
+    }
+
+    fn supervisor(&self) -> ActorCell {
+        self.myself.get_cell()
+    }
+
+    fn parted(&mut self, link: LinkId) {
+        if let Some(Held { session: Some(session), .. }) = self.links.remove(&link) {
+            session.stop(Some("the link is gone".to_owned()));
+        }
+    }
+
+    fn status(&self) -> Vec<SessionStatus> {
+        let status = |(link, held): (&LinkId, &Held)| SessionStatus {
+            peer: held.peer,
+            link: *link,
+            standing: held.standing.borrow().clone(),
+        };
+        self.links.iter().map(status).collect()
+    }
+
+    fn ended(&mut self, who: &ActorCell) {
+        let is_it = |held: &Held| held.session.as_ref().is_some_and(|session| session.get_id() == who.get_id());
+        let Some((link, held)) = self.links.iter_mut().find(|(_, held)| is_it(held)) else { return };
+        let link = *link;
+        held.session = None;
+        if held.standing.borrow().synced.is_some() {
+            held.pause = MIN_PAUSE;
+        }
+        if let Some(why) = &held.standing.borrow().ended {
+            tracing::info!(peer = %held.peer.short(), %why, "a session with another node ended");
+        }
+        self.pauses(link);
+    }
+
+    fn pauses(&mut self, link: LinkId) {
+        let Some(held) = self.links.get_mut(&link) else { return };
+        let attempt = held.attempt;
+        drop(self.myself.send_after(held.pause, move || SessionsMsg::Again { link, attempt }));
+        held.pause = (held.pause * 2).min(MAX_PAUSE);
+    }
+
+    fn again(&mut self, link: LinkId, attempt: u64) {
+        if self.links.get(&link).is_some_and(|held| held.attempt == attempt && held.session.is_none()) {
+            let _ = self.args.endpoint.cast(EndpointMsg::Renew { link, workspace: self.args.workspace });
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Joining: how this node becomes a member of a workspace that others have, and what it keeps until it has it.
+//!
+//! Once another node has admitted this one, the workspace is made here, empty, with a note of whom to expect its first
+//! bundles from, and who is to be a member. When the history that comes shows this node as a member, it makes that
+//! person one, and the note is removed. A crash before the workspace is made leaves nothing: the same ticket joins again.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Weak};
+
+use openprod_domain::command::{Command, Request, Stance};
+use openprod_domain::read::{self, Membership};
+use openprod_links::admission::guest::{Joined, Means, NotJoined};
+use openprod_links::admission::knock::{Comparison, KnockError, knock};
+use openprod_links::endpoint::{EndpointMsg, Purpose};
+use openprod_links::transport::{Channel, Connection, Network as _};
+use openprod_messages::commands::{CommandError, CommandsMsg};
+use openprod_model::bundle::{BundleKind, Source};
+use openprod_model::ids::{ActorId, CommandId, Position, WorkspaceId};
+use openprod_model::value::Text;
+use openprod_wire::admission::Right;
+use openprod_wire::opening::Opening;
+use openprod_wire::recovery::RecoveryKey;
+use openprod_wire::ticket::Ticket;
+use serde::{Deserialize, Serialize};
+
+use crate::folder;
+use crate::identities::Identity;
+use crate::node::{self, Node};
+use crate::peers::Peers;
+use crate::workspace::Workspace;
+
+/// By what this node joins, and where it asks.
+#[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it, and only while somebody joins")]
+pub enum Way {
+    /// By a ticket, at the node that gave it out.
+    Ticket(Ticket),
+    /// By a recovery key, at any member that listens there.
+    Recovery(RecoveryKey, Vec<SocketAddr>),
+    /// By nothing: the people there decide. The workspace may be named, as it is called there.
+    Asking(Option<Text>, Vec<SocketAddr>),
+}
+
+/// Why this node did not join.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum JoinError {
+    /// Nobody could be reached.
+    #[error("the other node cannot be reached: {0}")]
+    Unreachable(String),
+    /// The other does not admit this node, or the connection was lost.
+    #[error(transparent)]
+    Knock(#[from] KnockError),
+    /// The workspace could not be made here.
+    #[error(transparent)]
+    Here(#[from] CommandError),
+}
+
+/// What is kept in a workspace's folder until its history has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Note {
+    /// The node that admitted this one, 64 hexadecimal digits.
+    member: String,
+    /// Who joins, likewise.
+    actor: String,
+    /// What he is called.
+    name: String,
+}
+
+/// Asks to join, and makes the workspace here when this node is a member. `person` is who works on it here; `show` is
+/// called where people are to compare six digits.
+pub async fn join(
+    node: &Arc<Node>,
+    peers: &Peers,
+    way: Way,
+    person: &Identity,
+    show: impl FnMut(Comparison) + Send,
+) -> Result<Joined, JoinError> {
+    let asked = ask(peers, way).await?;
+    let (connection, addresses) = (Arc::clone(&asked.connection), asked.addresses);
+    let mut number = [0; 32];
+    node.env.random.fill(&mut number);
+    let me = node.device.actor();
+    let entered = knock(me, &*connection, asked.channel, asked.means, node::own_name(), number, show).await?;
+    let (member, actor) = (connection.peer().to_string(), person.keys.actor().to_string());
+    let kept = Note { member, actor, name: person.name.to_string() };
+    expect(node, entered.workspace, &kept).await?;
+    let (key, reply_to) = (Some(connection.peer()), &peers.endpoint);
+    // A peer that there is no room to remember is dialled by its own wish.
+    let _ = reply_to.call(|reply| EndpointMsg::Add { key, addresses, reply }).await;
+    tokio::spawn(settle(Arc::downgrade(node), entered.workspace));
+    Ok(entered)
+}
+
+/// A channel on which the question can be put.
+struct Asked {
+    connection: Arc<dyn Connection>,
+    channel: Channel,
+    means: Means,
+    addresses: Vec<SocketAddr>,
+}
+
+async fn ask(peers: &Peers, way: Way) -> Result<Asked, JoinError> {
+    match way {
+        Way::Ticket(ticket) => {
+            let (workspace, keys) = (ticket.workspace, ticket.secret.keys());
+            let means = Means::Key { by: Right::Ticket, workspace, keys };
+            by_link(peers, workspace, ticket.inviter, ticket.addresses, means).await
+        }
+        Way::Recovery(RecoveryKey { workspace, keys }, addresses) => {
+            let member = dial(peers, &addresses).await?.peer();
+            by_link(peers, workspace, member, addresses, Means::Key { by: Right::Member, workspace, keys }).await
+        }
+        Way::Asking(workspace, addresses) => {
+            let connection = dial(peers, &addresses).await?;
+            let lost = |error| JoinError::Knock(KnockError::Lost(error));
+            let mut channel = connection.open().await.map_err(|closed| lost(closed.into()))?;
+            channel.send.say(&Opening::Asking).await.map_err(lost)?;
+            Ok(Asked { connection, channel, means: Means::Asking { workspace }, addresses })
+        }
+    }
+}
+
+/// Whoever knows the workspace asks on the one connection of the two nodes, over which it then syncs.
+async fn by_link(
+    peers: &Peers,
+    workspace: WorkspaceId,
+    key: ActorId,
+    addresses: Vec<SocketAddr>,
+    means: Means,
+) -> Result<Asked, JoinError> {
+    let at = addresses.clone();
+    let reached = peers.endpoint.call(|reply| EndpointMsg::Reach { workspace, key, addresses: at, reply }).await;
+    let unreachable = |error: String| JoinError::Unreachable(error);
+    let link =
+        reached.map_err(|none| unreachable(none.to_string()))?.map_err(|error| unreachable(error.to_string()))?;
+    let channel = link.open(workspace, Purpose::Admission).await.map_err(KnockError::Lost)?;
+    Ok(Asked { connection: link.connection, channel, means, addresses })
+}
+
+async fn dial(peers: &Peers, addresses: &[SocketAddr]) -> Result<Arc<dyn Connection>, JoinError> {
+    let mut tried = Vec::new();
+    for address in addresses {
+        match peers.network.dial(*address, None).await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => tried.push(format!("{address}: {error}")),
+        }
+    }
+    Err(JoinError::Unreachable(tried.join("; ")))
+}
+
+/// Makes the workspace, empty, or notes in one that is here already what is expected.
+async fn expect(node: &Node, workspace: WorkspaceId, kept: &Note) -> Result<(), CommandError> {
+    let path = node.folder.workspace(workspace).joining();
+    let text = toml::to_string(kept).expect("three plain fields are TOML");
+    let write = || folder::write_over(&path, text.as_bytes());
+    let failed = |error: std::io::Error| CommandError::Unavailable(format!("{}: {error}", path.display()));
+    if node.workspace(workspace).is_ok() {
+        return write().map_err(failed);
+    }
+    let made = node.make(workspace).await?;
+    write().map_err(failed).and_then(|()| node.list_made(&made))
+}
+
+fn noted(path: &Path) -> Option<Note> {
+    let text = std::fs::read_to_string(path).ok()?;
+    toml::from_str(&text).inspect_err(|error| tracing::warn!(path = %path.display(), %error, "not understood")).ok()
+}
+
+/// Whether the first bundles of a workspace that is empty yet are expected from this node.
+pub fn is_expected(node: &Node, workspace: &Workspace, peer: ActorId) -> bool {
+    let is_empty = workspace.log.tail().is_ok_and(|tail| tail.position == Position::ZERO);
+    is_empty
+        && noted(&node.folder.workspace(workspace.id).joining()).is_some_and(|note| note.member == peer.to_string())
+}
+
+/// Goes on with what a restart interrupted.
+pub fn resume(node: &Arc<Node>) {
+    for (workspace, _) in node.workspaces() {
+        if node.folder.workspace(workspace).joining().exists() {
+            tokio::spawn(settle(Arc::downgrade(node), workspace));
+        }
+    }
+}
+
+/// Waits until the history shows this node as a member, and makes the person one for whom it joined.
+async fn settle(node: Weak<Node>, id: WorkspaceId) {
+    let Some(mut folded) = node.upgrade().and_then(|node| Some(node.workspace(id).ok()?.snapshots.folded())) else {
+        return;
+    };
+    loop {
+        folded.mark_unchanged();
+        let Some(here) = node.upgrade() else { return };
+        match try_to_settle(&here, id).await {
+            Ok(Settled::Done) => return,
+            Ok(Settled::NotYet) => {}
+            Err(error) => tracing::warn!(workspace = %id, %error, "whoever joined is not a member yet"),
+        }
+        drop(here);
+        if folded.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+enum Settled {
+    Done,
+    NotYet,
+}
+
+async fn try_to_settle(node: &Node, id: WorkspaceId) -> Result<Settled, CommandError> {
+    let path = node.folder.workspace(id).joining();
+    let Some(kept) = noted(&path) else { return Ok(Settled::Done) };
+    let workspace = node.workspace(id)?;
+    let unreadable = |failure: openprod_domain::view::ReadFailure| CommandError::Unavailable(failure.to_string());
+    let snapshot = workspace.snapshots.snapshot().map_err(unreadable)?;
+    let standing = |actor| read::membership(snapshot.view(), actor).map_err(unreadable);
+    if standing(node.device.actor())? != Membership::Admitted {
+        return Ok(Settled::NotYet);
+    }
+    if let Some(person) = kept.actor.parse().ok().filter(|actor| node.identities.of(*actor).is_some())
+        && standing(person)? == Membership::Stranger
+    {
+        admit(node, &workspace, person, &kept.name).await?;
+    }
+    let removed = std::fs::remove_file(&path);
+    removed.map(|()| Settled::Done).map_err(|error| CommandError::Unavailable(error.to_string()))
+}
+
+async fn admit(node: &Node, workspace: &Workspace, person: ActorId, name: &str) -> Result<(), CommandError> {
+    let mut id = [0; 16];
+    node.env.random.fill(&mut id);
+    let request = Request {
+        command_id: CommandId::from_bytes(id),
+        session: None,
+        base: None,
+        stance: Stance::Beside,
+        kind: BundleKind::MEMBER,
+        label: None,
+        source: Source::default(),
+        commands: vec![Command::AdmitMember { member: person, name: Text::new(name).ok() }],
+    };
+    let (request, actor) = (Box::new(request), Some(node.device.actor()));
+    let written = workspace.commands.call(|reply| CommandsMsg::Execute { request, actor, reply }).await;
+    written.map_err(|none| CommandError::Unavailable(none.to_string()))?.map(drop)
+}
+
+/// A sentence for whoever tried to join, and what to do next.
+pub fn advice(error: &JoinError) -> &'static str {
+    match error {
+        JoinError::Unreachable(_) => "Are both on one network, is that node running, and is its UDP port open?",
+        JoinError::Knock(KnockError::NotJoined(NotJoined::Choose(_))) => "Name one of them with --name.",
+        JoinError::Knock(KnockError::NotJoined(_)) => "Ask for a new ticket.",
+        JoinError::Knock(KnockError::Lost(_)) | JoinError::Here(_) => {
+            "Try again: the same ticket is still good for you."
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! PeerService: the nodes that this one knows.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use openprod_api::convert::history::signed_ms;
+use openprod_api::convert::ids;
+use openprod_api::status;
+use openprod_api::v1;
+use openprod_api::v1::peer_service_server::PeerService as Service;
+use openprod_links::endpoint::{Connected, EndpointMsg, PeerName, PeerStage, PeerStatus};
+use openprod_links::replication::session::LinkStanding;
+use openprod_links::transport::{Network, Side};
+use openprod_model::ids::WorkspaceId;
+use openprod_model::refusal::{Reason, Refusal};
+use tonic::{Request, Response, Status};
+
+use super::{caller, no_answer};
+use crate::node::{Node, Slot};
+use crate::peers::Peers;
+
+/// The port that is meant where none is named.
+const PORT: u16 = 7118;
+
+/// Tells of other nodes.
+pub struct PeerService(Arc<Node>);
+
+impl PeerService {
+    /// The service of this node.
+    pub fn new(node: Arc<Node>) -> Self {
+        Self(node)
+    }
+
+    /// Adds how far this node is with each workspace over each connection.
+    async fn tell_sharing(&self, peers: &mut [v1::Peer]) {
+        for (id, slot) in self.0.workspaces() {
+            let Slot::Open(workspace) = slot else { continue };
+            for session in workspace.doorway.status().await {
+                let key = session.peer.to_string();
+                let connection =
+                    peers.iter_mut().filter(|peer| peer.key == key).find_map(|one| one.connection.as_mut());
+                if let Some(connection) = connection {
+                    connection.sharing.push(shared(id, session.standing));
+                }
+            }
+        }
+    }
+
+    fn peers(&self) -> Result<&Peers, Status> {
+        let alone = || {
+            let message = "This node does not speak with other nodes.";
+            let refusal = Refusal::new(Reason::InvalidRequest, message);
+            status::refused(&refusal.next("Set peer_listen to an address and port, then start the node again."))
+        };
+        self.0.peers.get().ok_or_else(alone)
+    }
+}
+
+#[tonic::async_trait]
+impl Service for PeerService {
+    async fn list_peers(&self, _: Request<v1::ListPeersRequest>) -> Result<Response<v1::ListPeersResponse>, Status> {
+        let key = self.0.device.actor().to_string();
+        let Some(peers) = self.0.peers.get() else {
+            return Ok(Response::new(v1::ListPeersResponse { key, ..Default::default() }));
+        };
+        let known = peers.endpoint.call(|reply| EndpointMsg::Status { reply }).await;
+        let mut known: Vec<_> = known.map_err(no_answer)?.into_iter().map(shown).collect();
+        self.tell_sharing(&mut known).await;
+        known.sort_by_key(|peer| (peer.connection.is_none(), peer.key.clone(), peer.addresses.clone()));
+        let listens_on = peers.network.addresses().iter().map(ToString::to_string).collect();
+        Ok(Response::new(v1::ListPeersResponse { peers: known, key, listens_on }))
+    }
+
+    async fn add_peer(&self, request: Request<v1::AddPeerRequest>) -> Result<Response<v1::AddPeerResponse>, Status> {
+        super::own_user_only(caller(request.extensions())?, "Peers are added and forgotten")?;
+        let v1::AddPeerRequest { address, key } = request.into_inner();
+        let key = ids::optional_id(&key, "key").map_err(|refusal| status::refused(&refusal))?;
+        let addresses = resolved(&address).await.map_err(|refusal| status::refused(&refusal))?;
+        let meant = addresses.clone();
+        let add = |reply| EndpointMsg::Add { key, addresses: meant, reply };
+        if !self.peers()?.endpoint.call(add).await.map_err(no_answer)? {
+            let message = "This node knows as many others as it can.";
+            let full = Refusal::new(Reason::TooLarge, message).next("`openprod peer forget` makes room.");
+            return Err(status::refused(&full));
+        }
+        let addresses = addresses.iter().map(ToString::to_string).collect();
+        Ok(Response::new(v1::AddPeerResponse { addresses }))
+    }
+
+    async fn forget_peer(
+        &self,
+        request: Request<v1::ForgetPeerRequest>,
+    ) -> Result<Response<v1::ForgetPeerResponse>, Status> {
+        super::own_user_only(caller(request.extensions())?, "Peers are added and forgotten")?;
+        let named = request.into_inner().peer;
+        let peer = name(&named).map_err(|refusal| status::refused(&refusal))?;
+        let forget = |reply| EndpointMsg::Forget { peer, reply };
+        if !self.peers()?.endpoint.call(forget).await.map_err(no_answer)? {
+            let unknown = Refusal::new(Reason::UnknownActor, format!("This node knows no peer {named:?}."));
+            return Err(status::refused(&unknown.at("peer").next("`openprod peers` lists them.")));
+        }
+        Ok(Response::new(v1::ForgetPeerResponse {}))
+    }
+}
+
+fn name(text: &str) -> Result<PeerName, Refusal> {
+    if let Ok(address) = text.parse() {
+        return Ok(PeerName::Address(address));
+    }
+    ids::id(text, "peer").map(PeerName::Key)
+}
+
+/// The addresses that a text stands for: `10.0.0.5`, `stage.local:7118`, `[fe80::1%3]:7118`.
+pub(super) async fn resolved(text: &str) -> Result<Vec<SocketAddr>, Refusal> {
+    let refused = |message: String| Refusal::new(Reason::InvalidValue, message).at("address");
+    if let Ok(address) = text.parse() {
+        return Ok(vec![address]);
+    }
+    if let Ok(ip) = text.parse() {
+        return Ok(vec![SocketAddr::new(ip, PORT)]);
+    }
+    let with_port = if text.contains(':') { text.to_owned() } else { format!("{text}:{PORT}") };
+    let found = tokio::net::lookup_host(&with_port).await;
+    let found: Vec<_> = found.map_err(|error| refused(format!("{text:?} names no machine: {error}.")))?.collect();
+    if found.is_empty() { Err(refused(format!("{text:?} names no machine."))) } else { Ok(found) }
+}
+
+fn shown(peer: PeerStatus) -> v1::Peer {
+    let mut shown = v1::Peer {
+        key: peer.key.map_or_else(String::new, |key| key.to_string()),
+        addresses: peer.addresses.iter().map(ToString::to_string).collect(),
+        trouble: peer.trouble,
+        ..Default::default()
+    };
+    match peer.stage {
+        PeerStage::Resting => shown.set_state(v1::PeerState::Resting),
+        PeerStage::Dialling => shown.set_state(v1::PeerState::Dialling),
+        PeerStage::Waiting { in_ms, failures } => {
+            shown.set_state(v1::PeerState::Waiting);
+            shown.next_attempt_ms = Some(signed_ms(in_ms));
+            shown.failures = failures;
+        }
+        PeerStage::Connected(connected) => {
+            shown.set_state(v1::PeerState::Connected);
+            shown.connection = Some(connection(*connected));
+        }
+    }
+    shown
+}
+
+fn shared(workspace: WorkspaceId, standing: LinkStanding) -> v1::SharedWorkspace {
+    let LinkStanding { progress, synced, diverged, ended, .. } = standing;
+    v1::SharedWorkspace {
+        workspace: workspace.to_string(),
+        given: progress.given,
+        to_give: progress.to_give,
+        taken: progress.taken,
+        to_take: progress.to_take,
+        verified_ms: synced.map(|synced| signed_ms(synced.at_ms)),
+        verified_bundles: synced.map_or(0, |synced| synced.bundles),
+        diverged: diverged.is_some(),
+        diverging: diverged.iter().flat_map(|diverged| &diverged.cells).map(v1::Cell::from).collect(),
+        trouble: ended.unwrap_or_default(),
+    }
+}
+
+fn connection(connected: Connected) -> v1::PeerConnection {
+    v1::PeerConnection {
+        since_ms: signed_ms(connected.since_ms),
+        address: connected.remote.to_string(),
+        dialled_by_this_node: connected.side == Side::Dialler,
+        round_trip_us: connected.round_trip_us,
+        clock_offset_ms: connected.clock_offset_ms,
+        sent_bytes: connected.traffic.sent,
+        received_bytes: connected.traffic.received,
+        protocol_version: connected.version.into(),
+        software: connected.software,
+        workspaces: connected.workspaces.iter().map(ToString::to_string).collect(),
+        sharing: Vec::new(),
+    }
+}

@@ -1,0 +1,108 @@
+//! What people do with other nodes: name them, let them in, see how it stands.
+
+use std::time::Duration;
+
+use openprod_client::v1;
+
+use super::person::Person;
+use super::speak::admit_member;
+
+/// Longer than two nodes on one machine take to meet, on the slowest.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The pause between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+impl Person {
+    /// The nodes that this one knows, and its own key and addresses.
+    pub(crate) async fn knows_peers(&self) -> v1::ListPeersResponse {
+        self.client.ask(v1::ListPeersRequest {}).await.unwrap()
+    }
+
+    /// Where the node listens for others.
+    pub(crate) async fn is_dialled_at(&self) -> String {
+        self.knows_peers().await.listens_on[0].clone()
+    }
+
+    /// Names a node by its address.
+    pub(crate) async fn names_peer(&self, address: &str) -> v1::AddPeerResponse {
+        let message = v1::AddPeerRequest { address: address.to_owned(), key: String::new() };
+        self.client.ask(message).await.unwrap()
+    }
+
+    /// Takes a node out of the list.
+    pub(crate) async fn forgets_peer(&self, peer: &str) {
+        self.client.ask(v1::ForgetPeerRequest { peer: peer.to_owned() }).await.unwrap();
+    }
+
+    /// Makes the node at which somebody sits a member.
+    pub(crate) async fn lets_in_node_of(&self, other: &Person) {
+        let key = other.knows_peers().await.key;
+        self.does(vec![admit_member(&key, &format!("the node of {}", other.name))]).await;
+    }
+
+    /// Waits until the only peer is as wanted.
+    pub(crate) async fn sees_peer(&self, wanted: impl Fn(&v1::Peer) -> bool) -> v1::Peer {
+        let seen = async {
+            loop {
+                let peers = self.knows_peers().await.peers;
+                match peers.first().filter(|peer| wanted(peer)) {
+                    Some(peer) => break peer.clone(),
+                    None => tokio::time::sleep(LOOK_EVERY).await,
+                }
+            }
+        };
+        if let Ok(peer) = tokio::time::timeout(PATIENCE, seen).await {
+            return peer;
+        }
+        panic!("{} knows {:#?}", self.name, self.knows_peers().await.peers)
+    }
+
+    /// Waits until somebody waits to be let in.
+    pub(crate) async fn hears_a_knock(&self) {
+        let heard = async {
+            while self.looks_who_waits().await.is_empty() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, heard).await.expect("somebody knocks");
+    }
+
+    /// Waits until this person is a member, as far as the own node knows.
+    pub(crate) async fn is_a_member(&self) {
+        let own = self.actor.to_string();
+        let seen = async {
+            while self.describes().await.members.iter().all(|member| member.actor != own) {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, seen).await.expect("the own node makes its person a member");
+    }
+
+    /// Waits until the only peer shares so many workspaces over a connection.
+    pub(crate) async fn shares(&self, count: usize) -> v1::PeerConnection {
+        let shares = |peer: &v1::Peer| peer.connection.as_ref().is_some_and(|one| one.workspaces.len() == count);
+        self.sees_peer(shares).await.connection.unwrap()
+    }
+
+    /// Waits until a field says this here.
+    pub(crate) async fn comes_to_see(&self, record: &str, column: &str, wanted: &str) {
+        let seen = async {
+            while self.sees(record, column).await != wanted {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, seen).await.is_err() {
+            let peers = self.knows_peers().await.peers;
+            panic!("{} sees {:?}, and knows {peers:#?}", self.name, self.sees(record, column).await);
+        }
+    }
+
+    /// Waits until this node has found the only other one to hold and show the same, and so many bundles.
+    pub(crate) async fn is_equal_at(&self, bundles: u64) -> v1::SharedWorkspace {
+        let equal = |one: &&v1::SharedWorkspace| one.verified_ms.is_some() && one.verified_bundles >= bundles;
+        let is_equal = |peer: &v1::Peer| peer.connection.iter().flat_map(|one| &one.sharing).any(|one| equal(&one));
+        let peer = self.sees_peer(is_equal).await;
+        peer.connection.unwrap().sharing.iter().find(equal).unwrap().clone()
+    }
+}
