@@ -11,7 +11,7 @@ use openprod_model::value::{Name, Value};
 use super::ids::{id, optional_id};
 use super::path::{each, known, name, optional_part, or_empty, part, required, required_part, text};
 use super::text;
-use super::undo::{scope_from, scope_to, which, which_to};
+use super::undo::{redo, scope_from, undo, which};
 use crate::v1;
 
 /// A request to execute commands: where, as whom, and what.
@@ -238,12 +238,8 @@ fn kind_of(command: &Command) -> v1::command::Kind {
         Command::ApplyUpdate { record, table, column, client, update } => {
             text::apply_update(record, table, column, *client, update)
         }
-        Command::Undo { scope, bundle } => {
-            Kind::Undo(v1::Undo { scope: scope_to(*scope).into(), bundle: which_to(*bundle) })
-        }
-        Command::Redo { scope, bundle } => {
-            Kind::Redo(v1::Redo { scope: scope_to(*scope).into(), bundle: which_to(*bundle) })
-        }
+        Command::Undo { scope, bundle } => Kind::Undo(undo(*scope, *bundle)),
+        Command::Redo { scope, bundle } => Kind::Redo(redo(*scope, *bundle)),
         Command::CommitOverlay { overlay } => Kind::CommitOverlay(v1::CommitOverlay { overlay: overlay.to_string() }),
         Command::DeleteAsset { hash, reason } => {
             Kind::DeleteAsset(v1::DeleteAsset { hash: hash.to_string(), reason: reason.to_string() })

@@ -9,7 +9,15 @@ use openprod_model::refusal::Refusal;
 use super::history::{BundleName, bundle_named};
 use crate::v1;
 
-pub(super) fn scope_to(scope: Scope) -> v1::UndoScope {
+pub(super) fn undo(scope: Scope, bundle: Option<Which>) -> v1::Undo {
+    v1::Undo { scope: scope_to(scope).into(), bundle: which_to(bundle) }
+}
+
+pub(super) fn redo(scope: Scope, bundle: Option<Which>) -> v1::Redo {
+    v1::Redo { scope: scope_to(scope).into(), bundle: which_to(bundle) }
+}
+
+fn scope_to(scope: Scope) -> v1::UndoScope {
     match scope {
         Scope::Mine => v1::UndoScope::Mine,
         Scope::Shared => v1::UndoScope::Shared,
@@ -32,7 +40,7 @@ pub fn turn_from(turn: v1::UndoTurn) -> Turn {
     }
 }
 
-pub(super) fn which_to(which: Option<Which>) -> String {
+fn which_to(which: Option<Which>) -> String {
     match which {
         None => String::new(),
         Some(Which::Digest(digest)) => digest.to_string(),
