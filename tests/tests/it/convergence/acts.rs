@@ -80,6 +80,10 @@ pub(super) const ACTS: &[Act] = &[
     redo,
     redo,
     redo,
+    redo,
+    redo,
+    redo,
+    redo,
 ];
 
 /// Whether a command is the only one of its request.
