@@ -6,17 +6,19 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use openprod_blobs::collect::{CollectError, Library};
+use openprod_blobs::keeping as fetching;
 use openprod_blobs::reader::Reader;
 use openprod_blobs::tables::MentionRow;
 use openprod_blobs::thumbnail;
 use openprod_domain::asset;
-use openprod_messages::blobs::{BlobError, Kept};
+use openprod_messages::blobs::{BlobError, BlobsMsg, FetchStanding, Kept};
 use openprod_messages::environment::Environment;
 use openprod_model::ids::BlobHash;
 use openprod_model::refusal::{Reason, Refusal};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::child::{self, ChildError, Job};
+use crate::workspace::Workspace;
 
 /// How many files are taken in at once: each holds a piece and a hash in memory, and waits for the same disk.
 const MAX_PUTS: usize = 32;
@@ -178,21 +180,66 @@ pub fn list(library: &Library, after: Option<BlobHash>, limit: usize) -> Result<
 /// Opens a file for reading, unless it was deleted. Blocks its thread.
 pub fn open(library: &Library, hash: BlobHash) -> Result<(Known, Reader), FileError> {
     let known = known(library, hash)?;
-    if !known.deletion.is_empty() {
-        let message =
-            format!("The file {} was deleted: {}", known.called(), crate::services::sentence(&known.deletion));
-        let refusal = Refusal::new(Reason::BlobDeleted, message);
-        return Err(FileError::Refused(refusal.next("`openprod blob restore` takes that back.")));
-    }
+    known.ensure_not_deleted()?;
     let reader = library.store.open(hash)?;
     Ok((known, reader))
 }
 
 impl Known {
+    /// Whether it is here, and whole.
+    pub fn is_here(&self) -> bool {
+        self.kept.is_some_and(|kept| !kept.damaged)
+    }
+
+    /// Refuses what was deleted for everybody.
+    pub fn ensure_not_deleted(&self) -> Result<(), FileError> {
+        if self.deletion.is_empty() {
+            return Ok(());
+        }
+        let message = format!("The file {} was deleted: {}", self.called(), crate::services::sentence(&self.deletion));
+        let refusal = Refusal::new(Reason::BlobDeleted, message);
+        Err(FileError::Refused(refusal.next("`openprod blob restore` takes that back.")))
+    }
+
     /// What people call it: its name, if anybody gave it one.
     pub fn called(&self) -> String {
         let name = self.mention.as_ref().map_or("", |mention| mention.name.as_str());
         if name.is_empty() { self.hash.to_string() } else { name.to_owned() }
+    }
+}
+
+/// Sees to it that a file can be opened: one that is not here is fetched from other nodes first.
+pub async fn ensure(workspace: &Workspace, env: &Environment, hash: BlobHash) -> Result<(), FileError> {
+    let library = workspace.library.clone();
+    let known = on_a_thread(env, move || known(&library, hash)).await?;
+    known.ensure_not_deleted()?;
+    if known.is_here() {
+        return Ok(());
+    }
+    let ended = fetching::ended(&mut fetch(workspace, hash).await?).await;
+    came(&known, ended.ok_or_else(panicked)?).map(drop)
+}
+
+/// Has a file fetched from other nodes, and shows how that goes for as long as anybody looks.
+pub async fn fetch(workspace: &Workspace, hash: BlobHash) -> Result<watch::Receiver<FetchStanding>, FileError> {
+    let begun = workspace.blobs.call(|reply| BlobsMsg::Fetch { hash, reply }).await;
+    begun.map_err(|_| panicked())?.ok_or(FileError::Busy)
+}
+
+/// What came of a fetch that is over.
+pub fn came(known: &Known, ended: FetchStanding) -> Result<Kept, FileError> {
+    match ended {
+        FetchStanding::Here(kept) => Ok(kept),
+        FetchStanding::Failed(error) => Err(error.into()),
+        FetchStanding::Coming { .. } => Err(panicked()),
+        FetchStanding::Nowhere { asked } => {
+            let refusal = Refusal::new(Reason::BlobUnavailable, format!("{} is not on this node.", known.called()));
+            let next = match asked {
+                0 => "It may be on another node, and none is connected now: ask again when one is.",
+                _ => "No node that is connected gives it: ask again when another node is, or put it here again.",
+            };
+            Err(FileError::Refused(refusal.next(next)))
+        }
     }
 }
 
@@ -210,7 +257,9 @@ pub fn pieces(
 }
 
 /// A small picture of a file. Kept once it is made; that none can be made is remembered too.
-pub async fn thumbnail(env: &Environment, library: Library, hash: BlobHash) -> Result<Vec<u8>, FileError> {
+pub async fn thumbnail(env: &Environment, workspace: &Workspace, hash: BlobHash) -> Result<Vec<u8>, FileError> {
+    ensure(workspace, env, hash).await?;
+    let library = workspace.library.clone();
     let store = Arc::clone(&library.store);
     let (known, reader, kept) = on_a_thread(env, move || -> Result<_, FileError> {
         let (known, reader) = open(&library, hash)?;

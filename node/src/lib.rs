@@ -21,6 +21,7 @@ pub mod demo;
 pub mod diagnostics;
 pub mod emergency;
 pub mod environment;
+pub mod exchange;
 pub mod files;
 pub mod folder;
 pub mod identities;

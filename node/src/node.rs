@@ -19,7 +19,7 @@ use openprod_wire::recovery::RecoveryKey;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::watch;
 
-use crate::config::Config;
+use crate::config::{Config, KeepFiles};
 use crate::environment;
 use crate::folder::{self, Folder, FolderError, FolderLock, LockError};
 use crate::identities::{AllKeys, Identities, Identity, IdentityError, key_at};
@@ -161,6 +161,7 @@ impl Node {
             state,
             overlays,
             blobs,
+            keeps_all_files: self.config.keep_files == KeepFiles::All,
             tickets: Arc::new(TicketFile(folder.tickets())),
             node: (self.device.actor(), own_name()),
             endpoint: self.endpoint.clone(),

@@ -31,6 +31,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::watch;
 
 use crate::config::Origin;
+use crate::exchange;
 use crate::joining;
 use crate::node::{Node, Slot};
 use crate::restart::{Restarts, Verdict};
@@ -213,6 +214,13 @@ impl OfNode {
         let (door, connection) = (Arc::clone(&self.door), Arc::clone(&link.connection));
         tokio::spawn(async move { door.hears(&*connection, channel, Some(workspace)).await });
     }
+
+    /// A member asks for a file.
+    fn gives(&self, link: &Link, workspace: Workspace, channel: Channel) {
+        if let Some(node) = self.node.upgrade() {
+            tokio::spawn(exchange::answer(workspace, node.env.clone(), link.id, channel));
+        }
+    }
 }
 
 impl Workspaces for OfNode {
@@ -244,7 +252,11 @@ impl Workspaces for OfNode {
 
     fn linked(&self, link: &Link, workspace: WorkspaceId, purpose: Purpose, channel: Channel) {
         match (purpose, self.workspace(workspace)) {
-            (Purpose::Bundles, Some(workspace)) => workspace.doorway.linked(link.id, link.peer, channel),
+            (Purpose::Bundles, Some(workspace)) => {
+                workspace.neighbourhood.linked(link);
+                workspace.doorway.linked(link.id, link.peer, channel);
+            }
+            (Purpose::Files, Some(workspace)) => self.gives(link, workspace, channel),
             (Purpose::Admission, Some(_)) => self.hears(link, workspace, channel),
             _ => {
                 tracing::debug!(peer = %link.peer.short(), %workspace, ?purpose, "a channel is not served");
@@ -255,6 +267,7 @@ impl Workspaces for OfNode {
 
     fn parted(&self, link: &Link, workspace: WorkspaceId) {
         if let Some(workspace) = self.workspace(workspace) {
+            workspace.neighbourhood.parted(link.id);
             workspace.doorway.parted(link.id);
         }
     }

@@ -53,6 +53,7 @@ use openprod_state::{State, StateArgs};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr, SupervisionEvent};
 use tokio::sync::watch;
 
+use crate::exchange::Neighbourhood;
 use crate::restart::{Restarts, Verdict};
 
 /// How a workspace is.
@@ -98,11 +99,14 @@ pub struct Workspace {
     pub admission: Address<AdmissionMsg>,
     /// Where channels with other nodes are handed over.
     pub doorway: Doorway,
+    /// The nodes with which files are exchanged now.
+    pub neighbourhood: Arc<Neighbourhood>,
+    /// The blobs room.
+    pub blobs: Address<BlobsMsg>,
     /// Tells when the log has grown.
     pub appended: watch::Receiver<Position>,
     /// How it is.
     pub condition: watch::Receiver<Condition>,
-    blobs: Address<BlobsMsg>,
     sessions: Address<SessionsMsg>,
     supervisor: Address<WorkspaceMsg>,
 }
@@ -119,6 +123,8 @@ pub struct Parts {
     pub overlays: Box<dyn OverlayStore>,
     /// Its files.
     pub blobs: Arc<Store>,
+    /// Whether it keeps every file that the workspace needs.
+    pub keeps_all_files: bool,
     /// Where the tickets lie that admit to it.
     pub tickets: Arc<dyn TicketShelf>,
     /// This node's own key, and what the node is called.
@@ -229,7 +235,7 @@ pub async fn start(parts: Parts, parent: ActorCell) -> Result<Workspace, SpawnEr
 
 /// Gives each room the addresses that it may speak to, and nothing else.
 fn assemble(parts: Parts) -> (Workspace, WorkspaceArgs) {
-    let Parts { id, log, state, overlays, blobs, tickets, node, endpoint, env, keyring } = parts;
+    let Parts { id, log, state, overlays, blobs, keeps_all_files, tickets, node, endpoint, env, keyring } = parts;
     let (oplog_at, state_at, commands_at) = (Address::of("oplog"), Address::of("state"), Address::of("commands room"));
     let (overlays_at, sessions_at) = (Address::of("overlays room"), Address::of("sessions room"));
     let (appended, appended_seen) = watch::channel(Position::ZERO);
@@ -255,6 +261,7 @@ fn assemble(parts: Parts) -> (Workspace, WorkspaceArgs) {
         blobs: Address::of("blobs room"),
         admission: Address::of("admission room"),
         doorway: Doorway::of(sessions_at.clone()),
+        neighbourhood: Arc::new(Neighbourhood::new(id)),
         sessions: sessions_at,
         condition: condition_seen,
         supervisor: Address::of("workspace"),
@@ -263,7 +270,12 @@ fn assemble(parts: Parts) -> (Workspace, WorkspaceArgs) {
         oplog: OplogArgs { store: log.clone(), env: env.clone(), state: state_at, appended },
         state: StateArgs { store: state, log: reader.clone(), env: env.clone(), oplog: oplog_at.clone() },
         conflicts: ConflictsArgs { board, log: reader.clone(), snapshots: snapshots.clone(), env: env.clone() },
-        blobs: BlobsArgs { library, env: env.clone() },
+        blobs: BlobsArgs {
+            library,
+            neighbours: workspace.neighbourhood.clone(),
+            keeps_all: keeps_all_files,
+            env: env.clone(),
+        },
         overlays: OverlaysArgs { shelf: shelf.clone(), env: env.clone(), appended: appended_seen.clone() },
         sessions: SessionsArgs {
             workspace: id,

@@ -19,7 +19,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("domain", &["model"], &[]),
     ("messages", &["domain", "model", "wire"], &[]),
     ("disk", &[], &[]),
-    ("blobs", &["disk", "domain", "messages", "model"], &[]),
+    ("blobs", &["disk", "domain", "messages", "model", "wire"], &[]),
     ("commands", &["domain", "messages", "model"], &[]),
     ("conflicts", &["domain", "messages", "model"], &[]),
     ("oplog", &["disk", "domain", "messages", "model"], &[]),

@@ -22,6 +22,7 @@ use openprod_model::ids::BlobHash;
 use crate::care::CHUNK_ROWS;
 use crate::index::Index;
 use crate::mentions::{self, unread};
+use crate::reader::Reader;
 use crate::store::Store;
 use crate::tables::MentionRow;
 
@@ -182,8 +183,19 @@ impl Library {
     }
 }
 
+impl Library {
+    /// Opens a file for somebody else: one that is here, whole, and not deleted. Blocks its thread.
+    pub fn give(&self, hash: BlobHash) -> Result<Reader, BlobError> {
+        let snapshot = self.snapshots.snapshot().map_err(|failure| unread(&failure))?;
+        match asset::deletion(snapshot.view(), hash).map_err(|failure| unread(&failure))? {
+            Some(_) => Err(BlobError::Unavailable(hash)),
+            None => self.store.open(hash),
+        }
+    }
+}
+
 /// Whether a standing value is that file, and the file was not deleted.
-fn is_needed(index: &Index, view: &dyn View, hash: BlobHash) -> Result<bool, BlobError> {
+pub(crate) fn is_needed(index: &Index, view: &dyn View, hash: BlobHash) -> Result<bool, BlobError> {
     if asset::deletion(view, hash).map_err(|failure| unread(&failure))?.is_some() {
         return Ok(false);
     }

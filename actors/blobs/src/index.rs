@@ -229,6 +229,15 @@ impl Index {
         })
     }
 
+    /// The blobs that are pinned, here or not, behind `after`, at most `limit`.
+    pub fn pins(&self, after: Option<BlobHash>, limit: usize) -> Result<Vec<BlobHash>, BlobError> {
+        self.read(|txn| {
+            let pins = txn.open_table(PINS)?;
+            let rows = pins.range::<&[u8; 32]>(behind(after.as_ref()))?;
+            rows.take(limit).map(|row| Ok(BlobHash::from_bytes(*row?.0.value()))).collect()
+        })
+    }
+
     /// How far the log was read for mentions.
     pub fn place(&self) -> Result<Option<Place>, BlobError> {
         self.read(|txn| match txn.open_table(META)?.get(META_PLACE)? {

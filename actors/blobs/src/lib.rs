@@ -8,23 +8,26 @@
 //! a while ([`collect`]).
 //!
 //! The room writes no history and calls no room. Whoever puts or reads a file does so in his own task, through the
-//! [`store::Store`], which outlives the actor; the actor only tends it: it clears up after a kill, and collects once a
-//! day. Its death costs nobody anything but that.
+//! [`store::Store`], which outlives the actor. The actor tends it: it clears up after a kill, collects once a day, and
+//! has what is wanted and not here fetched from other nodes ([`exchange`], [`keeping`]). When it dies, fetches break off;
+//! what has come stays, and whoever waits asks again.
 //!
 //! Why an outline of our own rather than the crate bao-tree: pieces of one size under the plain BLAKE3 root, any of which
 //! can be checked once the outline is there, need two hundred lines over `blake3::hazmat`; that crate brings ranges of
 //! chunks, its own I/O traits and some ten crates more, and its interface has changed in twelve breaking releases. What
 //! is sent is BLAKE3's own tree, so either can be exchanged for the other.
 //!
-//! Reading order: [`outline`], [`store`], [`reader`], [`care`], [`collect`], [`mentions`], [`actor`], [`fetch`], [`partial`], [`thumbnail`]; [`folder`] and
+//! Reading order: [`outline`], [`store`], [`reader`], [`care`], [`collect`], [`mentions`], [`actor`], [`fetch`], [`partial`], [`exchange`], [`keeping`], [`thumbnail`]; [`folder`] and
 //! [`index`] are where it all lies, [`tables`] the layout.
 
 pub mod actor;
 pub mod care;
 pub mod collect;
+pub mod exchange;
 pub mod fetch;
 pub mod folder;
 pub mod index;
+pub mod keeping;
 mod mentions;
 pub mod outline;
 pub mod partial;

@@ -1,6 +1,7 @@
 //! The store: what is put comes out again, whatever is killed, full, damaged or asked for twice.
 
 mod collecting;
+mod exchanging;
 mod fetching;
 
 use std::io;

@@ -5,6 +5,7 @@
 
 use openprod_model::ids::BlobHash;
 use ractor::RpcReplyPort;
+use tokio::sync::watch;
 
 /// A file that this node keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +57,50 @@ pub enum BlobError {
     },
 }
 
+/// How it goes to get a file from other nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FetchStanding {
+    /// It is under way.
+    Coming {
+        /// How many pieces are here.
+        had: u64,
+        /// Of how many; none until a node has said so.
+        of: Option<u64>,
+        /// How many nodes send it.
+        from: usize,
+    },
+    /// It is here.
+    Here(Kept),
+    /// None of the nodes that are connected has it, or none answers any more. What has come of it is kept.
+    Nowhere {
+        /// How many were asked.
+        asked: usize,
+    },
+    /// It cannot be kept here.
+    Failed(BlobError),
+}
+
+impl FetchStanding {
+    /// Nobody has been asked yet.
+    pub const BEGUN: Self = Self::Coming { had: 0, of: None, from: 0 };
+
+    /// Whether it changes no more.
+    pub fn is_over(&self) -> bool {
+        !matches!(self, Self::Coming { .. })
+    }
+}
+
 /// Messages to the blobs room.
 pub enum BlobsMsg {
+    /// A file is wanted that is not here.
+    Fetch {
+        /// Which.
+        hash: BlobHash,
+        /// How it goes, until it is over or nobody looks any more; none if too many files are on their way.
+        reply: RpcReplyPort<Option<watch::Receiver<FetchStanding>>>,
+    },
+    /// Files may be missing that this node keeps, or may be had now.
+    Look,
     /// Time to look after the store. Said by the room's own timer only.
     Tend,
     /// Close the store.

@@ -46,7 +46,8 @@ impl Workspace {
         Ok(answer?.blob.unwrap_or_default())
     }
 
-    /// Takes a file from the node, from `offset` on, at most `length` bytes; 0 for all.
+    /// Takes a file from the node, from `offset` on, at most `length` bytes; 0 for all. A node that does not have it fetches
+    /// it from others first.
     pub async fn get_blob(
         &self,
         hash: BlobHash,
@@ -56,6 +57,13 @@ impl Workspace {
         let (workspace, hash) = (self.id().to_string(), hash.to_string());
         let message = v1::GetBlobRequest { workspace, hash, offset, length };
         self.client().begin(async || self.client().blobs().get_blob(Request::new(message)).await).await
+    }
+
+    /// Has the node fetch a file from other nodes, and tells how that goes; the last answer is the file. Dropped before,
+    /// it stops, and what has come stays on the node.
+    pub async fn fetch_blob(&self, hash: BlobHash) -> Result<Answers<v1::FetchBlobResponse>, Error> {
+        let message = v1::FetchBlobRequest { workspace: self.id().to_string(), hash: hash.to_string() };
+        self.client().begin(async || self.client().blobs().fetch_blob(Request::new(message.clone())).await).await
     }
 
     /// A small picture of a file that is a picture or a PDF, as a PNG.

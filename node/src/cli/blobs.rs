@@ -34,7 +34,13 @@ enum BlobCommands {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
-    /// Gets a file from the node
+    /// Has the node fetch files from other nodes; `get` and whoever opens a file does so by itself
+    Fetch {
+        /// Files: their names, their hashes or the beginnings of them
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<String>,
+    },
+    /// Gets a file from the node, which fetches it from other nodes if it has to
     Get {
         /// File: its name, its hash or the beginning of it
         file: String,
@@ -92,6 +98,7 @@ pub async fn run(args: BlobArgs, context: &Context) -> Result<(), CliError> {
     let workspace = context.workspace().await?;
     match args.command {
         BlobCommands::Put { files } => put_all(context, &workspace, &files).await,
+        BlobCommands::Fetch { files } => fetch_all(context, &workspace, &files).await,
         BlobCommands::Get { file, output } => get(&workspace, &file, output).await,
         BlobCommands::Thumbnail { file, output } => thumbnail(&workspace, &file, &output).await,
         BlobCommands::List => list(context, &workspace).await,
@@ -168,9 +175,36 @@ fn media_type(path: &Path) -> &'static str {
     }
 }
 
+async fn fetch_all(context: &Context, workspace: &Workspace, files: &[String]) -> Result<(), CliError> {
+    let mut told = Vec::new();
+    for file in files {
+        let hash = meant(workspace, file).await?.0;
+        told.push(fetch(workspace, hash).await?);
+    }
+    tell(context, &told, true)
+}
+
+/// Has the node fetch a file, and shows how that goes.
+async fn fetch(workspace: &Workspace, hash: BlobHash) -> Result<v1::Blob, CliError> {
+    use v1::fetch_blob_response::Event;
+    let bar = Bar::new();
+    let mut answers = workspace.fetch_blob(hash).await?;
+    while let Some(answer) = answers.next().await? {
+        match answer.event {
+            Some(Event::Progress(progress)) => bar.told(&progress),
+            Some(Event::Blob(blob)) => return Ok(blob),
+            None => {}
+        }
+    }
+    Err(CliError::failed("The node did not say whether the file has come."))
+}
+
 async fn get(workspace: &Workspace, wanted: &str, output: Option<PathBuf>) -> Result<(), CliError> {
     let (hash, blob) = meant(workspace, wanted).await?;
     let output = output.unwrap_or_else(|| own_name(&blob.name, hash));
+    if matches!(blob.availability(), v1::BlobAvailability::Unavailable | v1::BlobAvailability::Damaged) {
+        fetch(workspace, hash).await?;
+    }
     let mut answers = workspace.get_blob(hash, 0, 0).await?;
     if output == Path::new("-") {
         let mut out = io::stdout().lock();

@@ -110,6 +110,7 @@ async fn given(
 ) -> Result<Response, Status> {
     let place = Arc::clone(&counter.room).try_acquire_owned().map_err(|_| services::too_busy())?;
     let (workspace, hash) = (services::workspace(&counter.node, workspace)?, parsed(hash)?);
+    files::ensure(&workspace, &counter.node.env, hash).await?;
     let library = workspace.library.clone();
     let (known, reader) = files::on_a_thread(&counter.node.env, move || files::open(&library, hash)).await?;
     let size = reader.size();
@@ -204,7 +205,7 @@ async fn give_small(State(counter): State<Counter>, Path((workspace, hash)): Pat
 async fn given_small(counter: &Counter, workspace: &str, hash: &str) -> Result<Response, Status> {
     let _place = counter.room.try_acquire().map_err(|_| services::too_busy())?;
     let workspace = services::workspace(&counter.node, workspace)?;
-    let png = files::thumbnail(&counter.node.env, workspace.library, parsed(hash)?).await?;
+    let png = files::thumbnail(&counter.node.env, &workspace, parsed(hash)?).await?;
     let mut response = Response::new(Body::from(png));
     let headers = response.headers_mut();
     put(headers, header::CONTENT_TYPE, "image/png");

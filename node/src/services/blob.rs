@@ -11,9 +11,11 @@ use openprod_api::v1::Reason;
 use openprod_api::v1::blob_service_server::BlobService as Service;
 use openprod_blobs::care::{Progress, Verified};
 use openprod_blobs::collect::Library;
+use openprod_blobs::outline::PIECE_BYTES;
+use openprod_messages::blobs::{BlobsMsg, FetchStanding, Kept};
 use openprod_model::ids::{BlobHash, Position};
 use openprod_model::refusal::{self, Refusal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -43,16 +45,22 @@ impl BlobService {
         files::on_a_thread(&self.0.env, job).await.map_err(Status::from)
     }
 
+    async fn known(&self, library: Library, hash: BlobHash) -> Result<Known, Status> {
+        self.blocking(move || files::known(&library, hash)).await
+    }
+
     async fn stat(&self, library: Library, hash: BlobHash) -> Result<v1::Blob, Status> {
-        self.blocking(move || files::known(&library, hash)).await.map(|known| blob(&known))
+        self.known(library, hash).await.map(|known| blob(&known))
     }
 
     /// Pins or lets go, and tells what is known of the file then.
     async fn pin(&self, workspace: &str, hash: &str, pins: bool) -> Result<v1::Blob, Status> {
-        let (library, hash) = (self.library(workspace)?, parsed(hash)?);
-        let store = Arc::clone(&library.store);
+        let (workspace, hash) = (super::workspace(&self.0, workspace)?, parsed(hash)?);
+        let store = Arc::clone(&workspace.library.store);
         self.blocking(move || if pins { store.pin(hash) } else { store.unpin(hash) }).await?;
-        self.stat(library, hash).await
+        // A room that is being started again looks by itself.
+        let _ = workspace.blobs.cast(BlobsMsg::Look);
+        self.stat(workspace.library, hash).await
     }
 }
 
@@ -73,6 +81,7 @@ fn parsed(hash: &str) -> Result<BlobHash, Status> {
 #[tonic::async_trait]
 impl Service for BlobService {
     type GetBlobStream = Parts<v1::GetBlobResponse>;
+    type FetchBlobStream = Parts<v1::FetchBlobResponse>;
     type VerifyBlobsStream = Parts<v1::VerifyBlobsResponse>;
 
     async fn put_blob(
@@ -97,7 +106,9 @@ impl Service for BlobService {
 
     async fn get_blob(&self, request: Request<v1::GetBlobRequest>) -> Result<Response<Self::GetBlobStream>, Status> {
         let v1::GetBlobRequest { workspace, hash, offset, length } = request.get_ref();
-        let (library, hash) = (self.library(workspace)?, parsed(hash)?);
+        let (workspace, hash) = (super::workspace(&self.0, workspace)?, parsed(hash)?);
+        files::ensure(&workspace, &self.0.env, hash).await?;
+        let library = workspace.library;
         let (_, reader) = self.blocking(move || files::open(&library, hash)).await?;
         let size = reader.size();
         let end = if *length == 0 { size } else { offset.saturating_add(*length).min(size) };
@@ -107,12 +118,45 @@ impl Service for BlobService {
         streaming(request.extensions(), begins.chain(parts))
     }
 
+    async fn fetch_blob(
+        &self,
+        request: Request<v1::FetchBlobRequest>,
+    ) -> Result<Response<Self::FetchBlobStream>, Status> {
+        let v1::FetchBlobRequest { workspace, hash } = request.get_ref();
+        let (workspace, hash) = (super::workspace(&self.0, workspace)?, parsed(hash)?);
+        let known = self.known(workspace.library.clone(), hash).await?;
+        let (sender, parts) = mpsc::channel(STREAM_AHEAD);
+        let response = streaming(request.extensions(), ReceiverStream::new(parts))?;
+        known.ensure_not_deleted()?;
+        if known.is_here() {
+            // There is room for one.
+            let _ = sender.try_send(Ok(fetched(&known)));
+            return Ok(response);
+        }
+        let standing = files::fetch(&workspace, hash).await?;
+        let env = self.0.env.clone();
+        tokio::spawn(async move {
+            let last = tokio::select! {
+                last = tells(standing, &known, &sender) => last,
+                // The client is gone, and need not be told.
+                () = sender.closed() => return,
+            };
+            let came = match last {
+                Ok(_) => files::on_a_thread(&env, move || files::known(&workspace.library, hash)).await,
+                Err(error) => Err(error),
+            };
+            let _ = sender.send(came.map(|known| fetched(&known)).map_err(Status::from)).await;
+        });
+        Ok(response)
+    }
+
     async fn get_thumbnail(
         &self,
         request: Request<v1::GetThumbnailRequest>,
     ) -> Result<Response<v1::GetThumbnailResponse>, Status> {
         let v1::GetThumbnailRequest { workspace, hash } = request.get_ref();
-        let png = files::thumbnail(&self.0.env, self.library(workspace)?, parsed(hash)?).await?;
+        let workspace = super::workspace(&self.0, workspace)?;
+        let png = files::thumbnail(&self.0.env, &workspace, parsed(hash)?).await?;
         Ok(Response::new(v1::GetThumbnailResponse { png }))
     }
 
@@ -235,6 +279,37 @@ fn no_end() -> Status {
 
 fn chunk_too_large() -> Status {
     ApiError::new(Reason::TooLarge, format!("A message may carry {CHUNK_BYTES} bytes of a file.")).into()
+}
+
+/// Tells how a fetch goes, until it is over.
+async fn tells(
+    mut standing: watch::Receiver<FetchStanding>,
+    known: &Known,
+    client: &mpsc::Sender<Result<v1::FetchBlobResponse, Status>>,
+) -> Result<Kept, FileError> {
+    loop {
+        let now = standing.borrow_and_update().clone();
+        let FetchStanding::Coming { had, of, from } = now else { return files::came(known, now) };
+        // A client that reads slowly is told less often, and the last of it in any case.
+        let _ = client.try_send(Ok(coming(had, of, from)));
+        let broke_off = |_| FileError::Unavailable("The work with the file broke off; try again.".to_owned());
+        standing.changed().await.map_err(broke_off)?;
+    }
+}
+
+fn coming(had: u64, of: Option<u64>, from: usize) -> v1::FetchBlobResponse {
+    let stage = match from {
+        0 => "Asking other nodes".to_owned(),
+        1 => "Getting it from 1 node".to_owned(),
+        some => format!("Getting it from {some} nodes"),
+    };
+    let bytes = |pieces: u64| pieces * PIECE_BYTES as u64;
+    let progress = v1::Progress { stage, done: bytes(had), total: bytes(of.unwrap_or(0)) };
+    v1::FetchBlobResponse { event: Some(v1::fetch_blob_response::Event::Progress(progress)) }
+}
+
+fn fetched(known: &Known) -> v1::FetchBlobResponse {
+    v1::FetchBlobResponse { event: Some(v1::fetch_blob_response::Event::Blob(blob(known))) }
 }
 
 fn told(client: &mpsc::Sender<Result<v1::VerifyBlobsResponse, Status>>, progress: Progress) -> ControlFlow<()> {

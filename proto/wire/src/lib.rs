@@ -4,11 +4,12 @@
 //! value of [`openprod_model::codec`].
 //!
 //! Reading order: [`framing`], [`opening`], [`hello`], [`closing`], [`beacon`]; then [`letters`], [`ticket`],
-//! [`recovery`] and [`admission`]; then [`replication`].
+//! [`recovery`] and [`admission`]; then [`replication`]; then [`files`].
 
 pub mod admission;
 pub mod beacon;
 pub mod closing;
+pub mod files;
 pub mod framing;
 pub mod hello;
 pub mod letters;

@@ -111,6 +111,7 @@ const VERBS: &[(&str, &str)] = &[
     ("command restore_asset", "restores_file"),
     ("rpc BlobService.PutBlob", "puts_file"),
     ("rpc BlobService.GetBlob", "gets_file"),
+    ("rpc BlobService.FetchBlob", "fetches_file"),
     ("rpc BlobService.GetThumbnail", "looks_at_thumbnail"),
     ("rpc BlobService.StatBlob", "looks_at_file"),
     ("rpc BlobService.ListBlobs", "lists_files"),

@@ -68,3 +68,82 @@ async fn after_a_time_apart_both_have_everything_and_what_they_disagree_on_is_a_
     }
     assert_eq!(mara.finds_all_well().await.state_hash, leo.finds_all_well().await.state_hash);
 }
+
+/// Bytes that do not compress, of a few pieces.
+fn recording(seed: u8, size: usize) -> Vec<u8> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&[seed]);
+    let mut bytes = vec![0; size];
+    hasher.finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+#[tokio::test]
+async fn a_file_that_is_on_another_node_comes_when_somebody_opens_it() {
+    let mut world = World::with(Setup::among_peers()).await;
+    let mara = world.person("Mara").await;
+    mara.makes_table("scenes", &["sound blob"]).await;
+    mara.adds("scenes", "I.1", row!["name" => "I.1"]).await;
+    let (tour, leo) = world.joined_by("Leo", &mara).await;
+    let storm = recording(1, 3_000_000);
+    mara.refers("I.1", "sound", &storm, "storm.wav").await;
+    let hash = mara.puts_file(&storm).await.hash;
+    let bundles = mara.reads_history(v1::ListBundlesRequest::default()).await.len() as u64;
+    leo.is_equal_at(bundles).await;
+
+    assert_eq!(leo.looks_at_file(&hash).await.availability(), v1::BlobAvailability::Unavailable);
+    assert_eq!(leo.gets_part(&hash, 2_999_990, 0).await.unwrap(), storm[2_999_990..]);
+    assert_eq!(leo.looks_at_file(&hash).await.availability(), v1::BlobAvailability::Here);
+
+    let (rain, wind) = (recording(2, 700_000), recording(3, 10));
+    let (rain_hash, wind_hash) = (mara.puts_file(&rain).await.hash, mara.puts_file(&wind).await.hash);
+    let (blob, told) = leo.fetches_file(&rain_hash).await.unwrap();
+    assert_eq!((blob.availability(), blob.size), (v1::BlobAvailability::Here, 700_000));
+    assert!(told.iter().all(|progress| progress.done <= 3 * 256 * 1024), "{told:?}");
+    leo.types(&format!("openprod blob fetch {wind_hash}")).await.ok().says("here");
+    assert_eq!(leo.gets_file(&wind_hash).await.unwrap(), wind);
+
+    // The node that had it is gone: what was fetched stays, what was not says where it stands.
+    let late = mara.puts_file(b"a late thought").await.hash;
+    world.house.dies();
+    assert_eq!(leo.gets_file(&hash).await.unwrap(), storm);
+    leo.sees_peer(|peer| peer.state() != v1::PeerState::Connected).await;
+    let refused = leo.gets_file(&late).await.unwrap_err();
+    assert_eq!(refused.reason(), Some(v1::Reason::BlobUnavailable), "{refused}");
+    leo.types(&format!("openprod blob fetch {late}")).await.fails(1).says("is not on this node").says("another node");
+    drop(tour);
+}
+
+#[tokio::test]
+async fn a_deleted_file_is_given_to_no_node_and_a_pinned_one_comes_by_itself() {
+    let world = World::with(Setup::among_peers()).await;
+    let mara = world.person("Mara").await;
+    mara.makes_table("scenes", &["plan blob"]).await;
+    let (_tour, leo) = world.joined_by("Leo", &mara).await;
+    let (plan, old) = (recording(4, 300_000), recording(5, 300_000));
+    let (plan_hash, old_hash) = (mara.puts_file(&plan).await.hash, mara.puts_file(&old).await.hash);
+    mara.deletes_file(&old_hash, "drawn anew").await;
+    let bundles = mara.reads_history(v1::ListBundlesRequest::default()).await.len() as u64;
+    leo.is_equal_at(bundles).await;
+    assert_eq!(leo.gets_file(&old_hash).await.unwrap_err().reason(), Some(v1::Reason::BlobDeleted));
+    assert_eq!(leo.fetches_file(&old_hash).await.unwrap_err().reason(), Some(v1::Reason::BlobDeleted));
+
+    leo.pins_file(&plan_hash).await;
+    leo.has_file(&plan_hash).await;
+    assert_eq!(leo.gets_file(&plan_hash).await.unwrap(), plan);
+}
+
+#[tokio::test]
+async fn a_node_that_keeps_all_files_gets_what_fields_say_and_nothing_else() {
+    let world = World::with(Setup::among_peers()).await;
+    let mara = world.person("Mara").await;
+    mara.makes_table("scenes", &["plan blob"]).await;
+    mara.adds("scenes", "I.1", row!["name" => "I.1"]).await;
+    let (_venue, leo) = world.joined_by_keeper("Leo", &mara).await;
+    let (plan, loose) = (recording(6, 600_000), recording(7, 10_000));
+    let (plan_hash, loose_hash) = (mara.puts_file(&plan).await.hash, mara.puts_file(&loose).await.hash);
+    mara.refers("I.1", "plan", &plan, "plan.pdf").await;
+    leo.has_file(&plan_hash).await;
+    assert_eq!(leo.lists_files().await.iter().map(|blob| blob.hash.as_str()).collect::<Vec<_>>(), [plan_hash]);
+    assert_eq!(leo.looks_at_file(&loose_hash).await.availability(), v1::BlobAvailability::Unavailable);
+}

@@ -53,17 +53,17 @@ impl Overlays for Staged {
     }
 }
 
-struct House {
-    bench: Bench,
+pub(super) struct House {
+    pub(super) bench: Bench,
     log: Arc<MemoryLog>,
     state: Arc<MemoryState>,
     overlays: Arc<Staged>,
-    library: Library,
+    pub(super) library: Library,
     ops: u64,
 }
 
 impl House {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (bench, log, state) = (Bench::new(), Arc::<MemoryLog>::default(), Arc::<MemoryState>::default());
         let overlays = Arc::<Staged>::default();
         let store = bench.store.clone();
@@ -71,7 +71,7 @@ impl House {
         Self { bench, log, state, overlays, library, ops: 0 }
     }
 
-    fn puts(&self, bytes: &[u8]) -> BlobHash {
+    pub(super) fn puts(&self, bytes: &[u8]) -> BlobHash {
         self.bench.puts(bytes).unwrap().hash
     }
 
@@ -110,14 +110,14 @@ impl House {
     }
 
     /// Sets the plan of a scene to a file, knowing of these bundles.
-    fn shows(&mut self, hash: BlobHash, seen: &[&Bundle]) -> Bundle {
+    pub(super) fn shows(&mut self, hash: BlobHash, seen: &[&Bundle]) -> Bundle {
         let (size, name) = (5, Text::new("plan.pdf").unwrap());
         let media_type = Text::new("application/pdf").unwrap();
         let value = Value::Blob(BlobRef { hash, size, name, media_type });
         self.does(&Operation::SetField { at: vec![plan(seen)], value })
     }
 
-    fn deletes(&mut self, hash: BlobHash) -> Bundle {
+    pub(super) fn deletes(&mut self, hash: BlobHash) -> Bundle {
         let (reason, basis) = (Text::new("an old plan").unwrap(), Basis::default());
         self.does(&Operation::DeleteAsset { hash, reason, basis })
     }

@@ -375,7 +375,19 @@ async fn begin(cast: &Arc<Cast>, env: &Environment, disks: &Disks, unknown: &'st
     let node = (cast.actor(0), Text::new("Replica").unwrap());
     let (env, keyring, tickets) = (env.clone(), cast.clone(), Arc::new(NoTickets));
     let endpoint = Address::of("endpoint");
-    let parts = Parts { id: WORKSPACE, log, state, overlays, blobs, tickets, node, endpoint, env, keyring };
+    let parts = Parts {
+        id: WORKSPACE,
+        log,
+        state,
+        overlays,
+        blobs,
+        keeps_all_files: false,
+        tickets,
+        node,
+        endpoint,
+        env,
+        keyring,
+    };
     let workspace = workspace::start(parts, house.get_cell()).await.unwrap();
     Life { workspace, house, stores }
 }

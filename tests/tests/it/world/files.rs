@@ -6,6 +6,7 @@ use openprod_client::{Change, Error, v1};
 use openprod_model::ids::BlobHash;
 use tokio_stream as stream;
 
+use super::mesh::{LOOK_EVERY, PATIENCE};
 use super::person::Person;
 use super::speak::{delete_asset, restore_asset};
 
@@ -35,6 +36,29 @@ impl Person {
             bytes.extend(answer.chunk);
         }
         Ok(bytes)
+    }
+
+    /// Has the node fetch a file from others, and tells what it said on the way.
+    pub(crate) async fn fetches_file(&self, hash: &str) -> Result<(v1::Blob, Vec<v1::Progress>), Error> {
+        use v1::fetch_blob_response::Event;
+        let mut answers = self.workspace().fetch_blob(hash_of(hash)).await?;
+        let mut told = Vec::new();
+        loop {
+            match answers.next().await?.expect("the file comes last").event.unwrap() {
+                Event::Progress(progress) => told.push(progress),
+                Event::Blob(blob) => return Ok((blob, told)),
+            }
+        }
+    }
+
+    /// Waits until a file is on the node.
+    pub(crate) async fn has_file(&self, hash: &str) {
+        let seen = async {
+            while self.looks_at_file(hash).await.availability() != v1::BlobAvailability::Here {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, seen).await.expect("the file comes by itself");
     }
 
     /// A small picture of a file.

@@ -8,10 +8,10 @@ use super::person::Person;
 use super::speak::admit_member;
 
 /// Longer than two nodes on one machine take to meet, on the slowest.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The pause between two looks.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 impl Person {
     /// The nodes that this one knows, and its own key and addresses.

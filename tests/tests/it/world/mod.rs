@@ -116,6 +116,27 @@ impl World {
         Person::arrives(node, name, self.names.clone()).await
     }
 
+    /// Somebody at a node of his own who joins the show of another by ticket, and is a member there when this returns.
+    pub(crate) async fn joined_by(&self, name: &str, inviter: &Person) -> (Node, Person) {
+        self.joined_at(self.others.clone(), name, inviter).await
+    }
+
+    /// The same at a node that gets every file of the show.
+    pub(crate) async fn joined_by_keeper(&self, name: &str, inviter: &Person) -> (Node, Person) {
+        let env = vec![("OPENPROD_KEEP_FILES", "all".to_owned())];
+        self.joined_at(Setup { env, ..self.others.clone() }, name, inviter).await
+    }
+
+    async fn joined_at(&self, setup: Setup, name: &str, inviter: &Person) -> (Node, Person) {
+        let node = Node::start(&self.folder.path().join(name), setup).await;
+        let person = Person::arrives(&node, name, self.names.clone()).await;
+        let ticket = inviter.invites(1).await.ticket;
+        person.types(&format!("openprod join {ticket}")).await.ok();
+        let person = person.in_workspace(inviter.workspace_id());
+        person.is_a_member().await;
+        (node, person)
+    }
+
     /// Somebody who takes Hamlet, as it is at the house, to a node of his own, and goes on working there.
     pub(crate) async fn away(&self, name: &str) -> (Node, Person) {
         let node = self.another_node(name).await;

@@ -1,0 +1,103 @@
+//! Files between nodes: the blobs room's conversations, over the links that the endpoint keeps.
+
+use std::collections::BTreeMap;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use openprod_blobs::exchange::{self, Answering, Asking, Ended, Neighbour, Neighbours, Talk};
+use openprod_links::endpoint::{Link, LinkId, Purpose};
+use openprod_links::transport::{Channel, LinkError};
+use openprod_messages::environment::Environment;
+use openprod_model::ids::WorkspaceId;
+use openprod_wire::framing::Frame;
+use tokio::sync::watch;
+
+use crate::workspace::Workspace;
+
+/// The nodes with which a workspace exchanges files now. It outlives the blobs room.
+pub struct Neighbourhood {
+    workspace: WorkspaceId,
+    links: watch::Sender<BTreeMap<LinkId, Link>>,
+    there: watch::Sender<Vec<Neighbour>>,
+}
+
+impl Neighbourhood {
+    /// Nobody yet.
+    pub fn new(workspace: WorkspaceId) -> Self {
+        Self { workspace, links: watch::channel(BTreeMap::new()).0, there: watch::channel(Vec::new()).0 }
+    }
+
+    /// A node is connected, and a member.
+    pub fn linked(&self, link: &Link) {
+        self.links.send_modify(|links| drop(links.insert(link.id, link.clone())));
+        self.tell();
+    }
+
+    /// It is no longer, or no member any more: conversations with it end.
+    pub fn parted(&self, link: LinkId) {
+        self.links.send_modify(|links| drop(links.remove(&link)));
+        self.tell();
+    }
+
+    fn tell(&self) {
+        let there: Vec<_> = self.links.borrow().keys().map(|link| Neighbour(link.0)).collect();
+        self.there.send_if_modified(|known| {
+            let is_news = *known != there;
+            known.clone_from(&there);
+            is_news
+        });
+    }
+
+    /// Waits until a node has parted.
+    async fn gone(&self, link: LinkId) {
+        // The sender is this struct's own, which is borrowed.
+        let _ = self.links.subscribe().wait_for(|links| !links.contains_key(&link)).await;
+    }
+}
+
+impl Neighbours for Neighbourhood {
+    fn there(&self) -> watch::Receiver<Vec<Neighbour>> {
+        self.there.subscribe()
+    }
+
+    fn call(&self, neighbour: Neighbour) -> BoxFuture<'static, Result<Asking, Ended>> {
+        let (link, workspace) = (self.links.borrow().get(&LinkId(neighbour.0)).cloned(), self.workspace);
+        async move {
+            let link = link.ok_or_else(|| Ended("it is connected no longer".to_owned()))?;
+            let channel = link.open(workspace, Purpose::Files).await.map_err(|error| ended(&error))?;
+            Ok(Box::new(OnChannel(channel)) as Asking)
+        }
+        .boxed()
+    }
+}
+
+/// Answers a neighbour that asks for a file, for as long as it is one.
+pub async fn answer(workspace: Workspace, env: Environment, link: LinkId, channel: Channel) {
+    let library = workspace.library.clone();
+    let answering: Answering = Box::new(OnChannel(channel));
+    tokio::select! {
+        () = exchange::answer(library, env, answering) => {}
+        () = workspace.neighbourhood.gone(link) => {}
+    }
+}
+
+/// A conversation on a channel of a link.
+struct OnChannel(Channel);
+
+impl<Say, Hear> Talk<Say, Hear> for OnChannel
+where
+    Say: Frame + Send + Sync + 'static,
+    Hear: Frame + Send + 'static,
+{
+    fn say(&mut self, say: Say) -> BoxFuture<'_, Result<(), Ended>> {
+        async move { self.0.send.say(&say).await.map_err(|error| ended(&error)) }.boxed()
+    }
+
+    fn hear(&mut self) -> BoxFuture<'_, Result<Option<Hear>, Ended>> {
+        async { self.0.receive.hear().await.map_err(|error| ended(&error)) }.boxed()
+    }
+}
+
+fn ended(error: &LinkError) -> Ended {
+    Ended(error.to_string())
+}
