@@ -82,8 +82,6 @@ pub(super) const ACTS: &[Act] = &[
     redo,
     redo,
     redo,
-    redo,
-    redo,
 ];
 
 /// Whether a command is the only one of its request.

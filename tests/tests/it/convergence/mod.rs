@@ -69,6 +69,13 @@ impl Sum {
         self.refusals += company.refusals;
         self.conflicts += portrait::conflicts(company.snapshot(0).view()).len();
     }
+
+    /// What every run must have seen and this one has not: kinds of operations, and kinds of bundles at least twice.
+    fn lacks(&self) -> Vec<&'static str> {
+        let operations = Operation::KINDS.iter().filter(|(kind, _)| !self.kinds.contains(kind)).map(|(_, name)| *name);
+        let is_rare = |kind: &&str| self.made.get(*kind).is_none_or(|count| *count < 2);
+        operations.chain(MADE.into_iter().filter(is_rare)).collect()
+    }
 }
 
 /// One story from one seed; if it ends badly, the shortest one that still does, and how to tell it again.
@@ -106,16 +113,20 @@ const MADE: [&str; 8] = ["edit", "import", "resolution", "merge", "undo", "redo"
 fn whatever_happens_everybody_agrees_and_nothing_is_lost() {
     let (cases, steps) = (number("OPENPROD_CONVERGENCE_CASES", CASES), number("OPENPROD_CONVERGENCE_STEPS", STEPS));
     let first = number("OPENPROD_CONVERGENCE_SEED", 1);
-    let mut sum = Sum::default();
-    for seed in first..first + cases {
+    let (mut sum, mut last) = (Sum::default(), first + cases);
+    let mut seed = first;
+    while seed < last {
         tells(seed, steps, &mut sum);
+        seed += 1;
+        // What is rare by chance gets more of it.
+        if seed == last && cases >= CASES && !sum.lacks().is_empty() && last < first + 3 * cases {
+            last += 1;
+        }
     }
-    println!("{cases} stories from seed {first}: {sum:?}");
+    println!("{} stories from seed {first}: {sum:?}", last - first);
     if cases >= CASES {
-        let missing: Vec<&str> =
-            Operation::KINDS.iter().filter(|(kind, _)| !sum.kinds.contains(kind)).map(|(_, name)| *name).collect();
-        assert!(missing.is_empty(), "{missing:?}: operations that never happened: give them a row in acts.rs");
-        assert!(MADE.iter().all(|kind| sum.made.get(kind).is_some_and(|count| *count > 1)), "some are rare: {sum:?}");
+        let lacks = sum.lacks();
+        assert!(lacks.is_empty(), "{lacks:?}: never happened, or once only: give them a row in acts.rs; {sum:?}");
         assert!(sum.conflicts > 0 && sum.bundles > sum.refusals, "the stories are too tame: {sum:?}");
     }
 }
