@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use openprod_messages::environment::Environment;
 use openprod_model::ids::{ActorId, WorkspaceId};
-use openprod_wire::hello::WorkspaceTag;
+use openprod_wire::hello::{Versions, WorkspaceTag};
 use openprod_wire::opening::Opening;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 
@@ -29,7 +29,7 @@ use link::{Greeting, HelloError, News};
 pub use peers::PeerNumber;
 use running::Application;
 pub use running::Running;
-pub use status::{Connected, KnownPeer, PeerStage, PeerStatus};
+pub use status::{Connected, KnownPeer, Obstacle, PeerStage, PeerStatus};
 
 mod link;
 mod peers;
@@ -121,6 +121,8 @@ pub struct EndpointArgs {
     pub env: Environment,
     /// What this node is, for people: `openprod 0.1.0`.
     pub software: String,
+    /// The protocol versions that it speaks: [`openprod_wire::hello::VERSIONS`].
+    pub versions: Versions,
 }
 
 /// Why a node could not be reached.

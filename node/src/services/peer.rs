@@ -16,11 +16,9 @@ use openprod_model::refusal::{Reason, Refusal};
 use tonic::{Request, Response, Status};
 
 use super::{caller, no_answer};
+use crate::diagnostics::peers::{Complaint, PORT, complaints};
 use crate::node::{Node, Slot};
 use crate::peers::Peers;
-
-/// The port that is meant where none is named.
-const PORT: u16 = 7118;
 
 /// Tells of other nodes.
 pub struct PeerService(Arc<Node>);
@@ -33,7 +31,7 @@ impl PeerService {
 
     /// Adds how far this node is with each workspace over each connection.
     async fn tell_sharing(&self, peers: &mut [v1::Peer]) {
-        for (id, slot) in self.0.workspaces() {
+        for (id, slot) in super::workspaces(&self.0) {
             let Slot::Open(workspace) = slot else { continue };
             for session in workspace.doorway.status().await {
                 let key = session.peer.to_string();
@@ -43,6 +41,14 @@ impl PeerService {
                     connection.sharing.push(shared(id, session.standing));
                 }
             }
+        }
+    }
+
+    /// The workspaces that whoever calls may not know of are not told as shared either.
+    fn leave_out_hidden(&self, peers: &mut [v1::Peer]) {
+        let seen: Vec<_> = super::workspaces(&self.0).iter().map(|(id, _)| id.to_string()).collect();
+        for connection in peers.iter_mut().filter_map(|peer| peer.connection.as_mut()) {
+            connection.workspaces.retain(|id| seen.contains(id));
         }
     }
 
@@ -64,8 +70,10 @@ impl Service for PeerService {
             return Ok(Response::new(v1::ListPeersResponse { key, ..Default::default() }));
         };
         let known = peers.endpoint.call(|reply| EndpointMsg::Status { reply }).await;
-        let mut known: Vec<_> = known.map_err(no_answer)?.into_iter().map(shown).collect();
+        let own = peers.addresses();
+        let mut known: Vec<_> = known.map_err(no_answer)?.into_iter().map(|peer| shown(peer, &own)).collect();
         self.tell_sharing(&mut known).await;
+        self.leave_out_hidden(&mut known);
         known.sort_by_key(|peer| (peer.connection.is_none(), peer.key.clone(), peer.addresses.clone()));
         let listens_on = peers.network.addresses().iter().map(ToString::to_string).collect();
         Ok(Response::new(v1::ListPeersResponse { peers: known, key, listens_on }))
@@ -125,11 +133,13 @@ pub(super) async fn resolved(text: &str) -> Result<Vec<SocketAddr>, Refusal> {
     if found.is_empty() { Err(refused(format!("{text:?} names no machine."))) } else { Ok(found) }
 }
 
-fn shown(peer: PeerStatus) -> v1::Peer {
+fn shown(peer: PeerStatus, own: &[SocketAddr]) -> v1::Peer {
+    let advice = complaints(&peer, own).iter().map(Complaint::sentences).collect();
     let mut shown = v1::Peer {
         key: peer.key.map_or_else(String::new, |key| key.to_string()),
         addresses: peer.addresses.iter().map(ToString::to_string).collect(),
         trouble: peer.trouble,
+        advice,
         ..Default::default()
     };
     match peer.stage {
