@@ -8,7 +8,7 @@
 //!      lookout        a task; tells both when workspaces or members have changed
 //! ```
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -55,6 +55,7 @@ pub struct Peers {
     pub network: Arc<Quic>,
     /// The open workspaces near.
     pub nearby: watch::Receiver<Vec<Nearby>>,
+    looks: bool,
     supervisor: ActorRef<SupervisorMsg>,
     /// Discovery ends with it.
     lookout: tokio::task::AbortHandle,
@@ -91,7 +92,8 @@ pub async fn start(node: &Arc<Node>) -> Result<Option<Peers>, PeersError> {
     let (changes, news) = watch::channel(0);
     let (shown, nearby) = watch::channel(Vec::new());
     let lookout = tokio::spawn(look_out(Arc::downgrade(node), changes, endpoint.clone())).abort_handle();
-    if let Some(reach) = reach(node) {
+    let reach = reach(node);
+    if let Some(reach) = reach {
         let found = DiscoveryArgs {
             key: network.key(),
             port: network.addresses().first().map_or(0, SocketAddr::port),
@@ -107,7 +109,7 @@ pub async fn start(node: &Arc<Node>) -> Result<Option<Peers>, PeersError> {
     for address in network.addresses() {
         tracing::info!(%address, key = %network.key().short(), "listening for other nodes");
     }
-    Ok(Some(Peers { endpoint, network, nearby, supervisor, lookout }))
+    Ok(Some(Peers { endpoint, network, nearby, looks: reach.is_some(), supervisor, lookout }))
 }
 
 /// The protocol versions of this build; under test, those of another one, as in `2-3`.
@@ -125,6 +127,12 @@ fn versions() -> Versions {
 fn listen(node: &Node, address: SocketAddr) -> Result<Arc<Quic>, StartError> {
     let is_chosen = node.config.entries().iter().any(|e| e.name == "peer_listen" && e.origin != Origin::Default);
     match Quic::listen(&node.device, address) {
+        Err(StartError::Listen { source, .. })
+            if !is_chosen && address.is_ipv6() && source.kind() != std::io::ErrorKind::AddrInUse =>
+        {
+            tracing::info!(%source, "there is no IPv6 here; other nodes find this one by IPv4");
+            listen(node, SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()))
+        }
         Err(StartError::Listen { source, .. }) if source.kind() == std::io::ErrorKind::AddrInUse && !is_chosen => {
             tracing::warn!(%address, "another program has this port; other nodes find this one on a free one");
             Quic::listen(&node.device, SocketAddr::new(address.ip(), 0))
@@ -148,6 +156,11 @@ impl Peers {
     /// loopback only where there is nothing else.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         everywhere(&self.network.addresses())
+    }
+
+    /// Whether this node looks for others on the local network.
+    pub fn looks(&self) -> bool {
+        self.looks
     }
 
     /// Says goodbye to all.

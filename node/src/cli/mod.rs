@@ -51,6 +51,7 @@ pub mod undo;
 pub mod up;
 pub mod verify;
 pub mod watch;
+pub mod who;
 pub mod workspaces;
 pub mod write;
 
@@ -123,8 +124,12 @@ enum Commands {
     /// Shows the certificate by which clients on other machines know this node
     Certificate(access::CertificateArgs),
     Connect(access::ConnectArgs),
-    /// Lists the nodes that this one knows, and how it stands with each
-    Peers,
+    Recovery(invites::RecoveryArgs),
+    Peers(peers::PeersArgs),
+    /// Lists the workspaces near by that can be joined without a ticket
+    Nearby,
+    /// Lists who is in the workspace now, and where
+    Who,
     Peer(peers::PeerArgs),
     /// Checks everything that a workspace has stored
     Verify(verify::VerifyArgs),
@@ -205,7 +210,10 @@ async fn run(command: Commands, context: &Context) -> Result<(), CliError> {
         Commands::Tokens => access::tokens(context).await,
         Commands::Certificate(args) => access::certificate(args, context).await,
         Commands::Connect(args) => access::connect(args, context).await,
-        Commands::Peers => peers::list(context).await,
+        Commands::Recovery(args) => invites::recovery(&args, context).await,
+        Commands::Peers(args) => peers::peers(&args, context).await,
+        Commands::Nearby => peers::nearby(context).await,
+        Commands::Who => who::run(context).await,
         Commands::Peer(args) => peers::peer(args, context).await,
         Commands::Verify(args) => verify::run(args, context).await,
         Commands::Quarantine(args) => quarantine::run(args, context).await,

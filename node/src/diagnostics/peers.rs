@@ -236,6 +236,7 @@ mod tests {
             traffic: Traffic::default(),
             version: 1,
             software: String::new(),
+            silent_ms: 0,
             workspaces: Vec::new(),
         }))
     }

@@ -21,7 +21,7 @@ use openprod_messages::address::Address;
 use openprod_messages::commands::SharedKeyring;
 use openprod_messages::environment::Environment;
 use openprod_messages::log::Lanes;
-use openprod_messages::oplog::{Admitted, OplogMsg};
+use openprod_messages::oplog::{Admitted, Hands, OplogMsg};
 use openprod_messages::snapshot::Snapshots;
 use openprod_model::ids::{ActorId, Digest, Position};
 use openprod_wire::closing::CloseCode;
@@ -33,6 +33,7 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::engine::{Effect, Ending, Engine, Event, Progress, Report, Side, UnderWay, World};
+use super::pace::Paces;
 use super::standing::Standing;
 use crate::transport::{Channel, FrameReceiver, FrameSender, LinkError};
 
@@ -88,6 +89,8 @@ pub struct Rooms {
 pub struct LinkStanding {
     /// How far it is.
     pub progress: Progress,
+    /// How long the rest takes about.
+    pub paces: Paces,
     /// When heads and state hashes were last found equal.
     pub synced: Option<Synced>,
     /// Heads of equal logs whose states cannot be compared, if these were the last compared.
@@ -260,7 +263,7 @@ impl Desk {
 
     /// The engine is told, and what it says is done.
     async fn happened(&mut self, event: Event) {
-        self.stirred |= !matches!(event, Event::Pause | Event::Tick);
+        self.stirred |= !matches!(event, Event::Pause | Event::Tick | Event::Say(_));
         let Some(mut engine) = self.engine.take() else { return };
         let (log, state) = (Arc::clone(&self.log), Standing(Arc::clone(&self.snapshots)));
         let under_way = self.under_way.clone();
@@ -365,7 +368,10 @@ impl Desk {
 impl LinkStanding {
     fn note(&mut self, report: Report, at_ms: u64) {
         match report {
-            Report::Progress(progress) => self.progress = progress,
+            Report::Progress(progress) => {
+                self.paces.note(progress, at_ms);
+                self.progress = progress;
+            }
             Report::Synced { heads, bundles } => {
                 self.synced = Some(Synced { heads, bundles, at_ms });
                 (self.diverged, self.not_comparable) = (None, None);
@@ -386,7 +392,8 @@ async fn admitted(
     bundles: Vec<Vec<u8>>,
     source: String,
 ) -> Result<Admitted, String> {
-    let ask = |reply| OplogMsg::Admit { bundles, source, reply };
+    // The gate is open for the peer, so it is a member's node.
+    let ask = |reply| OplogMsg::Admit { bundles, source, hands: Hands::Members, reply };
     let admitted = oplog.call(ask).await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let mut folded = snapshots.folded();
     let reached = folded.wait_for(|folded| folded.position >= admitted.through).await.is_ok();
