@@ -1,14 +1,16 @@
 //! Gathers the facts that are judged: of this running node, or of a folder without a node.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::Timestamp;
+use openprod_domain::read;
 use openprod_domain::view::{Read, ReadFailure};
 use openprod_links::endpoint::EndpointMsg;
 use openprod_links::transport::Network as _;
 use openprod_messages::log::{Lanes, LogReader, Stored};
 use openprod_messages::snapshot::Snapshots;
-use openprod_model::ids::{Position, WorkspaceId};
+use openprod_model::ids::{ActorId, Position, WorkspaceId};
 
 use super::peers::{PeerFacts, judge_peers};
 use super::{
@@ -24,6 +26,9 @@ use crate::{manifest, services, storage};
 
 /// Waiting bundles are counted so far: beyond that the number says no more.
 const MOST_WAITING: usize = 1_000;
+/// How long branches of one history are told: a week of the workspace's own time behind the last write on both.
+const BRANCHES_TOLD_MS: u64 = 7 * 24 * 3_600 * 1_000;
+
 /// How often a small write is tried.
 const SYNC_ROUNDS: usize = 5;
 
@@ -173,7 +178,28 @@ fn log_facts(log: &dyn Lanes, snapshots: &dyn Snapshots, overlays: Result<usize,
         overlays,
         alarms: log.quarantine_alarms()?,
         waiting: log.waiting(0, MOST_WAITING).map(|waiting| waiting.len()).map_err(|failure| failure.to_string()),
+        branched: branched(log, snapshots)?,
     })
+}
+
+/// Who has written on two branches of his history at about the same time, and not long ago.
+fn branched(log: &dyn Lanes, snapshots: &dyn Snapshots) -> Read<Vec<String>> {
+    let mut tips: BTreeMap<ActorId, Vec<u64>> = BTreeMap::new();
+    for lane in log.lanes()? {
+        tips.entry(lane.actor).or_default().push(lane.hlc.ms);
+    }
+    let latest_ms = log.tail()?.hlc.ms;
+    let is_recent = |tips: &mut Vec<u64>| {
+        tips.sort_unstable();
+        tips.len() > 1 && tips[tips.len() - 2] + BRANCHES_TOLD_MS >= latest_ms
+    };
+    tips.retain(|_, tips| is_recent(tips));
+    let snapshot = snapshots.snapshot()?;
+    let named = |actor: ActorId| {
+        let name = read::actor_name(snapshot.view(), actor)?;
+        Ok(format!("{} ({})", name.as_ref().map_or("somebody", |name| name.as_str()), actor.short()))
+    };
+    tips.into_keys().map(named).collect()
 }
 
 fn state_facts(log: &dyn LogReader, snapshots: &dyn Snapshots, end: Position) -> StateFacts {
