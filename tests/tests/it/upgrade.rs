@@ -50,7 +50,7 @@ async fn a_folder_with_a_log_of_format_1_is_backed_up_brought_forward_and_goes_o
 
 /// The node's build says that it speaks these protocol versions.
 fn speaking(versions: &str) -> Setup {
-    Setup { peers: "127.0.0.1:0", ..Setup::failpoints(&format!("peers-versions=return({versions})")) }
+    Setup { peers: "127.0.0.1:0".to_owned(), ..Setup::failpoints(&format!("peers-versions=return({versions})")) }
 }
 
 #[tokio::test]
