@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use openprod_messages::address::Address;
 use openprod_messages::environment::Environment;
-use openprod_messages::log::{LogReader, Stored, Tail};
-use openprod_messages::oplog::{Admitted, Append, AppendError, CommitOutcome, OplogMsg};
+use openprod_messages::log::{LogReader, Quarantined, Stored, Tail};
+use openprod_messages::oplog::{Admitted, Append, AppendError, CommitOutcome, Hands, OplogMsg};
 use openprod_messages::state::StateMsg;
 use openprod_model::ids::Position;
 use openprod_model::refusal::{Reason, Refusal};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::sync::{oneshot, watch};
 
-use crate::logic::admission::{Admission, Candidate, Wanted};
+use crate::logic::admission::{Admission, Candidate, Origin, Wanted};
 use crate::logic::along::along;
 use crate::logic::batch::{self, Batch, Change, Unit};
 use crate::logic::ledger::{Damage, Ledger, Taken, disk};
@@ -56,10 +56,11 @@ impl Actor for Oplog {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             OplogMsg::Append { append, reply } => desk.append(*append, reply).await,
-            OplogMsg::Admit { bundles, source, reply } => desk.admit(bundles, source, reply).await,
+            OplogMsg::Admit { bundles, source, hands, reply } => desk.admit(Offer { bundles, source, hands }, reply).await,
             OplogMsg::Tail { reply } => desk.tail(reply).await,
             OplogMsg::FoundDamaged { at, reason } => desk.found_damaged(at, &reason).await,
-            OplogMsg::Retry { number, reply } => desk.retry(number, reply).await,
+            OplogMsg::Retry { number, reply } => desk.again(number, Hands::Anybodys, reply).await,
+            OplogMsg::Take { number, reply } => desk.again(number, Hands::Members, reply).await,
             OplogMsg::Skip { number, reply } => desk.skip(number, reply).await,
             OplogMsg::Committed(outcome) => desk.committed(outcome),
             OplogMsg::Close { reply } => desk.close(reply),
@@ -102,6 +103,13 @@ impl Waiter {
 /// Whoever gave up waiting does not want the answer any more.
 fn answer<T: Send + 'static>(reply: RpcReplyPort<T>, answer: T) {
     let _ = reply.send(answer);
+}
+
+/// Bundles from elsewhere.
+struct Offer {
+    bundles: Vec<Vec<u8>>,
+    source: String,
+    hands: Hands,
 }
 
 struct Queued {
@@ -208,19 +216,14 @@ impl Desk {
     fn has_come(&self, bundles: Vec<Vec<u8>>) {
         if !bundles.is_empty() {
             let (port, _) = ractor::concurrency::oneshot();
-            let source = "what waited".to_owned();
+            let (source, hands) = ("what waited".to_owned(), Hands::Anybodys);
             // Only a dead actor does not hear it, and its bundles come again.
-            let _ = self.myself.cast(OplogMsg::Admit { bundles, source, reply: port.into() });
+            let _ = self.myself.cast(OplogMsg::Admit { bundles, source, hands, reply: port.into() });
         }
     }
 
-    async fn admit(
-        &mut self,
-        bundles: Vec<Vec<u8>>,
-        source: String,
-        reply: RpcReplyPort<Result<Admitted, AppendError>>,
-    ) {
-        match self.judge(bundles, source).await {
+    async fn admit(&mut self, offer: Offer, reply: RpcReplyPort<Result<Admitted, AppendError>>) {
+        match self.judge(offer).await {
             Ok((admitted, unit)) => self.queue(unit, Waiter::Admit { admitted, reply }),
             Err(error) => answer(reply, Err(error)),
         }
@@ -228,13 +231,15 @@ impl Desk {
 
     /// Judges bundles from elsewhere. Parsing and verifying happen off the actor, which waits: so whoever offers many
     /// bundles offers them in pieces, and local commands pass between these.
-    async fn judge(&mut self, bundles: Vec<Vec<u8>>, source: String) -> Result<(Admitted, Unit), AppendError> {
+    async fn judge(&mut self, offer: Offer) -> Result<(Admitted, Unit), AppendError> {
         self.ready().await?;
+        let Offer { bundles, source, hands } = offer;
         let mut candidates = shared_out(&self.env, bundles, Candidate::read).await?;
         let now_ms = self.env.clock.wall_ms();
         let ledger = self.ledger.as_mut().expect("it was made ready");
         candidates.extend(along(ledger, &*self.store, &candidates).map_err(disk)?);
-        let mut admission = Admission::begin(ledger, &*self.store, candidates, source, now_ms).map_err(disk)?;
+        let from = Origin { source, hands, now_ms };
+        let mut admission = Admission::begin(ledger, &*self.store, candidates, from).map_err(disk)?;
         loop {
             let wanted = admission.wanted();
             if wanted.is_empty() {
@@ -279,21 +284,22 @@ impl Desk {
         Ok(())
     }
 
-    async fn retry(&mut self, number: u64, reply: RpcReplyPort<Result<Admitted, AppendError>>) {
-        match self.judge_again(number).await {
+    async fn again(&mut self, number: u64, hands: Hands, reply: RpcReplyPort<Result<Admitted, AppendError>>) {
+        match self.judge_again(number, hands).await {
             Ok((admitted, unit)) => self.queue(unit, Waiter::Admit { admitted, reply }),
             Err(error) => answer(reply, Err(error)),
         }
     }
 
-    async fn judge_again(&mut self, number: u64) -> Result<(Admitted, Unit), AppendError> {
+    async fn judge_again(&mut self, number: u64, hands: Hands) -> Result<(Admitted, Unit), AppendError> {
         let found = self.store.quarantined_at(number).map_err(disk)?;
         let (quarantined, at) = found.ok_or_else(|| AppendError::Refused(unknown(number)))?;
         let whole_again = match at {
             Some(at) => matches!(self.store.bundle(at).map_err(disk)?, Some(Stored::Whole(_))),
             None => false,
         };
-        let (admitted, mut unit) = self.judge(vec![quarantined.bytes], quarantined.source).await?;
+        let Quarantined { bytes, source, .. } = quarantined;
+        let (admitted, mut unit) = self.judge(Offer { bundles: vec![bytes], source, hands }).await?;
         if whole_again || (at.is_none() && admitted.known > 0) {
             unit.changes.push(Change::Release { number });
         }

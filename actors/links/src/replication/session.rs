@@ -21,7 +21,7 @@ use openprod_messages::address::Address;
 use openprod_messages::commands::SharedKeyring;
 use openprod_messages::environment::Environment;
 use openprod_messages::log::Lanes;
-use openprod_messages::oplog::{Admitted, OplogMsg};
+use openprod_messages::oplog::{Admitted, Hands, OplogMsg};
 use openprod_messages::snapshot::Snapshots;
 use openprod_model::ids::{ActorId, Digest, Position};
 use openprod_wire::closing::CloseCode;
@@ -386,7 +386,8 @@ async fn admitted(
     bundles: Vec<Vec<u8>>,
     source: String,
 ) -> Result<Admitted, String> {
-    let ask = |reply| OplogMsg::Admit { bundles, source, reply };
+    // The gate is open for the peer, so it is a member's node.
+    let ask = |reply| OplogMsg::Admit { bundles, source, hands: Hands::Members, reply };
     let admitted = oplog.call(ask).await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let mut folded = snapshots.folded();
     let reached = folded.wait_for(|folded| folded.position >= admitted.through).await.is_ok();

@@ -15,7 +15,7 @@ use openprod_messages::admission::TicketShelf;
 use openprod_messages::commands::{CommandError, CommandsMsg, Founding, Keyring, Outcome};
 use openprod_messages::environment::Environment;
 use openprod_messages::log::{Lanes, LogReader, Stored, Tail};
-use openprod_messages::oplog::{Admitted, OplogMsg};
+use openprod_messages::oplog::{Admitted, Hands, OplogMsg};
 use openprod_messages::snapshot::Snapshot;
 use openprod_model::bundle::{Bundle, BundleKind, Draft, Source, Stamp};
 use openprod_model::clock::Hlc;
@@ -179,7 +179,7 @@ impl Replica {
 
     /// Takes bundles from elsewhere.
     pub(super) async fn admits(&self, bundles: Vec<Vec<u8>>) -> Admitted {
-        let ask = |reply| OplogMsg::Admit { bundles, source: "another replica".to_owned(), reply };
+        let ask = |reply| OplogMsg::Admit { bundles, source: "another replica".to_owned(), hands: Hands::Members, reply };
         let admitted = self.workspace().oplog.call(ask).await.unwrap().unwrap();
         self.catches_up().await;
         admitted
