@@ -71,9 +71,9 @@ settings! {
     /// Unix socket for gRPC, open to this user only; "off" for none. When not set: openprod.sock in data_dir.
     socket: Option<PathBuf>, "OPENPROD_SOCKET", "socket", Text("{data_dir}/openprod.sock"), socket;
 
-    /// Address and port (UDP) where other nodes reach this one, on any network of this machine; "off" for none. Only
-    /// members of a workspace get anything of it.
-    peer_listen: Option<SocketAddr>, "OPENPROD_PEER_LISTEN", "peer-listen", Text("0.0.0.0:7118"), peer_listen;
+    /// Address and port (UDP) where other nodes reach this one, "off" for none; "[::]" is every network of this machine,
+    /// by IPv6 and by IPv4. Only members of a workspace get anything of it.
+    peer_listen: Option<SocketAddr>, "OPENPROD_PEER_LISTEN", "peer-listen", Text("[::]:7118"), peer_listen;
 
     /// Whether nodes on the local network find each other by themselves, by multicast DNS: "on" or "off".
     discovery: bool, "OPENPROD_DISCOVERY", "discovery", Text("on"), switch;
@@ -430,7 +430,7 @@ fn listen(text: &str) -> Result<Option<SocketAddr>, String> {
 }
 
 fn peer_listen(text: &str) -> Result<Option<SocketAddr>, String> {
-    let refusal = || "write an address and a port, as in \"0.0.0.0:7118\", or \"off\"".to_owned();
+    let refusal = || "write an address and a port, as in \"[::]:7118\", or \"off\"".to_owned();
     if text == "off" { Ok(None) } else { text.parse().map(Some).map_err(|_| refusal()) }
 }
 

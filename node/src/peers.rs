@@ -8,7 +8,7 @@
 //!      lookout        a task; tells both when workspaces or members have changed
 //! ```
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -112,6 +112,12 @@ pub async fn start(node: &Arc<Node>) -> Result<Option<Peers>, PeersError> {
 fn listen(node: &Node, address: SocketAddr) -> Result<Arc<Quic>, StartError> {
     let is_chosen = node.config.entries().iter().any(|e| e.name == "peer_listen" && e.origin != Origin::Default);
     match Quic::listen(&node.device, address) {
+        Err(StartError::Listen { source, .. })
+            if !is_chosen && address.is_ipv6() && source.kind() != std::io::ErrorKind::AddrInUse =>
+        {
+            tracing::info!(%source, "there is no IPv6 here; other nodes find this one by IPv4");
+            listen(node, SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()))
+        }
         Err(StartError::Listen { source, .. }) if source.kind() == std::io::ErrorKind::AddrInUse && !is_chosen => {
             tracing::warn!(%address, "another program has this port; other nodes find this one on a free one");
             Quic::listen(&node.device, SocketAddr::new(address.ip(), 0))
@@ -137,7 +143,9 @@ impl Peers {
         let mut addresses = Vec::new();
         for address in self.network.addresses() {
             if address.ip().is_unspecified() {
-                addresses.extend(interfaces().into_iter().map(|ip| SocketAddr::new(ip, address.port())));
+                let heard = |ip: &IpAddr| address.is_ipv6() || ip.is_ipv4();
+                let interfaces = interfaces().into_iter().filter(heard);
+                addresses.extend(interfaces.map(|ip| SocketAddr::new(ip, address.port())));
             } else {
                 addresses.push(address);
             }

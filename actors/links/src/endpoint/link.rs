@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -28,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often the clocks are compared.
 const PROBE_EVERY: Duration = Duration::from_secs(15);
 
+/// How often it is looked whether anything was heard: people are told of silence in seconds.
+pub const LISTEN_EVERY: Duration = Duration::from_secs(1);
+
 /// How long somebody who is no member may stay who has asked to be admitted: a person has to answer.
 const APPLICANT_PATIENCE: Duration = Duration::from_mins(30);
 
@@ -48,7 +52,15 @@ pub struct Link {
     pub version: u16,
     /// The connection.
     pub connection: Arc<dyn Connection>,
+    heard: Arc<Heard>,
     secret: [u8; 32],
+}
+
+/// When something was last heard on a link, whatever it was.
+#[derive(Debug)]
+struct Heard {
+    bytes: AtomicU64,
+    at_ms: AtomicU64,
 }
 
 impl std::fmt::Debug for Link {
@@ -64,6 +76,18 @@ impl Link {
         let mut channel = self.connection.open().await?;
         channel.send.say(&purpose.opening(tag)).await?;
         Ok(channel)
+    }
+
+    /// For how many milliseconds nothing was heard, within [`LISTEN_EVERY`].
+    pub fn silent_ms(&self, clock: &dyn Clock) -> u64 {
+        clock.monotonic_ms().saturating_sub(self.heard.at_ms.load(Ordering::Relaxed))
+    }
+
+    fn listen(&self, clock: &dyn Clock) {
+        let received = self.connection.traffic().received;
+        if self.heard.bytes.swap(received, Ordering::Relaxed) != received {
+            self.heard.at_ms.store(clock.monotonic_ms(), Ordering::Relaxed);
+        }
     }
 
     /// The workspace, of these, that the other names by a tag.
@@ -236,7 +260,8 @@ impl Beginning {
     fn link(&self, version: u16) -> Link {
         let connection = Arc::clone(&self.connection);
         let secret = connection.exporter(TAG_LABEL, &[]);
-        Link { id: self.id, peer: connection.peer(), version, connection, secret }
+        let heard = Heard { bytes: AtomicU64::new(0), at_ms: AtomicU64::new(self.clock.monotonic_ms()) };
+        Link { id: self.id, peer: connection.peer(), version, connection, heard: Arc::new(heard), secret }
     }
 }
 
@@ -300,6 +325,7 @@ impl Conversation {
             leave_at,
         };
         let mut probe = tokio::time::interval(PROBE_EVERY);
+        let mut listen = tokio::time::interval(LISTEN_EVERY);
         let mut said = talk.reconsider().await;
         tokio::pin!(closed);
         while said.is_ok() {
@@ -326,6 +352,10 @@ impl Conversation {
                     Ok(())
                 }
                 _ = probe.tick() => talk.probe().await,
+                _ = listen.tick() => {
+                    talk.link.listen(&*talk.clock);
+                    Ok(())
+                }
                 () = leaving(talk.leave_at) => Err(CloseCode::NOT_WELCOME),
             };
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use openprod_messages::environment::Clock;
 use openprod_model::ids::{ActorId, WorkspaceId};
 use openprod_wire::closing::CloseCode;
 use ractor::{ActorRef, RpcReplyPort};
@@ -337,7 +338,7 @@ impl Running {
             }
             Stage::Dialling => PeerStage::Dialling,
             Stage::Connected(met) => match self.links.get(&met.link) {
-                Some(linked) => PeerStage::Connected(Box::new(linked.figures())),
+                Some(linked) => PeerStage::Connected(Box::new(linked.figures(&*self.args.env.clock))),
                 None => PeerStage::Resting,
             },
         };
@@ -387,7 +388,7 @@ impl Running {
 }
 
 impl Linked {
-    fn figures(&self) -> Connected {
+    fn figures(&self, clock: &dyn Clock) -> Connected {
         let connection = &self.link.connection;
         Connected {
             since_ms: self.since_ms,
@@ -398,6 +399,7 @@ impl Linked {
             traffic: connection.traffic(),
             version: self.link.version,
             software: self.software.clone(),
+            silent_ms: self.link.silent_ms(clock),
             workspaces: self.shares.clone(),
         }
     }

@@ -65,6 +65,8 @@ pub struct Connected {
     pub version: u16,
     /// What it is: `openprod 0.1.0`.
     pub software: String,
+    /// For how many milliseconds nothing was heard from it.
+    pub silent_ms: u64,
     /// The workspaces that the two share now.
     pub workspaces: Vec<WorkspaceId>,
 }

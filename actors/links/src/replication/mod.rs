@@ -30,7 +30,7 @@
 //! logs are reconciled: it is counted, and should be never.
 //!
 //! Reading order: [`had`], [`engine`], [`greeting`], [`forks`], [`giving`], [`taking`], [`comparing`], [`standing`],
-//! [`session`].
+//! [`pace`], [`session`].
 
 pub mod comparing;
 pub mod engine;
@@ -38,6 +38,7 @@ pub mod forks;
 pub mod giving;
 pub mod greeting;
 pub mod had;
+pub mod pace;
 pub mod session;
 pub mod standing;
 pub mod taking;

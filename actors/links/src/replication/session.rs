@@ -33,6 +33,7 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::engine::{Effect, Ending, Engine, Event, Progress, Report, Side, UnderWay, World};
+use super::pace::Paces;
 use super::standing::Standing;
 use crate::transport::{Channel, FrameReceiver, FrameSender, LinkError};
 
@@ -88,6 +89,8 @@ pub struct Rooms {
 pub struct LinkStanding {
     /// How far it is.
     pub progress: Progress,
+    /// How long the rest takes about.
+    pub paces: Paces,
     /// When heads and state hashes were last found equal.
     pub synced: Option<Synced>,
     /// Heads of equal logs whose states cannot be compared, if these were the last compared.
@@ -365,7 +368,10 @@ impl Desk {
 impl LinkStanding {
     fn note(&mut self, report: Report, at_ms: u64) {
         match report {
-            Report::Progress(progress) => self.progress = progress,
+            Report::Progress(progress) => {
+                self.paces.note(progress, at_ms);
+                self.progress = progress;
+            }
             Report::Synced { heads, bundles } => {
                 self.synced = Some(Synced { heads, bundles, at_ms });
                 (self.diverged, self.not_comparable) = (None, None);
