@@ -54,6 +54,7 @@ pub struct Peers {
     pub network: Arc<Quic>,
     /// The open workspaces near.
     pub nearby: watch::Receiver<Vec<Nearby>>,
+    looks: bool,
     supervisor: ActorRef<SupervisorMsg>,
     /// Discovery ends with it.
     lookout: tokio::task::AbortHandle,
@@ -89,7 +90,8 @@ pub async fn start(node: &Arc<Node>) -> Result<Option<Peers>, PeersError> {
     let (changes, news) = watch::channel(0);
     let (shown, nearby) = watch::channel(Vec::new());
     let lookout = tokio::spawn(look_out(Arc::downgrade(node), changes, endpoint.clone())).abort_handle();
-    if let Some(reach) = reach(node) {
+    let reach = reach(node);
+    if let Some(reach) = reach {
         let found = DiscoveryArgs {
             key: network.key(),
             port: network.addresses().first().map_or(0, SocketAddr::port),
@@ -105,7 +107,7 @@ pub async fn start(node: &Arc<Node>) -> Result<Option<Peers>, PeersError> {
     for address in network.addresses() {
         tracing::info!(%address, key = %network.key().short(), "listening for other nodes");
     }
-    Ok(Some(Peers { endpoint, network, nearby, supervisor, lookout }))
+    Ok(Some(Peers { endpoint, network, nearby, looks: reach.is_some(), supervisor, lookout }))
 }
 
 /// A port that nobody chose may be another one: two nodes run on one machine without a word.
@@ -151,6 +153,11 @@ impl Peers {
             }
         }
         addresses
+    }
+
+    /// Whether this node looks for others on the local network.
+    pub fn looks(&self) -> bool {
+        self.looks
     }
 
     /// Says goodbye to all.

@@ -116,8 +116,10 @@ enum Commands {
     Invites(invites::InvitesArgs),
     Requests(invites::RequestsArgs),
     Recover(invites::RecoverArgs),
-    /// Lists the nodes that this one knows, and how it stands with each
-    Peers,
+    Recovery(invites::RecoveryArgs),
+    Peers(peers::PeersArgs),
+    /// Lists the workspaces near by that can be joined without a ticket
+    Nearby,
     Peer(peers::PeerArgs),
     /// Checks everything that a workspace has stored
     Verify(verify::VerifyArgs),
@@ -194,7 +196,9 @@ async fn run(command: Commands, context: &Context) -> Result<(), CliError> {
         Commands::Invites(args) => invites::invites(args, context).await,
         Commands::Requests(args) => invites::requests(args, context).await,
         Commands::Recover(args) => invites::recover(&args, context).await,
-        Commands::Peers => peers::list(context).await,
+        Commands::Recovery(args) => invites::recovery(&args, context).await,
+        Commands::Peers(args) => peers::peers(&args, context).await,
+        Commands::Nearby => peers::nearby(context).await,
         Commands::Peer(args) => peers::peer(args, context).await,
         Commands::Verify(args) => verify::run(args, context).await,
         Commands::Quarantine(args) => quarantine::run(args, context).await,

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use openprod_api::convert::ids;
 use openprod_api::status;
 use openprod_api::v1;
 use openprod_api::v1::admin_service_server::AdminService as Service;
@@ -16,11 +17,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{CHUNK_BYTES, Parts, STREAM_AHEAD, no_answer, not_appended, sentence, streaming, unreadable};
+use super::{acting, caller};
 use crate::node::Node;
 use crate::workspace::Workspace;
 use crate::{backup, logging, verification, workspace_file};
 
 mod quarantine;
+mod waiting;
 
 /// Verifies, saves and repairs.
 pub struct AdminService(Arc<Node>);
@@ -83,6 +86,27 @@ impl Service for AdminService {
         let item = if admitted_now { None } else { Some(quarantine::item(&quarantine::find(&workspace, number)?)) };
         let revision = if admitted_now { admitted.through.0 } else { 0 };
         Ok(Response::new(v1::RetryQuarantinedResponse { admitted: admitted_now, revision, item }))
+    }
+
+    async fn take_quarantined(
+        &self,
+        request: Request<v1::TakeQuarantinedRequest>,
+    ) -> Result<Response<v1::TakeQuarantinedResponse>, Status> {
+        let caller = caller(request.extensions())?;
+        let v1::TakeQuarantinedRequest { workspace, numbers, actor } = request.into_inner();
+        let named = ids::optional_id(&actor, "actor").map_err(|refusal| status::refused(&refusal))?;
+        let taker = acting(caller, named, "actor")?.or_else(|| self.0.identities.default_actor());
+        let workspace = self.workspace(&workspace)?;
+        quarantine::may_take(&workspace, taker, &numbers)?;
+        quarantine::take(&workspace, numbers).await.map(Response::new)
+    }
+
+    async fn list_waiting(
+        &self,
+        request: Request<v1::ListWaitingRequest>,
+    ) -> Result<Response<v1::ListWaitingResponse>, Status> {
+        let workspace = self.workspace(&request.get_ref().workspace)?;
+        waiting::list(&workspace, request.get_ref()).map(Response::new)
     }
 
     async fn skip_quarantined(

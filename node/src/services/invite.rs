@@ -27,7 +27,7 @@ use crate::identities::Identity;
 use crate::joining::{self, JoinError, Way};
 use crate::node::Node;
 use crate::peers::Peers;
-use crate::recovery;
+use crate::recovery::{self, Renewed};
 
 /// How many nodes may join with a ticket where nothing is said.
 const DEFAULT_USES: u16 = 1;
@@ -84,7 +84,13 @@ impl Service for InviteService {
         let person = person(&self.node, actor).map_err(|refusal| refused(&refusal))?;
         let addresses = match asked.address.trim() {
             "" => Vec::new(),
-            address => resolved(address).await.map_err(|refusal| refused(&refusal))?,
+            listed => {
+                let mut addresses = Vec::new();
+                for address in listed.split(',').map(str::trim).take(MAX_ADDRESSES) {
+                    addresses.extend(resolved(address).await.map_err(|refusal| refused(&refusal))?);
+                }
+                addresses
+            }
         };
         let way = way(asked, addresses).map_err(|refusal| refused(&refusal))?;
         if self.node.peers.get().is_none() {
@@ -186,6 +192,23 @@ impl Service for InviteService {
         let workspace = key.workspace.to_string();
         let actor = recovery::recover(&self.node, key, actor).await.map_err(failed)?;
         Ok(Response::new(v1::RecoverWorkspaceResponse { workspace, actor: actor.to_string() }))
+    }
+
+    async fn create_recovery_key(
+        &self,
+        request: Request<v1::CreateRecoveryKeyRequest>,
+    ) -> Result<Response<v1::CreateRecoveryKeyResponse>, Status> {
+        let caller = caller(request.extensions())?;
+        let v1::CreateRecoveryKeyRequest { workspace: named, actor } = request.into_inner();
+        let by = Who { caller, named: &actor }.actor()?;
+        let workspace = workspace(&self.node, &named)?;
+        let Renewed { key, replaced, revision } = recovery::renew(&self.node, &workspace, by).await.map_err(failed)?;
+        Ok(Response::new(v1::CreateRecoveryKeyResponse {
+            recovery_key: key.reveal().to_string(),
+            actor: key.keys.actor().to_string(),
+            replaced: replaced.map_or_else(String::new, |key| key.to_string()),
+            revision: revision.0,
+        }))
     }
 }
 

@@ -109,6 +109,7 @@ impl Service for WorkspaceService {
             new_bundles: imported.new,
             known_bundles: imported.known,
             refused_bundles: imported.quarantined,
+            held_bundles: imported.held,
         }))
     }
 }

@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PROBE_EVERY: Duration = Duration::from_secs(15);
 
 /// How often it is looked whether anything was heard: people are told of silence in seconds.
-pub const LISTEN_EVERY: Duration = Duration::from_secs(1);
+const LISTEN_EVERY: Duration = Duration::from_secs(1);
 
 /// How long somebody who is no member may stay who has asked to be admitted: a person has to answer.
 const APPLICANT_PATIENCE: Duration = Duration::from_mins(30);
@@ -78,7 +78,7 @@ impl Link {
         Ok(channel)
     }
 
-    /// For how many milliseconds nothing was heard, within [`LISTEN_EVERY`].
+    /// For how many milliseconds nothing was heard, to the second.
     pub fn silent_ms(&self, clock: &dyn Clock) -> u64 {
         clock.monotonic_ms().saturating_sub(self.heard.at_ms.load(Ordering::Relaxed))
     }

@@ -19,6 +19,24 @@ impl Person {
         self.client.ask(v1::ListPeersRequest {}).await.unwrap()
     }
 
+    /// Follows how it stands with other nodes until it is as wanted; how often it was told of them until then.
+    pub(crate) async fn watches_peers(&self, wanted: impl Fn(&v1::Peer) -> bool) -> usize {
+        let mut answers = self.client.watch_peers().await.unwrap();
+        let followed = async {
+            let mut told = 1;
+            while !answers.next().await.unwrap().expect("a watch goes on").peers.iter().any(&wanted) {
+                told += 1;
+            }
+            told
+        };
+        tokio::time::timeout(PATIENCE, followed).await.expect("it comes to be as wanted")
+    }
+
+    /// The workspaces near that can be joined without a ticket.
+    pub(crate) async fn looks_around(&self) -> v1::ListNearbyResponse {
+        self.client.ask(v1::ListNearbyRequest {}).await.unwrap()
+    }
+
     /// Where the node listens for others.
     pub(crate) async fn is_dialled_at(&self) -> String {
         self.knows_peers().await.listens_on[0].clone()
