@@ -56,7 +56,9 @@ impl Actor for Oplog {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             OplogMsg::Append { append, reply } => desk.append(*append, reply).await,
-            OplogMsg::Admit { bundles, source, hands, reply } => desk.admit(Offer { bundles, source, hands }, reply).await,
+            OplogMsg::Admit { bundles, source, hands, reply } => {
+                desk.admit(Offer { bundles, source, hands }, reply).await
+            }
             OplogMsg::Tail { reply } => desk.tail(reply).await,
             OplogMsg::FoundDamaged { at, reason } => desk.found_damaged(at, &reason).await,
             OplogMsg::Retry { number, reply } => desk.again(number, Hands::Anybodys, reply).await,

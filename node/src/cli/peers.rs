@@ -135,7 +135,8 @@ pub async fn nearby(context: &Context) -> Result<(), CliError> {
         });
     }
     if answer.workspaces.is_empty() {
-        let why = if answer.trouble.is_empty() { "No node near tells of a workspace to join." } else { &answer.trouble };
+        let why =
+            if answer.trouble.is_empty() { "No node near tells of a workspace to join." } else { &answer.trouble };
         remark(why);
         return Ok(());
     }

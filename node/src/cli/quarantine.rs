@@ -186,9 +186,10 @@ async fn waiting(context: &Context) -> Result<(), CliError> {
 }
 
 fn waiting_json(item: &v1::WaitingBundle) -> Json {
-    let missing = item.missing.iter().map(|one| {
-        json!({"bundle_digest": one.bundle_digest, "quarantined": one.quarantined, "waits": one.waits})
-    });
+    let missing = item
+        .missing
+        .iter()
+        .map(|one| json!({"bundle_digest": one.bundle_digest, "quarantined": one.quarantined, "waits": one.waits}));
     json!({
         "bundle_digest": item.bundle_digest, "origin": item.origin, "since_ms": item.since_ms,
         "sentence": item.sentence, "missing": missing.collect::<Vec<_>>(),

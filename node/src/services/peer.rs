@@ -119,10 +119,7 @@ impl Service for PeerService {
         streaming(request.extensions(), ReceiverStream::new(parts))
     }
 
-    async fn list_nearby(
-        &self,
-        _: Request<v1::ListNearbyRequest>,
-    ) -> Result<Response<v1::ListNearbyResponse>, Status> {
+    async fn list_nearby(&self, _: Request<v1::ListNearbyRequest>) -> Result<Response<v1::ListNearbyResponse>, Status> {
         let trouble = self.0.peers.get().map_or(ALONE, |peers| if peers.looks() { "" } else { LOOKS_NOWHERE });
         let found = self.0.peers.get().map(|peers| peers.nearby.borrow().clone()).unwrap_or_default();
         let mut workspaces: Vec<_> = found.into_iter().map(nearby).collect();

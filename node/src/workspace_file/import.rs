@@ -79,7 +79,15 @@ async fn found(node: &Node, manifest: &Manifest, told: Telling, source: &str) ->
         Ok(revision) => {
             node.list_made(&workspace)?;
             let name = name_of(&workspace);
-            Ok(Imported { workspace: workspace.id, name, revision, new: manifest.bundles, known: 0, quarantined: 0, held: 0 })
+            Ok(Imported {
+                workspace: workspace.id,
+                name,
+                revision,
+                new: manifest.bundles,
+                known: 0,
+                quarantined: 0,
+                held: 0,
+            })
         }
         Err(error) => {
             workspace.close().await;

@@ -14,6 +14,7 @@ mod doors;
 mod edges;
 mod files;
 mod first_minutes;
+mod handover;
 mod joining;
 mod kept;
 mod mesh;

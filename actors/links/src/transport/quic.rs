@@ -20,8 +20,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::{
-    CHANNEL_WINDOW_BYTES, Channel, Closed, Connection, DIAL_DEADLINE, DialError, IDLE_TIMEOUT, KEEP_ALIVE, MAX_CHANNELS,
-    MAX_STRANGER_CHANNELS, Network, PROTOCOL, Side, Traffic,
+    CHANNEL_WINDOW_BYTES, Channel, Closed, Connection, DIAL_DEADLINE, DialError, IDLE_TIMEOUT, KEEP_ALIVE,
+    MAX_CHANNELS, MAX_STRANGER_CHANNELS, Network, PROTOCOL, Side, Traffic,
 };
 use tls::WantedKey;
 

@@ -135,12 +135,7 @@ pub struct Admission {
 
 impl Admission {
     /// Judges everything but the signatures.
-    pub fn begin(
-        ledger: &mut Ledger,
-        past: &dyn Past,
-        candidates: Vec<Candidate>,
-        from: Origin,
-    ) -> Read<Self> {
+    pub fn begin(ledger: &mut Ledger, past: &dyn Past, candidates: Vec<Candidate>, from: Origin) -> Read<Self> {
         let mut this = Self {
             from,
             malformed: Vec::new(),

@@ -102,7 +102,13 @@ pub(super) async fn take(workspace: &Workspace, mut numbers: Vec<u64>) -> Result
     numbers.sort_unstable();
     let (mut taken, mut revision) = (0, Position::ZERO);
     for number in numbers {
-        if !workspace.log.quarantined(number, 1).map_err(|failure| unreadable(&failure))?.iter().any(|one| one.number == number) {
+        if !workspace
+            .log
+            .quarantined(number, 1)
+            .map_err(|failure| unreadable(&failure))?
+            .iter()
+            .any(|one| one.number == number)
+        {
             continue;
         }
         let admitted = workspace.oplog.call(|reply| OplogMsg::Take { number, reply }).await;

@@ -80,7 +80,10 @@ fn sentence(missing: &[v1::MissingBundle]) -> String {
         ([], many) => format!("It builds on {many} bundles that no node has given to this one yet."),
         (numbers, 0) => format!("It builds on what lies in quarantine: {}.", listed(numbers)),
         (numbers, many) => {
-            format!("It builds on what lies in quarantine ({}), and on {many} bundles that have not come.", listed(numbers))
+            format!(
+                "It builds on what lies in quarantine ({}), and on {many} bundles that have not come.",
+                listed(numbers)
+            )
         }
     }
 }

@@ -179,7 +179,8 @@ impl Replica {
 
     /// Takes bundles from elsewhere.
     pub(super) async fn admits(&self, bundles: Vec<Vec<u8>>) -> Admitted {
-        let ask = |reply| OplogMsg::Admit { bundles, source: "another replica".to_owned(), hands: Hands::Members, reply };
+        let ask =
+            |reply| OplogMsg::Admit { bundles, source: "another replica".to_owned(), hands: Hands::Members, reply };
         let admitted = self.workspace().oplog.call(ask).await.unwrap().unwrap();
         self.catches_up().await;
         admitted
