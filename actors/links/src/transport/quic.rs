@@ -4,7 +4,7 @@
 //! channels and bytes, which are few until the other has shown that it belongs here ([`Connection::welcome`]). There
 //! are no session tickets and no early data, so nothing can be replayed.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -307,7 +307,11 @@ impl Connection for QuicConnection {
 
     fn remote(&self) -> SocketAddr {
         let address = self.connection.remote_address();
-        SocketAddr::new(address.ip().to_canonical(), address.port())
+        match address.ip().to_canonical() {
+            ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+            // A link-local address means nothing without its interface.
+            IpAddr::V6(_) => address,
+        }
     }
 
     fn round_trip(&self) -> Duration {
@@ -348,6 +352,10 @@ impl Connection for QuicConnection {
     }
 
     fn close(&self, code: CloseCode) {
+        // quinn would forget how it ended, and people would be told that this node ended it.
+        if self.connection.close_reason().is_some() {
+            return;
+        }
         self.code.get_or_init(|| code);
         self.connection.close(code.0.into(), &[]);
     }
