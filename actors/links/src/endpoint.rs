@@ -51,8 +51,6 @@ pub enum Purpose {
     Admission,
     /// Its files.
     Files,
-    /// What is never stored.
-    Presence,
 }
 
 impl Purpose {
@@ -61,7 +59,6 @@ impl Purpose {
             Self::Bundles => Opening::Workspace { tag },
             Self::Admission => Opening::Admission { tag },
             Self::Files => Opening::Blob { tag },
-            Self::Presence => Opening::Presence { tag },
         }
     }
 
@@ -71,7 +68,6 @@ impl Purpose {
             Opening::Workspace { tag } => Some((Self::Bundles, tag)),
             Opening::Admission { tag } => Some((Self::Admission, tag)),
             Opening::Blob { tag } => Some((Self::Files, tag)),
-            Opening::Presence { tag } => Some((Self::Presence, tag)),
         }
     }
 }

@@ -243,6 +243,8 @@ questions! {
     commands.list_undo: ListUndoRequest => ListUndoResponse;
     conflicts.list_conflicts: ListConflictsRequest => ListConflictsResponse;
     conflicts.get_conflict: GetConflictRequest => GetConflictResponse;
+    events.set_presence: SetPresenceRequest => SetPresenceResponse;
+    events.list_presence: ListPresenceRequest => ListPresenceResponse;
     edges.list_edges: ListEdgesRequest => ListEdgesResponse;
     edges.get_edge: GetEdgeRequest => GetEdgeResponse;
     history.list_bundles: ListBundlesRequest => ListBundlesResponse;
@@ -337,7 +339,7 @@ of_workspace! {
         UndoStagedRequest, RedoStagedRequest, GetThumbnailRequest, StatBlobRequest, ListBlobsRequest, PinBlobRequest,
         UnpinBlobRequest, CollectBlobsRequest, CreateInviteRequest, ListInvitesRequest, RevokeInviteRequest,
         ListJoinRequestsRequest, ApproveJoinRequestRequest, DenyJoinRequestRequest, CreateRecoveryKeyRequest,
-        TakeQuarantinedRequest, ListWaitingRequest;
+        TakeQuarantinedRequest, ListWaitingRequest, SetPresenceRequest, ListPresenceRequest;
 }
 
 macro_rules! paged {

@@ -50,6 +50,7 @@ pub mod undo;
 pub mod up;
 pub mod verify;
 pub mod watch;
+pub mod who;
 pub mod workspaces;
 pub mod write;
 
@@ -120,6 +121,8 @@ enum Commands {
     Peers(peers::PeersArgs),
     /// Lists the workspaces near by that can be joined without a ticket
     Nearby,
+    /// Lists who is in the workspace now, and where
+    Who,
     Peer(peers::PeerArgs),
     /// Checks everything that a workspace has stored
     Verify(verify::VerifyArgs),
@@ -199,6 +202,7 @@ async fn run(command: Commands, context: &Context) -> Result<(), CliError> {
         Commands::Recovery(args) => invites::recovery(&args, context).await,
         Commands::Peers(args) => peers::peers(&args, context).await,
         Commands::Nearby => peers::nearby(context).await,
+        Commands::Who => who::run(context).await,
         Commands::Peer(args) => peers::peer(args, context).await,
         Commands::Verify(args) => verify::run(args, context).await,
         Commands::Quarantine(args) => quarantine::run(args, context).await,

@@ -4,7 +4,7 @@
 //! value of [`openprod_model::codec`].
 //!
 //! Reading order: [`framing`], [`opening`], [`hello`], [`closing`], [`beacon`]; then [`letters`], [`ticket`],
-//! [`recovery`] and [`admission`]; then [`replication`]; then [`files`].
+//! [`recovery`] and [`admission`]; then [`replication`] and [`presence`]; then [`files`].
 
 pub mod admission;
 pub mod beacon;
@@ -14,6 +14,7 @@ pub mod framing;
 pub mod hello;
 pub mod letters;
 pub mod opening;
+pub mod presence;
 pub mod recovery;
 pub mod replication;
 pub mod ticket;

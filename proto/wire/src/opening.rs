@@ -25,17 +25,12 @@ pub enum Opening {
         /// Which, by its opener's tag.
         tag: WorkspaceTag,
     },
-    /// What comes and goes in a workspace and is never stored: who is here, who is typing.
-    Presence {
-        /// Which, by its opener's tag.
-        tag: WorkspaceTag,
-    },
     /// Somebody who knows no workspace asks to be admitted to one that lets itself be found.
     Asking,
 }
 
 impl Frame for Opening {
-    const KINDS: u32 = 6;
+    const KINDS: u32 = 5;
     /// A kind and a tag; with room for what a newer version may add.
     const MAX_BYTES: usize = 256;
 }

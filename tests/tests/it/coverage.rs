@@ -71,6 +71,8 @@ const VERBS: &[(&str, &str)] = &[
     ("rpc PeerService.AddPeer", "names_peer"),
     ("rpc PeerService.ForgetPeer", "forgets_peer"),
     ("rpc EventService.Watch", "watches"),
+    ("rpc EventService.SetPresence", "is_seen_at"),
+    ("rpc EventService.ListPresence", "sees_who_is_here"),
     ("rpc AdminService.Verify", "verifies"),
     ("rpc AdminService.ListQuarantine", "lists_quarantine"),
     ("rpc AdminService.GetQuarantined", "looks_at_quarantined"),

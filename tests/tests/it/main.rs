@@ -23,6 +23,7 @@ mod overlays;
 mod pages;
 mod peers;
 mod people;
+mod presence;
 mod real_data;
 mod refusals;
 mod removal;

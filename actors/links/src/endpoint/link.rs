@@ -500,7 +500,7 @@ impl Talk {
         let is_allowed = match purpose {
             Purpose::Admission => true,
             Purpose::Bundles => self.here.contains(&workspace) && self.side == Side::Dialled,
-            Purpose::Files | Purpose::Presence => self.here.contains(&workspace),
+            Purpose::Files => self.here.contains(&workspace),
         };
         if !is_allowed {
             return channel.give_up(CloseCode::NOT_WELCOME);
