@@ -66,6 +66,7 @@ const HOLDERS: &[(&str, &[&str])] = &[
     ("quinn", &["links"]),
     ("ractor", &["blobs", "commands", "conflicts", "links", "messages", "node", "oplog", "overlays", "state", "tests"]),
     ("redb", &["blobs", "disk", "oplog", "overlays", "state"]),
+    ("socket2", &["links"]),
     ("tonic", &["api", "client", "node"]),
     ("winnow", &["domain"]),
     ("yrs", &["domain"]),

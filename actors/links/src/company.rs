@@ -83,6 +83,11 @@ impl Company {
         self.others.retain(|_, heard| heard.until_ms > now_ms);
     }
 
+    /// Whether somebody is at this node.
+    pub fn is_anybody_here(&self) -> bool {
+        !self.own.is_empty()
+    }
+
     /// Whether nobody has to be forgotten some time.
     pub fn is_empty(&self) -> bool {
         self.own.is_empty() && self.others.is_empty()

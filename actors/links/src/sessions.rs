@@ -33,8 +33,8 @@ const MIN_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause: a peer that cannot be worked with costs a greeting a minute.
 const MAX_PAUSE: Duration = Duration::from_mins(1);
 
-/// How often a link's word of who is there is listened to: faster than eyes follow is a waste.
-const MOMENT_EVERY: Duration = Duration::from_millis(200);
+/// How often at most a link's word of who is there is listened to, and said: faster than eyes follow is a waste.
+const MOMENT_EVERY: Duration = Duration::from_millis(100);
 
 /// Everybody who is in a workspace now.
 pub type Everybody = Arc<Vec<Present>>;
@@ -159,6 +159,8 @@ pub enum SessionsMsg {
         /// What.
         bytes: Vec<u8>,
     },
+    /// It is time to tell others who is here. Said by the room to itself.
+    Tell,
     /// It is time to tell again who is here, and to forget who is not. Said by the room to itself.
     Breath,
     /// A pause is over. Said by the room to itself.
@@ -183,8 +185,15 @@ impl Actor for Sessions {
         for link in args.doorway.links().iter() {
             let _ = args.endpoint.cast(EndpointMsg::Renew { link: *link, workspace: args.workspace });
         }
-        let desk =
-            Desk { myself, args, links: BTreeMap::new(), begun: 0, company: Company::default(), breathes: false };
+        let desk = Desk {
+            myself,
+            args,
+            links: BTreeMap::new(),
+            begun: 0,
+            company: Company::default(),
+            breathes: false,
+            is_to_tell: false,
+        };
         desk.shows();
         Ok(desk)
     }
@@ -202,6 +211,7 @@ impl Actor for Sessions {
             SessionsMsg::Arrives { person, reply } => drop(reply.send(desk.arrives(person))),
             SessionsMsg::Leaves { session } => desk.leaves(session),
             SessionsMsg::Heard { link, bytes } => desk.heard(link, &bytes),
+            SessionsMsg::Tell => desk.tells(),
             SessionsMsg::Breath => desk.breath(),
             SessionsMsg::Again { link, attempt } => desk.again(link, attempt),
         }
@@ -244,6 +254,8 @@ pub struct Desk {
     company: Company,
     /// Whether a [`SessionsMsg::Breath`] is under way.
     breathes: bool,
+    /// Whether a [`SessionsMsg::Tell`] is.
+    is_to_tell: bool,
 }
 
 impl Desk {
@@ -265,7 +277,9 @@ impl Desk {
         if failed {
             self.pauses(link);
         }
-        self.tells();
+        if self.company.is_anybody_here() {
+            self.tells_soon();
+        }
     }
 
     fn supervisor(&self) -> ActorCell {
@@ -283,7 +297,7 @@ impl Desk {
     fn arrives(&mut self, person: Person) -> bool {
         let has_room = self.company.arrives(person, self.now_ms());
         if has_room {
-            self.tells();
+            self.tells_soon();
             self.shows();
             self.breathes_on();
         }
@@ -292,7 +306,7 @@ impl Desk {
 
     fn leaves(&mut self, session: SessionId) {
         self.company.leaves(session);
-        self.tells();
+        self.tells_soon();
         self.shows();
     }
 
@@ -307,7 +321,7 @@ impl Desk {
     fn breath(&mut self) {
         self.breathes = false;
         self.company.passes(self.now_ms());
-        self.tells();
+        self.tells_soon();
         self.shows();
         self.breathes_on();
     }
@@ -319,7 +333,15 @@ impl Desk {
         }
     }
 
-    fn tells(&self) {
+    /// However often people move, a link is told a few times a second.
+    fn tells_soon(&mut self) {
+        if !std::mem::replace(&mut self.is_to_tell, true) {
+            drop(self.myself.send_after(MOMENT_EVERY, || SessionsMsg::Tell));
+        }
+    }
+
+    fn tells(&mut self) {
+        self.is_to_tell = false;
         let words = self.company.words();
         for session in self.links.values().filter_map(|held| held.session.as_ref()) {
             // One that has just ended is begun again, and told then.

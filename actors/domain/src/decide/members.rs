@@ -29,7 +29,7 @@ impl Planner<'_> {
             let refusal = Refusal::new(Reason::InvalidValue, "How people join is \"invite\", \"request\" or \"open\".");
             return Err(refusal.at("value").into());
         }
-        if *setting == recovery::setting() && !value.is_none_or(|value| recovery::named(value).is_some()) {
+        if *setting == recovery::setting() && value.is_some_and(|value| recovery::named(value).is_none()) {
             let refusal = Refusal::new(Reason::InvalidValue, "The recovery key is named by its actor id.").at("value");
             return Err(refusal.next("`openprod recovery new` makes one.").into());
         }

@@ -263,7 +263,7 @@ impl Desk {
 
     /// The engine is told, and what it says is done.
     async fn happened(&mut self, event: Event) {
-        self.stirred |= !matches!(event, Event::Pause | Event::Tick);
+        self.stirred |= !matches!(event, Event::Pause | Event::Tick | Event::Say(_));
         let Some(mut engine) = self.engine.take() else { return };
         let (log, state) = (Arc::clone(&self.log), Standing(Arc::clone(&self.snapshots)));
         let under_way = self.under_way.clone();
