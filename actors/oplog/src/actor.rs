@@ -56,9 +56,7 @@ impl Actor for Oplog {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             OplogMsg::Append { append, reply } => desk.append(*append, reply).await,
-            OplogMsg::Admit { bundles, source, hands, reply } => {
-                desk.admit(Offer { bundles, source, hands }, reply).await
-            }
+            OplogMsg::Admit { bundles, source, hands, reply } => desk.admit(bundles, source, hands, reply).await,
             OplogMsg::Tail { reply } => desk.tail(reply).await,
             OplogMsg::FoundDamaged { at, reason } => desk.found_damaged(at, &reason).await,
             OplogMsg::Retry { number, reply } => desk.again(number, Hands::Anybodys, reply).await,
@@ -224,8 +222,14 @@ impl Desk {
         }
     }
 
-    async fn admit(&mut self, offer: Offer, reply: RpcReplyPort<Result<Admitted, AppendError>>) {
-        match self.judge(offer).await {
+    async fn admit(
+        &mut self,
+        bundles: Vec<Vec<u8>>,
+        source: String,
+        hands: Hands,
+        reply: RpcReplyPort<Result<Admitted, AppendError>>,
+    ) {
+        match self.judge(Offer { bundles, source, hands }).await {
             Ok((admitted, unit)) => self.queue(unit, Waiter::Admit { admitted, reply }),
             Err(error) => answer(reply, Err(error)),
         }
