@@ -64,7 +64,7 @@ impl Purpose {
 
     fn of(opening: Opening) -> Option<(Self, WorkspaceTag)> {
         match opening {
-            Opening::Control | Opening::Asking => None,
+            Opening::Control | Opening::Asking | Opening::Presence { .. } => None,
             Opening::Workspace { tag } => Some((Self::Bundles, tag)),
             Opening::Admission { tag } => Some((Self::Admission, tag)),
             Opening::Blob { tag } => Some((Self::Files, tag)),

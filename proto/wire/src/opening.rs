@@ -25,12 +25,18 @@ pub enum Opening {
         /// Which, by its opener's tag.
         tag: WorkspaceTag,
     },
+    /// Nothing any more: who is here is told beside the bundles ([`crate::presence`]). The number stays taken, so that
+    /// those behind it mean the same to every version.
+    Presence {
+        /// Of a workspace, by its opener's tag.
+        tag: WorkspaceTag,
+    },
     /// Somebody who knows no workspace asks to be admitted to one that lets itself be found.
     Asking,
 }
 
 impl Frame for Opening {
-    const KINDS: u32 = 5;
+    const KINDS: u32 = 6;
     /// A kind and a tag; with room for what a newer version may add.
     const MAX_BYTES: usize = 256;
 }

@@ -35,6 +35,7 @@ fn the_formats_stay_what_they_are() {
         encode(&Opening::Workspace { tag: tag() }).unwrap(),
         encode(&Opening::Admission { tag: tag() }).unwrap(),
         encode(&Opening::Blob { tag: tag() }).unwrap(),
+        encode(&Opening::Presence { tag: tag() }).unwrap(),
         encode(&Control::Hello(hello())).unwrap(),
         encode(&Control::Welcome(vec![tag()])).unwrap(),
         encode(&Control::Probe { sent_ms: 1 }).unwrap(),
