@@ -4,10 +4,11 @@
 //! value of [`openprod_model::codec`].
 //!
 //! Reading order: [`framing`], [`opening`], [`hello`], [`closing`], [`beacon`]; then [`letters`], [`ticket`],
-//! [`recovery`] and [`admission`]; then [`replication`]; then [`files`].
+//! [`client_ticket`], [`recovery`] and [`admission`]; then [`replication`]; then [`files`].
 
 pub mod admission;
 pub mod beacon;
+pub mod client_ticket;
 pub mod closing;
 pub mod files;
 pub mod framing;
