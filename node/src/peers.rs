@@ -134,15 +134,7 @@ impl Peers {
     /// Where other nodes reach this one: a socket that listens on all interfaces is told by the address of each, and by
     /// loopback only where there is nothing else.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        let mut addresses = Vec::new();
-        for address in self.network.addresses() {
-            if address.ip().is_unspecified() {
-                addresses.extend(interfaces().into_iter().map(|ip| SocketAddr::new(ip, address.port())));
-            } else {
-                addresses.push(address);
-            }
-        }
-        addresses
+        everywhere(&self.network.addresses())
     }
 
     /// Says goodbye to all.
@@ -153,8 +145,22 @@ impl Peers {
     }
 }
 
+/// Where others reach what listens there: every interface is told by its own address.
+pub(crate) fn everywhere(listening: &[SocketAddr]) -> Vec<SocketAddr> {
+    let mut addresses = Vec::new();
+    for address in listening {
+        if address.ip().is_unspecified() {
+            let is_reached = |ip: &IpAddr| ip.is_ipv4() || address.is_ipv6();
+            addresses.extend(interfaces().iter().filter(|ip| is_reached(ip)).map(|ip| SocketAddr::new(*ip, address.port())));
+        } else {
+            addresses.push(*address);
+        }
+    }
+    addresses
+}
+
 /// The addresses of this machine's interfaces, those that most others can use first.
-fn interfaces() -> Vec<IpAddr> {
+pub(crate) fn interfaces() -> Vec<IpAddr> {
     let mut all: Vec<IpAddr> =
         if_addrs::get_if_addrs().unwrap_or_default().iter().map(if_addrs::Interface::ip).collect();
     // Link-local addresses mean nothing without the name of an interface of the machine that dials.

@@ -34,7 +34,7 @@ pub use commands::Change;
 pub use connect::{Client, Endpoint, Token, Workspace};
 pub use error::{Error, Refused};
 pub use openprod_api::v1;
-pub use openprod_wire::client_ticket::{BearerToken, ClientTicket, ClientTicketError, Fingerprint};
+pub use openprod_wire::client_ticket::{BearerToken, ClientTicket, ClientTicketError, Fingerprint, NotAToken};
 pub use reads::{Pages, Question};
 pub use streams::Answers;
 pub use watch::{Event, From, Watch};

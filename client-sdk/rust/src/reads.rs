@@ -227,6 +227,10 @@ questions! {
     peers.list_peers: ListPeersRequest => ListPeersResponse;
     peers.add_peer: AddPeerRequest => AddPeerResponse;
     peers.forget_peer: ForgetPeerRequest => ForgetPeerResponse;
+    access.create_token: CreateTokenRequest => CreateTokenResponse;
+    access.list_tokens: ListTokensRequest => ListTokensResponse;
+    access.revoke_token: RevokeTokenRequest => RevokeTokenResponse;
+    access.get_certificate: GetCertificateRequest => GetCertificateResponse;
     workspaces.list_workspaces: ListWorkspacesRequest => ListWorkspacesResponse;
     workspaces.get_workspace: GetWorkspaceRequest => GetWorkspaceResponse;
     tables.list_tables: ListTablesRequest => ListTablesResponse;

@@ -126,7 +126,7 @@ fn seconds(text: &str) -> Result<u32, CliError> {
 }
 
 /// The ticket as a QR code of half blocks: two lines of it are one of the terminal.
-fn qr(ticket: &str) -> Result<String, CliError> {
+pub(super) fn qr(ticket: &str) -> Result<String, CliError> {
     let failed = |error| CliError::failed(format!("The ticket does not fit into a QR code: {error}."));
     let code = QrCode::new(ticket).map_err(failed)?;
     // Terminals are mostly dark, and scanners want a light ground.

@@ -15,6 +15,7 @@
 //! Reading order: this file, [`context`] (flags, and the way to the node), [`known`] (what typed words mean), [`mod@write`]
 //! (how changes are sent), [`output`], [`error`]; then one file per group of commands.
 
+pub mod access;
 pub mod ask;
 pub mod backup;
 pub mod blobs;
@@ -116,6 +117,12 @@ enum Commands {
     Invites(invites::InvitesArgs),
     Requests(invites::RequestsArgs),
     Recover(invites::RecoverArgs),
+    Token(access::TokenArgs),
+    /// Lists the clients on other machines that have a token of this node
+    Tokens,
+    /// Shows the certificate by which clients on other machines know this node
+    Certificate(access::CertificateArgs),
+    Connect(access::ConnectArgs),
     /// Lists the nodes that this one knows, and how it stands with each
     Peers,
     Peer(peers::PeerArgs),
@@ -194,6 +201,10 @@ async fn run(command: Commands, context: &Context) -> Result<(), CliError> {
         Commands::Invites(args) => invites::invites(args, context).await,
         Commands::Requests(args) => invites::requests(args, context).await,
         Commands::Recover(args) => invites::recover(&args, context).await,
+        Commands::Token(args) => access::token(args, context).await,
+        Commands::Tokens => access::tokens(context).await,
+        Commands::Certificate(args) => access::certificate(args, context).await,
+        Commands::Connect(args) => access::connect(args, context).await,
         Commands::Peers => peers::list(context).await,
         Commands::Peer(args) => peers::peer(args, context).await,
         Commands::Verify(args) => verify::run(args, context).await,

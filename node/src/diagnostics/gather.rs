@@ -21,9 +21,9 @@ use crate::{manifest, services, storage};
 /// How often a small write is tried.
 const SYNC_ROUNDS: usize = 5;
 
-/// Checks a running node. Blocks its thread for a moment.
-pub fn of_running(node: &Node) -> Vec<Check> {
-    let workspaces: Vec<_> = node.workspaces().iter().map(|(id, slot)| slot_facts(node, *id, slot)).collect();
+/// Checks a running node and these of its workspaces. Blocks its thread for a moment.
+pub fn of_running(node: &Node, workspaces: &[(WorkspaceId, Slot)]) -> Vec<Check> {
+    let workspaces: Vec<_> = workspaces.iter().map(|(id, slot)| slot_facts(node, *id, slot)).collect();
     judged(&node.folder, node.env.clock.wall_ms(), &Lock::Ours, &workspaces)
 }
 

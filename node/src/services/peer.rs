@@ -33,7 +33,7 @@ impl PeerService {
 
     /// Adds how far this node is with each workspace over each connection.
     async fn tell_sharing(&self, peers: &mut [v1::Peer]) {
-        for (id, slot) in self.0.workspaces() {
+        for (id, slot) in super::workspaces(&self.0) {
             let Slot::Open(workspace) = slot else { continue };
             for session in workspace.doorway.status().await {
                 let key = session.peer.to_string();
@@ -43,6 +43,14 @@ impl PeerService {
                     connection.sharing.push(shared(id, session.standing));
                 }
             }
+        }
+    }
+
+    /// The workspaces that whoever calls may not know of are not told as shared either.
+    fn leave_out_hidden(&self, peers: &mut [v1::Peer]) {
+        let seen: Vec<_> = super::workspaces(&self.0).iter().map(|(id, _)| id.to_string()).collect();
+        for connection in peers.iter_mut().filter_map(|peer| peer.connection.as_mut()) {
+            connection.workspaces.retain(|id| seen.contains(id));
         }
     }
 
@@ -66,6 +74,7 @@ impl Service for PeerService {
         let known = peers.endpoint.call(|reply| EndpointMsg::Status { reply }).await;
         let mut known: Vec<_> = known.map_err(no_answer)?.into_iter().map(shown).collect();
         self.tell_sharing(&mut known).await;
+        self.leave_out_hidden(&mut known);
         known.sort_by_key(|peer| (peer.connection.is_none(), peer.key.clone(), peer.addresses.clone()));
         let listens_on = peers.network.addresses().iter().map(ToString::to_string).collect();
         Ok(Response::new(v1::ListPeersResponse { peers: known, key, listens_on }))

@@ -53,6 +53,11 @@ pub enum ClientTicketError {
 #[error("a fingerprint has 64 hexadecimal digits, with or without colons")]
 pub struct NotAFingerprint;
 
+/// A text is not a token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a token has 64 hexadecimal digits")]
+pub struct NotAToken;
+
 impl Fingerprint {
     /// That of a certificate, given as its DER bytes.
     pub fn of(certificate: &[u8]) -> Self {
@@ -99,6 +104,14 @@ impl BearerToken {
             write!(text, "{byte:02x}").expect("a string takes every letter");
             text
         })
+    }
+}
+
+impl FromStr for BearerToken {
+    type Err = NotAToken;
+
+    fn from_str(text: &str) -> Result<Self, NotAToken> {
+        hexadecimal(text).map(Self).ok_or(NotAToken)
     }
 }
 
@@ -159,6 +172,8 @@ mod tests {
         assert_eq!(ClientTicket::parse(&text.to_lowercase()), Ok(ticket()));
         assert!(!format!("{:?}", ticket()).contains("07070707"));
         assert_eq!(ticket().token.reveal(), "07".repeat(32));
+        assert_eq!("07".repeat(32).parse(), Ok(ticket().token));
+        assert_eq!("07".parse::<BearerToken>(), Err(NotAToken));
     }
 
     #[test]
