@@ -8,8 +8,9 @@ use std::time::Duration;
 use crate::folder::{Problem, Space};
 
 mod gather;
+pub mod peers;
 
-pub use gather::{of_folder, of_running};
+pub use gather::{of_folder, of_running, peer_facts};
 
 /// How a check went, from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,6 +89,8 @@ pub struct LogFacts {
     pub overlays: Result<usize, String>,
     /// Bundles in quarantine that nobody has skipped.
     pub alarms: u64,
+    /// Bundles that wait for others which they follow, or why that cannot be told.
+    pub waiting: Result<usize, String>,
 }
 
 /// How a stored state stands to its log.
@@ -223,7 +226,7 @@ pub fn judge_workspace(facts: &WorkspaceFacts) -> Vec<Check> {
     checks
 }
 
-fn judge_log(name: &str, found: &LogFacts, log: &Check) -> [Check; 4] {
+fn judge_log(name: &str, found: &LogFacts, log: &Check) -> [Check; 5] {
     let revision = found.revision;
     let history = match &found.unreadable {
         None => Check { evidence: format!("{name}: {revision} bundles; the last one is whole."), ..log.clone() },
@@ -246,7 +249,20 @@ fn judge_log(name: &str, found: &LogFacts, log: &Check) -> [Check; 4] {
         Check::ok("workspace.quarantine", "No bundle waits for a decision", format!("{name}: {alarms} wait."));
     let fix = "`openprod quarantine` lists them, with the reasons.";
     let quarantine = if alarms > 0 { quarantine.but(Outcome::Warning, fix) } else { quarantine };
-    [history, state, judge_overlays(name, &found.overlays), quarantine]
+    [history, state, judge_overlays(name, &found.overlays), quarantine, judge_waiting(name, &found.waiting)]
+}
+
+/// Bundles that came without what they follow are kept, and not in the history yet.
+fn judge_waiting(name: &str, found: &Result<usize, String>) -> Check {
+    let check = |evidence| Check::ok("workspace.waiting", "Every bundle that came has what it follows", evidence);
+    match found {
+        Ok(0) => check(format!("{name}: none waits.")),
+        Ok(count) => check(format!("{name}: {count} bundles wait for others which they follow.")).but(
+            Outcome::Warning,
+            "They go on when a node that has the others meets this one: `openprod peers` tells who is missing.",
+        ),
+        Err(why) => check(format!("{name}: {why}")).but(Outcome::Warning, "`openprod verify` tells more."),
+    }
 }
 
 fn judge_overlays(name: &str, found: &Result<usize, String>) -> Check {
@@ -297,6 +313,7 @@ mod tests {
             state: StateFacts::MadeAnew,
             overlays: Err("the file is damaged".to_owned()),
             alarms: 2,
+            waiting: Ok(3),
         };
         let facts = WorkspaceFacts {
             name: "Hamlet".to_owned(),

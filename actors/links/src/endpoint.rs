@@ -29,7 +29,7 @@ use link::{Greeting, HelloError, News};
 pub use peers::PeerNumber;
 use running::Application;
 pub use running::Running;
-pub use status::{Connected, KnownPeer, PeerStage, PeerStatus};
+pub use status::{Connected, KnownPeer, Obstacle, PeerStage, PeerStatus};
 
 mod link;
 mod peers;

@@ -94,7 +94,9 @@ pub async fn list(context: &Context) -> Result<(), CliError> {
         remark("It knows no others yet. Name one with `openprod peer add ADDRESS`.");
         return Ok(());
     }
-    grid(context.style, &shown)
+    grid(context.style, &shown)?;
+    answer.peers.iter().flat_map(|peer| &peer.advice).for_each(|advice| remark(advice));
+    Ok(())
 }
 
 fn short(key: &str) -> String {
@@ -187,6 +189,6 @@ fn as_json(peer: &v1::Peer) -> Json {
     let state = peer.state().as_str_name().to_lowercase().replace("peer_state_", "");
     json!({
         "key": peer.key, "addresses": peer.addresses, "state": state, "trouble": peer.trouble,
-        "failures": peer.failures, "next_attempt_ms": peer.next_attempt_ms, "connection": connection,
+        "advice": peer.advice, "failures": peer.failures, "next_attempt_ms": peer.next_attempt_ms, "connection": connection,
     })
 }

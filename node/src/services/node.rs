@@ -63,7 +63,9 @@ impl Service for NodeService {
         _: Request<v1::RunDiagnosticsRequest>,
     ) -> Result<Response<v1::RunDiagnosticsResponse>, Status> {
         let (node, workspaces) = (Arc::clone(&self.0), super::workspaces(&self.0));
-        let checks = self.0.env.offload(move || diagnostics::of_running(&node, &workspaces)).await;
+        let peers = diagnostics::peer_facts(&node).await;
+        let job = move || diagnostics::of_running(&node, &workspaces, peers.as_ref());
+        let checks = self.0.env.offload(job).await;
         let checks = checks.ok_or_else(|| super::internal("the diagnostics panicked"))?;
         Ok(Response::new(v1::RunDiagnosticsResponse { checks: checks.into_iter().map(diagnosis).collect() }))
     }

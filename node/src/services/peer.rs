@@ -1,6 +1,6 @@
 //! PeerService: the nodes that this one knows.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use openprod_api::convert::history::signed_ms;
@@ -16,11 +16,9 @@ use openprod_model::refusal::{Reason, Refusal};
 use tonic::{Request, Response, Status};
 
 use super::{caller, no_answer};
+use crate::diagnostics::peers::{Complaint, PORT, complaints};
 use crate::node::{Node, Slot};
-use crate::peers::Peers;
-
-/// The port that is meant where none is named.
-const PORT: u16 = 7118;
+use crate::peers::{Peers, interfaces};
 
 /// Tells of other nodes.
 pub struct PeerService(Arc<Node>);
@@ -72,7 +70,8 @@ impl Service for PeerService {
             return Ok(Response::new(v1::ListPeersResponse { key, ..Default::default() }));
         };
         let known = peers.endpoint.call(|reply| EndpointMsg::Status { reply }).await;
-        let mut known: Vec<_> = known.map_err(no_answer)?.into_iter().map(shown).collect();
+        let own = interfaces();
+        let mut known: Vec<_> = known.map_err(no_answer)?.into_iter().map(|peer| shown(peer, &own)).collect();
         self.tell_sharing(&mut known).await;
         self.leave_out_hidden(&mut known);
         known.sort_by_key(|peer| (peer.connection.is_none(), peer.key.clone(), peer.addresses.clone()));
@@ -134,11 +133,13 @@ pub(super) async fn resolved(text: &str) -> Result<Vec<SocketAddr>, Refusal> {
     if found.is_empty() { Err(refused(format!("{text:?} names no machine."))) } else { Ok(found) }
 }
 
-fn shown(peer: PeerStatus) -> v1::Peer {
+fn shown(peer: PeerStatus, own: &[IpAddr]) -> v1::Peer {
+    let advice = complaints(&peer, own).iter().map(Complaint::sentences).collect();
     let mut shown = v1::Peer {
         key: peer.key.map_or_else(String::new, |key| key.to_string()),
         addresses: peer.addresses.iter().map(ToString::to_string).collect(),
         trouble: peer.trouble,
+        advice,
         ..Default::default()
     };
     match peer.stage {

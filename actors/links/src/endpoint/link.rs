@@ -19,6 +19,7 @@ use openprod_wire::hello::{
 use openprod_wire::opening::Opening;
 use tokio::sync::watch;
 
+use super::status::Obstacle;
 use super::{LinkId, Purpose, Workspaces};
 use crate::transport::{Channel, Closed, Connection, FrameSender, LinkError, Side};
 
@@ -135,6 +136,17 @@ impl HelloError {
             Self::Version { .. } => CloseCode::VERSION,
             Self::Stranger => CloseCode::NOT_WELCOME,
             Self::Myself => CloseCode::MYSELF,
+        }
+    }
+
+    /// What stands in the way, if that is known.
+    pub(super) fn obstacle(&self) -> Option<Obstacle> {
+        match self {
+            Self::Link(LinkError::Closed(how)) => Obstacle::of_closing(how),
+            Self::Version { .. } => Some(Obstacle::Version),
+            Self::Stranger => Some(Obstacle::NotAMember),
+            Self::Myself => Some(Obstacle::Myself),
+            Self::Link(_) | Self::Misbehaved | Self::Asks => None,
         }
     }
 

@@ -7,7 +7,7 @@ use openprod_model::ids::ActorId;
 use openprod_wire::closing::CloseCode;
 
 use super::LinkId;
-use super::status::KnownPeer;
+use super::status::{KnownPeer, Obstacle};
 use crate::transport::{Closed, Side};
 
 /// The most peers known at once; those that were only found go first.
@@ -71,6 +71,8 @@ pub(super) struct Met {
 pub(super) struct Failure {
     /// For people.
     pub(super) trouble: String,
+    /// What stands in the way, if that is known.
+    pub(super) obstacle: Option<Obstacle>,
     /// Whether trying again soon would end the same way.
     pub(super) is_lasting: bool,
 }
@@ -93,6 +95,27 @@ pub(super) struct Peer {
     pub(super) stage: Stage,
     pub(super) failures: u32,
     pub(super) trouble: String,
+    pub(super) obstacle: Option<Obstacle>,
+    pub(super) lives: Lives,
+}
+
+/// The lives of a node that were met, to see whether two machines have its key: of two that run, each comes back after
+/// the other, while a node that was started again never does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Lives {
+    present: Option<u64>,
+    former: Option<u64>,
+    pub(super) is_double: bool,
+}
+
+impl Lives {
+    fn met(&mut self, life: u64) {
+        if self.present == Some(life) {
+            return;
+        }
+        self.is_double = self.former == Some(life);
+        self.former = self.present.replace(life);
+    }
 }
 
 impl Peer {
@@ -230,6 +253,7 @@ impl Peers {
             return Vec::new();
         };
         peer.trouble = why.trouble;
+        peer.obstacle = why.obstacle;
         peer.failures += 1;
         let pause = if why.is_lasting { UNWELCOME_PAUSE_MS } else { pause_ms(peer.failures, chance) };
         self.wait(number, now_ms, pause)
@@ -243,6 +267,7 @@ impl Peers {
         };
         let me = self.me;
         let Some(peer) = self.all.get_mut(&number) else { return (false, Vec::new()) };
+        peer.lives.met(met.life);
         let mut acts = Vec::new();
         if let Stage::Connected(old) = peer.stage {
             if !replaces(me, &met, &old) {
@@ -254,6 +279,7 @@ impl Peers {
         peer.prefer(met.remote);
         peer.stage = Stage::Connected(met);
         peer.trouble.clear();
+        peer.obstacle = None;
         if peer.is_remembered {
             acts.push(Act::Remember);
         }
@@ -293,6 +319,7 @@ impl Peers {
         let Some((number, peer)) = self.all.iter_mut().find(|(_, peer)| is_this(peer)) else { return Vec::new() };
         let Stage::Connected(met) = peer.stage else { return Vec::new() };
         peer.trouble = how.to_string();
+        peer.obstacle = Obstacle::of_closing(how);
         let was_good = now_ms.saturating_sub(met.at_ms) >= GOOD_AFTER_MS;
         peer.failures = if was_good { 1 } else { peer.failures + 1 };
         let pause = if is_unwelcome(how) { UNWELCOME_PAUSE_MS } else { pause_ms(peer.failures, chance) };
@@ -321,8 +348,16 @@ impl Peers {
             self.all.remove(&spare);
         }
         self.next += 1;
-        let (addresses, trouble) = (Vec::new(), String::new());
-        let peer = Peer { key, addresses, is_remembered: false, stage: Stage::Resting, failures: 0, trouble };
+        let peer = Peer {
+            key,
+            addresses: Vec::new(),
+            is_remembered: false,
+            stage: Stage::Resting,
+            failures: 0,
+            trouble: String::new(),
+            obstacle: None,
+            lives: Lives::default(),
+        };
         self.all.insert(PeerNumber(self.next), peer);
         Some(PeerNumber(self.next))
     }
@@ -358,4 +393,21 @@ pub(super) fn is_unwelcome(how: &Closed) -> bool {
     const LASTING: [CloseCode; 5] =
         [CloseCode::NOT_WELCOME, CloseCode::VERSION, CloseCode::MISBEHAVED, CloseCode::FORGOTTEN, CloseCode::MYSELF];
     matches!(how, Closed::There(code) | Closed::Here(code) if LASTING.contains(code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_that_comes_back_is_that_of_a_second_machine() {
+        let is_double = |met: &[u64]| {
+            let mut lives = Lives::default();
+            met.iter().for_each(|life| lives.met(*life));
+            lives.is_double
+        };
+        assert!(!is_double(&[1, 1, 2, 2, 3]), "a node that was started again and again");
+        assert!(is_double(&[1, 2, 1]) && is_double(&[1, 2, 1, 2]));
+        assert!(!is_double(&[1, 2, 1, 3]), "one of the two has a new key, and the other was started again");
+    }
 }

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::link::{Beginning, Conversation, Greeting, HelloError, Link, Myself, News};
 use super::peers::{self, Act, Failure, Met, PeerNumber, Peers, Stage};
-use super::status::{Connected, KnownPeer, PeerStage, PeerStatus};
+use super::status::{Connected, KnownPeer, Obstacle, PeerStage, PeerStatus};
 use super::{BookNews, EndpointArgs, EndpointMsg, LinkId, LinkNews, Meeting, PeerName, ReachError};
 use crate::transport::{Channel, Closed, Connection, DialError};
 
@@ -151,14 +151,17 @@ impl Running {
     pub(super) fn dialled(&mut self, peer: PeerNumber, result: Result<Arc<dyn Connection>, DialError>) {
         match result {
             Ok(connection) => self.greet(connection, Some(peer)),
-            Err(error) => self.failed(peer, error.to_string(), false),
+            Err(error) => {
+                let obstacle = Obstacle::of_dial(&error);
+                self.failed(peer, Failure { trouble: error.to_string(), obstacle, is_lasting: false });
+            }
         }
     }
 
-    fn failed(&mut self, peer: PeerNumber, trouble: String, is_lasting: bool) {
+    fn failed(&mut self, peer: PeerNumber, why: Failure) {
         let (now_ms, chance) = (self.now_ms(), self.chance());
-        self.give_up_reaching(peer, &trouble);
-        let acts = self.peers.failed(peer, Failure { trouble, is_lasting }, now_ms, chance);
+        self.give_up_reaching(peer, &why.trouble);
+        let acts = self.peers.failed(peer, why, now_ms, chance);
         self.act(acts);
     }
 
@@ -216,7 +219,8 @@ impl Running {
                 tracing::debug!(peer = %meeting.connection.peer().short(), link = meeting.link.0, %error, "no hello");
                 meeting.connection.close(error.code());
                 if let Some(peer) = meeting.dialled {
-                    self.failed(peer, error.to_string(), error.is_lasting());
+                    let (obstacle, is_lasting) = (error.obstacle(), error.is_lasting());
+                    self.failed(peer, Failure { trouble: error.to_string(), obstacle, is_lasting });
                 }
             }
         }
@@ -341,7 +345,14 @@ impl Running {
                 None => PeerStage::Resting,
             },
         };
-        PeerStatus { key: peer.key, addresses: peer.addresses.clone(), stage, trouble: peer.trouble.clone() }
+        PeerStatus {
+            key: peer.key,
+            addresses: peer.addresses.clone(),
+            stage,
+            trouble: peer.trouble.clone(),
+            obstacle: peer.obstacle,
+            is_double: peer.lives.is_double,
+        }
     }
 
     fn load(&self) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use openprod_client::v1;
 
 use super::person::Person;
-use super::speak::admit_member;
+use super::speak::{admit_member, remove_member};
 
 /// Longer than two nodes on one machine take to meet, on the slowest.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -39,6 +39,27 @@ impl Person {
     pub(crate) async fn lets_in_node_of(&self, other: &Person) {
         let key = other.knows_peers().await.key;
         self.does(vec![admit_member(&key, &format!("the node of {}", other.name))]).await;
+    }
+
+    /// Removes the node at which somebody sits.
+    pub(crate) async fn removes_node_of(&self, other: &Person) {
+        let key = other.knows_peers().await.key;
+        self.does(vec![remove_member(&key, "It went home")]).await;
+    }
+
+    /// Waits until this node shares so many workspaces with that of somebody.
+    pub(crate) async fn shares_with(&self, other: &Person, count: usize) {
+        let key = other.knows_peers().await.key;
+        let shares = |peer: &v1::Peer| {
+            let connection = peer.connection.as_ref().filter(|_| peer.key == key);
+            connection.is_some_and(|one| one.workspaces.len() == count)
+        };
+        let seen = async {
+            while !self.knows_peers().await.peers.iter().any(shares) {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, seen).await.expect("the two share as many as wanted");
     }
 
     /// Waits until the only peer is as wanted.

@@ -1,5 +1,6 @@
 //! A world to act in: nodes in folders of their own, and people at them.
 
+mod access;
 mod doorkeeper;
 mod files;
 mod identity;
@@ -21,6 +22,7 @@ use std::sync::{Arc, Mutex};
 
 use openprod_model::ids::WorkspaceId;
 
+pub(crate) use access::{client_of, turned_away};
 pub(crate) use doorkeeper::founds_with_recovery_key;
 pub(crate) use files::below;
 pub(crate) use node::{Node, Setup, program};

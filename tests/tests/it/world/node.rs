@@ -38,6 +38,11 @@ impl Setup {
         Self { listen: "127.0.0.1:0", ..Self::default() }
     }
 
+    /// With a TCP port on every interface, for clients on other machines.
+    pub(crate) fn for_a_house() -> Self {
+        Self { listen: "0.0.0.0:0", ..Self::default() }
+    }
+
     /// With a port for other nodes, on loopback.
     pub(crate) fn among_peers() -> Self {
         Self { peers: "127.0.0.1:0", ..Self::default() }
@@ -110,10 +115,10 @@ impl Node {
         Endpoint::Socket(self.folder.join("openprod.sock"))
     }
 
-    /// Its TCP address.
+    /// Its TCP address on this machine.
     pub(crate) fn address(&self) -> String {
         let line = self.words.find("address=").expect("this node listens on TCP");
-        line.rsplit("address=").next().unwrap().trim().to_owned()
+        line.rsplit("address=").next().unwrap().trim().replace("0.0.0.0", "127.0.0.1")
     }
 
     /// The token of that actor.
