@@ -218,7 +218,8 @@ pub fn judge_workspace(facts: &WorkspaceFacts) -> Vec<Check> {
     };
     let log = Check::ok("workspace.log", "The history is there and can be read", name.clone());
     let mut checks = vec![formats];
-    if let Some(why) = &facts.closed {
+    // What this version does not know it does not open, and there is nothing wrong with it.
+    if let Some(why) = facts.closed.as_ref().filter(|_| facts.manifest.is_none()) {
         let fix = "Keep a copy of its folder, then restore the last good backup, or `openprod export --emergency`.";
         checks.push(Check { evidence: format!("{name}: {why}"), ..log.clone() }.but(Outcome::Problem, fix));
     }

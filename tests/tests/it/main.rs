@@ -36,6 +36,7 @@ mod texts;
 mod three_way;
 mod thumbnails;
 mod undoing;
+mod upgrade;
 mod venue;
 mod watching;
 mod world;
