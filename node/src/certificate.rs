@@ -80,7 +80,8 @@ impl Certificate {
         if chain.is_empty() {
             return Err(unusable("it holds no certificate".to_owned()));
         }
-        let key = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|error| unusable(format!("its key: {error}")))?;
+        let key =
+            PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|error| unusable(format!("its key: {error}")))?;
         Ok(Self { path: path.to_owned(), chain, pem: certificates_in(&text), key })
     }
 
@@ -177,7 +178,10 @@ mod tests {
         assert_eq!(first.fingerprint(), again.fingerprint());
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(first.pem().starts_with("-----BEGIN CERTIFICATE-----") && !first.pem().contains("PRIVATE"));
-        assert_eq!(Fingerprint::of(&CertificateDer::from_pem_slice(first.pem().as_bytes()).unwrap()), first.fingerprint());
+        assert_eq!(
+            Fingerprint::of(&CertificateDer::from_pem_slice(first.pem().as_bytes()).unwrap()),
+            first.fingerprint()
+        );
         first.server_config().unwrap();
     }
 

@@ -27,6 +27,7 @@ use openprod_messages::admission::AdmissionMsg;
 use openprod_messages::snapshot::Folded;
 use openprod_model::ids::{ActorId, WorkspaceId};
 use openprod_wire::closing::CloseCode;
+use openprod_wire::hello::{VERSIONS, Versions};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::watch;
 
@@ -82,6 +83,7 @@ pub async fn start(node: &Arc<Node>) -> Result<Option<Peers>, PeersError> {
         book: Arc::new(Book(node.folder.peers())),
         env: node.env.clone(),
         software: concat!("openprod ", env!("CARGO_PKG_VERSION")).to_owned(),
+        versions: versions(),
     };
     let watched = Watched { args: args.clone(), endpoint: endpoint.clone(), restarts: Restarts::default() };
     let supervisor = Actor::spawn(None, Supervisor, watched).await;
@@ -106,6 +108,17 @@ pub async fn start(node: &Arc<Node>) -> Result<Option<Peers>, PeersError> {
         tracing::info!(%address, key = %network.key().short(), "listening for other nodes");
     }
     Ok(Some(Peers { endpoint, network, nearby, supervisor, lookout }))
+}
+
+/// The protocol versions of this build; under test, those of another one, as in `2-3`.
+fn versions() -> Versions {
+    fail::fail_point!("peers-versions", |said| {
+        let text = said.unwrap_or_default();
+        let (lowest, highest) = text.split_once('-').expect("versions are written as 1-2");
+        let number = |text: &str| text.parse().expect("a version is a number");
+        Versions { lowest: number(lowest), highest: number(highest) }
+    });
+    VERSIONS
 }
 
 /// A port that nobody chose may be another one: two nodes run on one machine without a word.
@@ -151,7 +164,8 @@ pub(crate) fn everywhere(listening: &[SocketAddr]) -> Vec<SocketAddr> {
     for address in listening {
         if address.ip().is_unspecified() {
             let is_reached = |ip: &IpAddr| ip.is_ipv4() || address.is_ipv6();
-            addresses.extend(interfaces().iter().filter(|ip| is_reached(ip)).map(|ip| SocketAddr::new(*ip, address.port())));
+            addresses
+                .extend(interfaces().iter().filter(|ip| is_reached(ip)).map(|ip| SocketAddr::new(*ip, address.port())));
         } else {
             addresses.push(*address);
         }

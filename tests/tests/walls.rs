@@ -26,7 +26,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("links", &["domain", "messages", "model", "wire"], &["disk", "oplog", "state"]),
     ("overlays", &["domain", "messages", "model"], &[]),
     ("state", &["disk", "domain", "messages", "model"], &[]),
-    ("client", &["api", "model"], &[]),
+    ("client", &["api", "model", "wire"], &[]),
     (
         "node",
         &[
@@ -65,7 +65,9 @@ const HOLDERS: &[(&str, &[&str])] = &[
     ("mlua", &[]),
     ("quinn", &["links"]),
     ("ractor", &["blobs", "commands", "conflicts", "links", "messages", "node", "oplog", "overlays", "state", "tests"]),
+    ("rcgen", &["node"]),
     ("redb", &["blobs", "disk", "oplog", "overlays", "state"]),
+    ("tokio-rustls", &["client", "node"]),
     ("tonic", &["api", "client", "node"]),
     ("winnow", &["domain"]),
     ("yrs", &["domain"]),

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use openprod_messages::environment::Environment;
 use openprod_model::ids::{ActorId, WorkspaceId};
-use openprod_wire::hello::WorkspaceTag;
+use openprod_wire::hello::{Versions, WorkspaceTag};
 use openprod_wire::opening::Opening;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 
@@ -121,6 +121,8 @@ pub struct EndpointArgs {
     pub env: Environment,
     /// What this node is, for people: `openprod 0.1.0`.
     pub software: String,
+    /// The protocol versions that it speaks: [`openprod_wire::hello::VERSIONS`].
+    pub versions: Versions,
 }
 
 /// Why a node could not be reached.

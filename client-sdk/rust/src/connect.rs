@@ -359,7 +359,8 @@ mod tests {
         for here in ["127.0.0.1:7117", "127.0.0.2", "localhost:1/x", "[::1]:7117", "[::ffff:127.0.0.1]:80"] {
             assert!(is_here(here), "{here}");
         }
-        for other in ["10.0.0.5:7117", "stage.local", "localhost.evil.example:1", "127.0.0.1.nip.io", "[fd00::2]:1", ""] {
+        for other in ["10.0.0.5:7117", "stage.local", "localhost.evil.example:1", "127.0.0.1.nip.io", "[fd00::2]:1", ""]
+        {
             assert!(!is_here(other), "{other}");
         }
     }

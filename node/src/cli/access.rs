@@ -10,10 +10,10 @@ use serde_json::{Value as Json, json};
 use super::context::Context;
 use super::error::CliError;
 use super::invites::qr;
-use openprod_domain::describe::escaped;
 use super::output::{self, Grid, Style, grid, line, remark};
 use super::time;
 use crate::{config, folder};
+use openprod_domain::describe::escaped;
 
 /// Longest ticket that is read from standard input, with room for line breaks.
 const MAX_TICKET_BYTES: u64 = 4_096;
@@ -212,8 +212,9 @@ fn parsed(text: &str) -> Result<ClientTicket, CliError> {
 fn file_of(name: &str) -> Result<PathBuf, CliError> {
     let is_plain = |letter: char| letter.is_alphanumeric() || letter == '-' || letter == '_';
     if name.is_empty() || !name.chars().all(is_plain) {
-        return Err(CliError::usage(format!("\"{name}\" cannot be a node's name."))
-            .next("Use letters, digits and dashes."));
+        return Err(
+            CliError::usage(format!("\"{name}\" cannot be a node's name.")).next("Use letters, digits and dashes.")
+        );
     }
     let folder = config::known_nodes().ok_or_else(|| {
         CliError::failed("There is no folder for tickets, since HOME is not set.").next("Set HOME, or XDG_CONFIG_HOME.")

@@ -112,9 +112,10 @@ impl From<Refused> for CliError {
     fn from(refused: Refused) -> Self {
         let Refused { reason, message, mut next, .. } = refused;
         if reason == status::name(v1::Reason::Unauthenticated) {
-            next = "Name the file of a token with --token-file; a node keeps its own under tokens/ in its folder. With a \
+            next =
+                "Name the file of a token with --token-file; a node keeps its own under tokens/ in its folder. With a \
                     ticket: get a new one by `openprod token create` on the node's machine."
-                .into();
+                    .into();
         }
         Self { reason, ..Self::failed(message).next(next) }
     }

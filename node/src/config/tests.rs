@@ -51,9 +51,7 @@ fn what_is_not_understood_is_refused_where_it_stands() {
     assert!(refusal("[listen]\nport = 3").starts_with("node.toml:1:2: listen = "));
     assert!(refusal("log = \"info\"\nlog = \"warn\"").starts_with("node.toml:2:1: this is not TOML"));
     assert!(refusal("max_clients = \"3\"").ends_with("write a whole number without quotes"));
-    assert!(
-        refusal("max_clients = 0").starts_with("node.toml:1:1: max_clients = \"0\": write a whole number from 1")
-    );
+    assert!(refusal("max_clients = 0").starts_with("node.toml:1:1: max_clients = \"0\": write a whole number from 1"));
     assert!(refusal("listen = \"0.0.0.0:7117\"\ntls = \"off\"").contains("ssh -L"));
     assert!(refusal("tls = \"yes\"").contains("\"auto\""));
     assert!(refusal("log = \"inof\"").contains("no level"));

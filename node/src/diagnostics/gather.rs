@@ -18,7 +18,7 @@ use super::{
 use crate::config::Config;
 use crate::folder::{Folder, LockError};
 use crate::node::{Node, Slot};
-use crate::peers::interfaces;
+use crate::peers::everywhere;
 use crate::workspace::Condition;
 use crate::{manifest, services, storage};
 
@@ -37,7 +37,8 @@ pub async fn peer_facts(node: &Node) -> Option<PeerFacts> {
         }
     };
     let wanted = node.peers.get().and(node.config.peer_listen);
-    Some(PeerFacts { wanted, listening, own: interfaces(), known })
+    let own = everywhere(&listening);
+    Some(PeerFacts { wanted, listening, own, known })
 }
 
 /// Checks a running node, these of its workspaces, and how it stands among others. Blocks its thread for a moment.

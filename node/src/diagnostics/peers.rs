@@ -2,7 +2,7 @@
 //!
 //! Being alone is not wrong: nodes come and go. So what may be mere absence is a warning at most.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use openprod_links::endpoint::{Obstacle, PeerStage, PeerStatus};
 
@@ -22,8 +22,8 @@ pub struct PeerFacts {
     pub wanted: Option<SocketAddr>,
     /// Where it listens.
     pub listening: Vec<SocketAddr>,
-    /// The addresses of this machine.
-    pub own: Vec<IpAddr>,
+    /// The same as others reach it: every interface by its own address.
+    pub own: Vec<SocketAddr>,
     /// The nodes that it knows.
     pub known: Vec<PeerStatus>,
 }
@@ -61,9 +61,11 @@ pub fn judge_peers(facts: &PeerFacts) -> Vec<Check> {
     if !complaints.iter().any(|complaint| complaint.id == REACHED) {
         checks.push(reached);
     }
-    checks.extend(complaints.into_iter().map(|Complaint { id, outcome, what, fix }| {
-        Check::ok(id, title(id), what).but(outcome, fix)
-    }));
+    checks.extend(
+        complaints
+            .into_iter()
+            .map(|Complaint { id, outcome, what, fix }| Check::ok(id, title(id), what).but(outcome, fix)),
+    );
     checks
 }
 
@@ -102,8 +104,8 @@ fn judge_listening(facts: &PeerFacts) -> Check {
     )
 }
 
-/// What is wrong with a peer. `own` are this machine's addresses.
-pub fn complaints(peer: &PeerStatus, own: &[IpAddr]) -> Vec<Complaint> {
+/// What is wrong with a peer. `own` is where others reach this node.
+pub fn complaints(peer: &PeerStatus, own: &[SocketAddr]) -> Vec<Complaint> {
     let clock = match &peer.stage {
         PeerStage::Connected(connected) => connected.clock_offset_ms.and_then(|ahead| of_clock(peer, ahead)),
         _ => None,
@@ -130,7 +132,7 @@ fn of_clock(peer: &PeerStatus, ahead_ms: i64) -> Option<Complaint> {
     Some(Complaint::new(CLOCK, Outcome::Warning, what, fix))
 }
 
-fn of_obstacle(peer: &PeerStatus, obstacle: Obstacle, own: &[IpAddr]) -> Option<Complaint> {
+fn of_obstacle(peer: &PeerStatus, obstacle: Obstacle, own: &[SocketAddr]) -> Option<Complaint> {
     let who = name(peer);
     match obstacle {
         Obstacle::NoAnswer => of_silence(peer),
@@ -150,19 +152,22 @@ fn of_obstacle(peer: &PeerStatus, obstacle: Obstacle, own: &[IpAddr]) -> Option<
         Obstacle::NotAMember => Some(Complaint::new(
             MEMBER,
             Outcome::Warning,
-            format!("{who} has no workspace in common with this node: one of the two was never admitted, or was removed."),
+            format!(
+                "{who} has no workspace in common with this node: one of the two was never admitted, or was removed."
+            ),
             "A member invites it: `openprod invite` there, `openprod join TICKET` here, or the other way round. If it is \
              not wanted, `openprod peer forget`.",
         )),
-        Obstacle::Myself => peer.addresses.iter().any(|address| !is_own(address.ip(), own)).then(|| {
+        Obstacle::Myself => peer.addresses.iter().any(|address| !is_own(*address, own)).then(|| {
             let what = format!("{who} answers with this node's own key: the folder of one was copied from the other.");
             Complaint::new(KEY, Outcome::Problem, what, NEW_KEY)
         }),
     }
 }
 
-fn is_own(ip: IpAddr, own: &[IpAddr]) -> bool {
-    ip.is_loopback() || own.contains(&ip)
+fn is_own(address: SocketAddr, own: &[SocketAddr]) -> bool {
+    let is_port = own.iter().any(|own| own.port() == address.port());
+    own.contains(&address) || address.ip().is_loopback() && is_port
 }
 
 /// One that was only found, or once was here, may have gone home; the pause between tries says how long it is so.
@@ -260,8 +265,10 @@ mod tests {
 
     #[test]
     fn this_very_node_under_another_name_is_no_copy() {
-        let own = complaints(&peer(waiting(9), Some(Obstacle::Myself)), &[at().ip()]);
+        let own = complaints(&peer(waiting(9), Some(Obstacle::Myself)), &[at()]);
         assert!(own.is_empty(), "{own:?}");
+        let elsewhere = SocketAddr::new(at().ip(), 40_001);
+        assert_eq!(complaints(&peer(waiting(9), Some(Obstacle::Myself)), &[elsewhere]).len(), 1);
     }
 
     #[test]

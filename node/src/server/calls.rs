@@ -132,12 +132,11 @@ impl Desk {
         }
         match verdict {
             Verdict::Explain => stranger(&self.node, from),
-            Verdict::Report | Verdict::Wait => ApiError::new(
-                Reason::TooBusy,
-                "Too many calls with wrong tokens came from this address.",
-            )
-            .next("Wait a minute. If the token was taken back, get a new ticket.")
-            .into(),
+            Verdict::Report | Verdict::Wait => {
+                ApiError::new(Reason::TooBusy, "Too many calls with wrong tokens came from this address.")
+                    .next("Wait a minute. If the token was taken back, get a new ticket.")
+                    .into()
+            }
         }
     }
 }

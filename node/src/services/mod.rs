@@ -47,8 +47,8 @@ use crate::workspace::Workspace;
 
 pub mod access;
 pub mod admin;
-pub mod calling;
 pub mod blob;
+pub mod calling;
 pub mod command;
 pub mod conflict;
 pub mod edge;
@@ -197,11 +197,7 @@ where
     Ok(response)
 }
 
-async fn ends(
-    stopping: Option<watch::Receiver<bool>>,
-    revoked: Option<Revoked>,
-    deadline: Option<Deadline>,
-) -> Status {
+async fn ends(stopping: Option<watch::Receiver<bool>>, revoked: Option<Revoked>, deadline: Option<Deadline>) -> Status {
     let turns_true = async |told: Option<watch::Receiver<bool>>| match told {
         Some(told) => stopped(told).await,
         None => std::future::pending().await,

@@ -1,6 +1,6 @@
 //! PeerService: the nodes that this one knows.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use openprod_api::convert::history::signed_ms;
@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status};
 use super::{caller, no_answer};
 use crate::diagnostics::peers::{Complaint, PORT, complaints};
 use crate::node::{Node, Slot};
-use crate::peers::{Peers, interfaces};
+use crate::peers::Peers;
 
 /// Tells of other nodes.
 pub struct PeerService(Arc<Node>);
@@ -70,7 +70,7 @@ impl Service for PeerService {
             return Ok(Response::new(v1::ListPeersResponse { key, ..Default::default() }));
         };
         let known = peers.endpoint.call(|reply| EndpointMsg::Status { reply }).await;
-        let own = interfaces();
+        let own = peers.addresses();
         let mut known: Vec<_> = known.map_err(no_answer)?.into_iter().map(|peer| shown(peer, &own)).collect();
         self.tell_sharing(&mut known).await;
         self.leave_out_hidden(&mut known);
@@ -133,7 +133,7 @@ pub(super) async fn resolved(text: &str) -> Result<Vec<SocketAddr>, Refusal> {
     if found.is_empty() { Err(refused(format!("{text:?} names no machine."))) } else { Ok(found) }
 }
 
-fn shown(peer: PeerStatus, own: &[IpAddr]) -> v1::Peer {
+fn shown(peer: PeerStatus, own: &[SocketAddr]) -> v1::Peer {
     let advice = complaints(&peer, own).iter().map(Complaint::sentences).collect();
     let mut shown = v1::Peer {
         key: peer.key.map_or_else(String::new, |key| key.to_string()),

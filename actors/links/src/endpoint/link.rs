@@ -13,9 +13,7 @@ use openprod_messages::environment::Clock;
 use openprod_model::ids::{ActorId, WorkspaceId};
 use openprod_wire::closing::CloseCode;
 use openprod_wire::framing::FrameError;
-use openprod_wire::hello::{
-    Control, Hello, MAX_WORKSPACES, TAG_LABEL, VERSIONS, Versions, WorkspaceTag, clock_offset_ms,
-};
+use openprod_wire::hello::{Control, Hello, MAX_WORKSPACES, TAG_LABEL, Versions, WorkspaceTag, clock_offset_ms};
 use openprod_wire::opening::Opening;
 use tokio::sync::watch;
 
@@ -89,6 +87,8 @@ pub(super) struct Myself {
     pub(super) life: u64,
     /// `openprod 0.1.0`
     pub(super) software: String,
+    /// The protocol versions that it speaks.
+    pub(super) versions: Versions,
 }
 
 /// What the other said about itself.
@@ -113,8 +113,8 @@ pub(super) enum News {
 pub(super) enum HelloError {
     #[error(transparent)]
     Link(#[from] LinkError),
-    #[error("it speaks protocol {theirs}, this node {}: update the older of the two", VERSIONS)]
-    Version { theirs: Versions },
+    #[error("it speaks protocol {theirs}, this node {ours}: update the older of the two")]
+    Version { theirs: Versions, ours: Versions },
     #[error("it has no workspace in common with this node")]
     Stranger,
     #[error("it did not say hello")]
@@ -231,7 +231,7 @@ impl Beginning {
 
     fn hello(&self, knows: Vec<WorkspaceId>) -> Hello {
         Hello {
-            versions: VERSIONS,
+            versions: self.myself.versions,
             life: self.myself.life,
             software: self.myself.software.clone(),
             clock_ms: self.clock.wall_ms(),
@@ -241,7 +241,8 @@ impl Beginning {
     }
 
     fn agree(&self, theirs: Hello) -> Result<Greeting, HelloError> {
-        let version = VERSIONS.agree(theirs.versions).ok_or(HelloError::Version { theirs: theirs.versions })?;
+        let (ours, theirs_are) = (self.myself.versions, theirs.versions);
+        let version = ours.agree(theirs_are).ok_or(HelloError::Version { theirs: theirs_are, ours })?;
         Ok(Greeting { link: self.link(version), life: theirs.life, software: theirs.software })
     }
 

@@ -67,7 +67,7 @@ impl Running {
             args.env.random.fill(&mut bytes);
             u64::from_le_bytes(bytes)
         };
-        let myself = Myself { life: draw(), software: args.software.clone() };
+        let myself = Myself { life: draw(), software: args.software.clone(), versions: args.versions };
         let running = Self {
             me,
             myself,

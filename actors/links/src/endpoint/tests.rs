@@ -185,6 +185,7 @@ impl World {
             workspaces: Arc::clone(&rooms) as Arc<dyn Workspaces>,
             book: Arc::clone(&book) as Arc<dyn PeerBook>,
             env,
+            versions: VERSIONS,
             software: "openprod test".to_owned(),
         };
         let (endpoint, _) = Actor::spawn(None, Endpoint, args).await.unwrap();
