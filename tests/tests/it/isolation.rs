@@ -25,7 +25,8 @@ impl Season {
         let world = World::with(Setup::among_peers()).await;
         let hamlet = world.person("Mara").await;
         let (macbeth, tosca) = (hamlet.founds(SHOWS[1]).await, hamlet.founds(SHOWS[2]).await);
-        let mara = [hamlet.clone(), hamlet.clone().in_workspace(macbeth), hamlet.in_workspace(tosca)];
+        let elsewhere = async |show| hamlet.in_another_browser().await.in_workspace(show);
+        let mara = [hamlet.clone(), elsewhere(macbeth).await, elsewhere(tosca).await];
         for show in &mara {
             show.makes_table("cues", &["label text"]).await;
             show.adds("cues", &first_cue(show), row!["label" => "Dawn"]).await;
@@ -45,14 +46,15 @@ fn first_cue(person: &Person) -> String {
 
 /// Somebody joins two shows, and sees what is in them.
 async fn joins(guest: &Person, shows: [&Person; 2]) -> [Person; 2] {
-    for show in shows {
+    let joins = async |show: &Person| {
         let ticket = show.invites(1).await.ticket;
         guest.types(&format!("openprod join {ticket}")).await.ok();
-        let guest = guest.clone().in_workspace(show.workspace_id());
+        let guest = guest.in_another_browser().await.in_workspace(show.workspace_id());
         guest.is_a_member().await;
         guest.comes_to_see(&first_cue(show), "label", "Dawn").await;
-    }
-    shows.map(|show| guest.clone().in_workspace(show.workspace_id()))
+        guest
+    };
+    [joins(shows[0]).await, joins(shows[1]).await]
 }
 
 /// Whether some file of a node says this.
@@ -114,7 +116,7 @@ async fn a_workspace_that_is_broken_on_one_node_hurts_no_other() {
     status.says("Hamlet").says("Macbeth").says(&format!("{broken}")).says("failed");
     for show in 0..2 {
         let cue = first_cue(&season.mara[show]);
-        let here = at_home.clone().in_workspace(season.mara[show].workspace_id());
+        let here = season.mara[show].through(season.world.house.socket()).await;
         here.sets(&cue, "label", "Dusk").await;
         season.leo[show].comes_to_see(&cue, "label", "Dusk").await;
     }
