@@ -189,7 +189,7 @@ fn name(peer: &PeerStatus) -> String {
     };
     match (peer.key, address) {
         (Some(key), Some(address)) => format!("{} ({address})", key.short()),
-        (Some(key), None) => key.short().to_string(),
+        (Some(key), None) => key.short(),
         (None, Some(address)) => address.to_string(),
         (None, None) => "A node".to_owned(),
     }

@@ -131,6 +131,7 @@ impl Service for AdminService {
         &self,
         request: Request<v1::SetLogLevelRequest>,
     ) -> Result<Response<v1::SetLogLevelResponse>, Status> {
+        super::own_user_only(super::caller(request.extensions())?, "What is logged is changed")?;
         let filter = &request.get_ref().filter;
         let changed = logging::change_filter(filter).map_err(|error| {
             let refusal = Refusal::new(Reason::InvalidValue, sentence(&error.to_string())).at("filter");

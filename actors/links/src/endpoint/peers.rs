@@ -403,7 +403,9 @@ mod tests {
     fn a_life_that_comes_back_is_that_of_a_second_machine() {
         let is_double = |met: &[u64]| {
             let mut lives = Lives::default();
-            met.iter().for_each(|life| lives.met(*life));
+            for life in met {
+                lives.met(*life);
+            }
             lives.is_double
         };
         assert!(!is_double(&[1, 1, 2, 2, 3]), "a node that was started again and again");
