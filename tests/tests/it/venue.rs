@@ -143,8 +143,10 @@ async fn a_token_shows_the_workspaces_of_its_owner_and_not_a_trace_of_others() {
     }
     assert!(prying.workspace().blob(hash.parse().unwrap()).await.is_err());
     mara.admits(&leo).await;
+    mara.catches_up().await;
     assert_eq!(tablet.lists_workspaces().await, ["Hamlet", "Macbeth"]);
     mara.dismisses(&leo, "He left").await;
+    mara.catches_up().await;
     assert_eq!(tablet.lists_workspaces().await, ["Macbeth"]);
 }
 
