@@ -82,7 +82,7 @@ fn the_example_is_the_shipped_file_and_resolves_with_its_comments_removed() {
     let lines = example.lines().filter_map(|line| line.strip_prefix('#')).filter(|l| !l.starts_with(' '));
     let config = in_file(&lines.collect::<Vec<_>>().join("\n")).unwrap();
     assert_eq!(config.entries().len(), SETTINGS.len());
-    for (entry, default) in config.entries().iter().zip(in_file("").unwrap().entries()).skip(3) {
+    for (entry, default) in config.entries().iter().zip(in_file("").unwrap().entries()).skip(4) {
         assert_eq!(entry.value, default.value, "the example shows another default for {}", entry.name);
     }
 }
