@@ -17,6 +17,7 @@ mod first_minutes;
 mod joining;
 mod kept;
 mod mesh;
+mod networks;
 mod one_person;
 mod overlays;
 mod pages;

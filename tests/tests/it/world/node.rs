@@ -18,8 +18,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Setup {
     /// An address and port, or off.
     pub(crate) listen: &'static str,
-    /// An address and port for other nodes, or off. Nobody is looked for on the network.
+    /// An address and port for other nodes, or off.
     pub(crate) peers: &'static str,
+    /// The network namespace in which it runs, and looks for others; none for that of the test, where it looks for nobody.
+    pub(crate) machine: Option<String>,
     /// Variables in its environment.
     pub(crate) env: Vec<(&'static str, String)>,
     /// How many files it may have open; none for the system's own limit.
@@ -28,7 +30,7 @@ pub(crate) struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { listen: "off", peers: "off", env: Vec::new(), open_files: None }
+        Self { listen: "off", peers: "off", machine: None, env: Vec::new(), open_files: None }
     }
 }
 
@@ -41,6 +43,11 @@ impl Setup {
     /// With a port for other nodes, on loopback.
     pub(crate) fn among_peers() -> Self {
         Self { peers: "127.0.0.1:0", ..Self::default() }
+    }
+
+    /// On a machine of its own, as a node is set up there when nobody says otherwise.
+    pub(crate) fn on(machine: &str) -> Self {
+        Self { peers: "0.0.0.0:7118", machine: Some(machine.to_owned()), ..Self::default() }
     }
 
     /// With faults planted: see `src/under_test.rs`.
@@ -144,8 +151,13 @@ impl Node {
     fn command(&self) -> Command {
         let limit = self.setup.open_files.map_or(String::new(), |files| format!("ulimit -n {files}; "));
         let mut command = Command::new("sh");
-        command.arg("-c").arg(format!("{limit}exec \"$0\" \"$@\"")).arg(program());
-        command.args(["up", "--listen", self.setup.listen, "--peer-listen", self.setup.peers, "--discovery", "off"]);
+        let (machine, discovery) = match &self.setup.machine {
+            Some(machine) => (format!("ip netns exec {machine} "), "on"),
+            None => (String::new(), "off"),
+        };
+        command.arg("-c").arg(format!("{limit}exec {machine}\"$0\" \"$@\"")).arg(program());
+        command.args(["up", "--listen", self.setup.listen, "--peer-listen", self.setup.peers]);
+        command.args(["--discovery", discovery]);
         command.arg("--data-dir").arg(&self.folder);
         command.envs(self.setup.env.iter().map(|(name, value)| (name, value)));
         command.env("RUST_BACKTRACE", "0").stdin(Stdio::null());

@@ -1,0 +1,172 @@
+//! People at machines of their own who work on one show, and what must hold when they have met.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use openprod_client::v1;
+
+use super::cables::Machine;
+use crate::world::{HAMLET, Node, Person, Setup, World, row};
+
+/// Longer than nodes take to agree when nothing is wrong: the longest pause before a lost peer is dialled again is a
+/// minute, and a dial into silence takes ten seconds.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The pause between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+
+/// A crew: everybody at a node of his own. The first one sits at the house, and has founded Hamlet.
+pub(super) struct Crew {
+    pub(super) world: World,
+    /// The nodes of all but the first.
+    pub(super) nodes: Vec<Node>,
+    pub(super) people: Vec<Person>,
+    /// The bundles that everybody has had since the beginning.
+    pub(super) began_with: u64,
+    /// The ids of the bundles that nodes have acknowledged since.
+    acknowledged: BTreeSet<String>,
+}
+
+impl Crew {
+    /// A crew on one network, at these machines: each joins by the ticket of the first, over the network.
+    pub(super) async fn gathers(at: &[(&str, &Machine)]) -> Self {
+        let setups: Vec<_> = at.iter().map(|(name, machine)| (*name, Setup::on(&machine.name()))).collect();
+        Self::gathers_as(&setups).await
+    }
+
+    /// A crew whose nodes are set up like this.
+    pub(super) async fn gathers_as(at: &[(&str, Setup)]) -> Self {
+        let world = World::with(at[0].1.clone()).await;
+        let first = world.person_in(HAMLET, at[0].0).await;
+        first.makes_table("cues", &["label text", "note text"]).await;
+        let mut crew =
+            Self { world, nodes: Vec::new(), people: vec![first], began_with: 0, acknowledged: BTreeSet::new() };
+        for (name, setup) in &at[1..] {
+            crew.is_joined_by(0, name, setup.clone()).await;
+        }
+        crew.began_with = crew.agrees_as_it_is().await;
+        crew
+    }
+
+    /// Somebody at another node joins by a ticket of that one.
+    pub(super) async fn is_joined_by(&mut self, inviter: usize, name: &str, setup: Setup) {
+        let ticket = self.people[inviter].invites(1).await.ticket;
+        let node = self.world.another_node_as(name, setup).await;
+        let person = self.world.visitor(&node, name).await;
+        person.types(&format!("openprod join {ticket}")).await.ok().says("Joined Hamlet");
+        let person = person.in_workspace(self.people[0].workspace_id());
+        person.is_a_member().await;
+        self.nodes.push(node);
+        self.people.push(person);
+    }
+
+    /// The first adds cues that everybody has before anything else happens.
+    pub(super) async fn has_cues(&mut self, count: usize) {
+        for at in 0..count {
+            self.people[0].adds("cues", &format!("LX {at}"), row!["label" => "Preset"]).await;
+        }
+        self.began_with = self.agrees_as_it_is().await;
+    }
+
+    /// A change was acknowledged: it must be everywhere in the end.
+    pub(super) fn notes(&mut self, done: &v1::ExecuteResponse) {
+        assert!(self.acknowledged.insert(done.bundle_id.clone()), "one bundle of each change");
+    }
+
+    /// Somebody sets a field of a cue; it must be everywhere in the end.
+    pub(super) async fn edits(&mut self, who: usize, cue: usize, column: &str, to: &str) {
+        let done = self.people[who].sets(&format!("LX {cue}"), column, to).await;
+        self.notes(&done);
+    }
+
+    /// How many bundles everybody is to have.
+    pub(super) fn all(&self) -> u64 {
+        self.began_with + self.acknowledged.len() as u64
+    }
+
+    /// Waits until everybody holds what anybody does, and knows it. For times at which nobody writes.
+    async fn agrees_as_it_is(&self) -> u64 {
+        let most = revisions(&self.people).await.into_iter().max().unwrap();
+        come_together(&self.people, most).await;
+        most
+    }
+
+    /// Everybody comes to hold and show the same: everything acknowledged, nothing else, and with exactly so many
+    /// conflicts. Tells how long it took until all had it, and until all knew that.
+    pub(super) async fn agrees(&self, conflicts: usize) -> (Duration, Duration) {
+        let times = come_together(&self.people, self.all()).await;
+        self.is_judged(conflicts).await;
+        times
+    }
+
+    /// What everybody holds is what was acknowledged, and all see the same.
+    async fn is_judged(&self, conflicts: usize) {
+        let mut hashes = BTreeSet::new();
+        for person in &self.people {
+            let report = person.finds_all_well().await;
+            assert_eq!(report.bundles, self.all(), "{} holds everything and nothing else", person.name);
+            hashes.insert(report.state_hash);
+            let held = holds(person).await;
+            let lost: Vec<_> = self.acknowledged.difference(&held).collect();
+            assert!(lost.is_empty(), "{} lacks {lost:?}", person.name);
+            let disputes = person.disputes(v1::ListConflictsRequest::default()).await;
+            assert_eq!(disputes.len(), conflicts, "{} sees {disputes:#?}", person.name);
+        }
+        assert_eq!(hashes.len(), 1, "{hashes:?}");
+    }
+}
+
+/// The ids of the bundles that somebody's node holds.
+async fn holds(person: &Person) -> BTreeSet<String> {
+    let mut pages = person.workspace().pages(v1::ListBundlesRequest::default());
+    let mut ids = BTreeSet::new();
+    while let Some(page) = pages.next().await.unwrap() {
+        ids.extend(page.bundles.into_iter().map(|bundle| bundle.bundle_id));
+    }
+    ids
+}
+
+/// How many bundles each one's node holds.
+pub(super) async fn revisions(people: &[Person]) -> Vec<u64> {
+    futures::future::join_all(people.iter().map(async |person| person.asks_how_it_is().await.revision)).await
+}
+
+/// Waits until these people's nodes hold so many bundles, and know of each other that they hold and show the same. Tells
+/// how long the one and the other took.
+pub(super) async fn come_together(people: &[Person], bundles: u64) -> (Duration, Duration) {
+    let began = Instant::now();
+    while revisions(people).await.iter().any(|revision| *revision < bundles) {
+        give_up_after(PATIENCE, began, people, bundles).await;
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    let had = began.elapsed();
+    while !everybody_is_equal(people, bundles).await {
+        give_up_after(PATIENCE, began, people, bundles).await;
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    (had, began.elapsed())
+}
+
+/// Whether each of these nodes is connected with another of them, and found all such to hold and show the same.
+async fn everybody_is_equal(people: &[Person], bundles: u64) -> bool {
+    let known = futures::future::join_all(people.iter().map(Person::knows_peers)).await;
+    let keys: BTreeSet<_> = known.iter().map(|one| one.key.clone()).collect();
+    let is_equal = |one: &v1::SharedWorkspace| one.verified_ms.is_some() && one.verified_bundles == bundles;
+    known.iter().all(|one| {
+        let links =
+            one.peers.iter().filter(|peer| keys.contains(&peer.key)).filter_map(|peer| peer.connection.as_ref());
+        let mut links = links.peekable();
+        links.peek().is_some() && links.all(|link| !link.sharing.is_empty() && link.sharing.iter().all(is_equal))
+    })
+}
+
+async fn give_up_after(patience: Duration, began: Instant, people: &[Person], wanted: u64) {
+    if began.elapsed() < patience {
+        return;
+    }
+    for person in people {
+        let (revision, peers) = (person.asks_how_it_is().await.revision, person.knows_peers().await.peers);
+        eprintln!("{} holds {revision} bundles, and knows {peers:#?}", person.name);
+    }
+    panic!("they do not come to agree on {wanted} bundles within {} s", patience.as_secs());
+}
