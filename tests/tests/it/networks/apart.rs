@@ -1,6 +1,6 @@
 //! Nodes that were apart, and meet again on a network.
 
-use super::cables::{Lan, Machine};
+use super::cables::{Cable, Lan, Machine};
 use super::crew::{Crew, come_together};
 use super::form;
 use crate::scenario_a;
@@ -16,9 +16,9 @@ async fn two_departments_are_offline_for_a_weekend_and_meet_on_monday() {
     scenario_a::prepares(mara).await;
     come_together(&crew.people, mara.asks_how_it_is().await.revision).await;
 
-    [&to_lighting, &to_sound].map(|cable| cable.is_pulled());
+    [&to_lighting, &to_sound].into_iter().for_each(Cable::is_pulled);
     let everybody_meets = async |bundles: u64| {
-        [&to_lighting, &to_sound].map(|cable| cable.is_put_back());
+        [&to_lighting, &to_sound].into_iter().for_each(Cable::is_put_back);
         come_together(&crew.people, bundles).await;
     };
     scenario_a::weekend([mara, alex, jordan], everybody_meets).await;
@@ -46,14 +46,12 @@ async fn three_parts_of_a_network_that_meet_two_at_a_time_come_to_agree() {
     }
     let of_two_parts = crew.began_with + 4 * edits as u64;
     for (one, other, held) in [(0, 1, of_two_parts), (1, 2, crew.all()), (2, 0, crew.all())] {
-        let moved = [&machines[2 * other], &machines[2 * other + 1]];
-        moved.each_ref().map(|(_, cable)| cable.goes_to(&parts[one]));
+        let moved = &machines[2 * other..][..2];
+        moved.iter().for_each(|(_, cable)| cable.goes_to(&parts[one]));
         let both = [2 * one, 2 * one + 1, 2 * other, 2 * other + 1].map(|at| crew.people[at].clone());
         come_together(&both, held).await;
-        moved.each_ref().map(|(_, cable)| cable.goes_to(&parts[other]));
+        moved.iter().for_each(|(_, cable)| cable.goes_to(&parts[other]));
     }
-    for (_, cable) in &machines {
-        cable.goes_to(&whole);
-    }
+    machines.iter().for_each(|(_, cable)| cable.goes_to(&whole));
     crew.agrees(edits).await;
 }

@@ -1,6 +1,7 @@
 //! People at machines of their own who work on one show, and what must hold when they have met.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use openprod_client::v1;
@@ -50,14 +51,28 @@ impl Crew {
 
     /// Somebody at another node joins by a ticket of that one.
     pub(super) async fn is_joined_by(&mut self, inviter: usize, name: &str, setup: Setup) {
+        let (node, person) = self.begins_to_join(inviter, name, setup).await;
+        person.is_a_member().await;
+        self.nodes.push(node);
+        self.people.push(person);
+    }
+
+    /// Somebody at another node was admitted by a ticket of that one, and has nothing yet.
+    pub(super) async fn begins_to_join(&self, inviter: usize, name: &str, setup: Setup) -> (Node, Person) {
         let ticket = self.people[inviter].invites(1).await.ticket;
         let node = self.world.another_node_as(name, setup).await;
         let person = self.world.visitor(&node, name).await;
         person.types(&format!("openprod join {ticket}")).await.ok().says("Joined Hamlet");
-        let person = person.in_workspace(self.people[0].workspace_id());
-        person.is_a_member().await;
-        self.nodes.push(node);
-        self.people.push(person);
+        (node, person.in_workspace(self.people[0].workspace_id()))
+    }
+
+    /// A node is stopped; after `meanwhile` it is started again, and its person is back at it.
+    pub(super) async fn restarts(&mut self, who: usize, meanwhile: impl FnOnce(&Path)) {
+        let node = if who == 0 { &mut self.world.house } else { &mut self.nodes[who - 1] };
+        node.stops().await;
+        meanwhile(node.folder());
+        node.comes_back().await;
+        self.people[who] = self.people[who].through(node.socket()).await;
     }
 
     /// The first adds cues that everybody has before anything else happens.
@@ -134,17 +149,37 @@ pub(super) async fn revisions(people: &[Person]) -> Vec<u64> {
 /// Waits until these people's nodes hold so many bundles, and know of each other that they hold and show the same. Tells
 /// how long the one and the other took.
 pub(super) async fn come_together(people: &[Person], bundles: u64) -> (Duration, Duration) {
-    let began = Instant::now();
-    while revisions(people).await.iter().any(|revision| *revision < bundles) {
-        give_up_after(PATIENCE, began, people, bundles).await;
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
+    let (began, mut waiting) = (Instant::now(), Waiting::new());
+    while waiting.looks(people, bundles).await.iter().any(|revision| *revision < bundles) {}
     let had = began.elapsed();
     while !everybody_is_equal(people, bundles).await {
-        give_up_after(PATIENCE, began, people, bundles).await;
-        tokio::time::sleep(LOOK_EVERY).await;
+        waiting.looks(people, bundles).await;
     }
     (had, began.elapsed())
+}
+
+/// Waits as long as there is progress.
+struct Waiting {
+    held: Vec<u64>,
+    since: Instant,
+}
+
+impl Waiting {
+    fn new() -> Self {
+        Self { held: Vec::new(), since: Instant::now() }
+    }
+
+    /// Looks how many bundles each node holds, after a pause.
+    async fn looks(&mut self, people: &[Person], wanted: u64) -> &[u64] {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let held = revisions(people).await;
+        if held != self.held {
+            *self = Self { held, since: Instant::now() };
+        } else if self.since.elapsed() > PATIENCE {
+            gives_up(people, wanted).await;
+        }
+        &self.held
+    }
 }
 
 /// Whether each of these nodes is connected with another of them, and found all such to hold and show the same.
@@ -160,13 +195,10 @@ async fn everybody_is_equal(people: &[Person], bundles: u64) -> bool {
     })
 }
 
-async fn give_up_after(patience: Duration, began: Instant, people: &[Person], wanted: u64) {
-    if began.elapsed() < patience {
-        return;
-    }
+async fn gives_up(people: &[Person], wanted: u64) {
     for person in people {
         let (revision, peers) = (person.asks_how_it_is().await.revision, person.knows_peers().await.peers);
         eprintln!("{} holds {revision} bundles, and knows {peers:#?}", person.name);
     }
-    panic!("they do not come to agree on {wanted} bundles within {} s", patience.as_secs());
+    panic!("for {} s nothing has happened, and they do not agree on {wanted} bundles", PATIENCE.as_secs());
 }

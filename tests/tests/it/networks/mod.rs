@@ -6,10 +6,14 @@
 //! that it must have made, no more and no fewer.
 
 mod apart;
+mod bad_lines;
 mod cables;
+mod clocks;
 mod crew;
 mod lan;
 mod line;
+mod members;
+mod stores;
 
 /// How much a scenario does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
