@@ -115,7 +115,7 @@ impl Crew {
     }
 
     /// What everybody holds is what was acknowledged, and all see the same.
-    async fn is_judged(&self, conflicts: usize) {
+    pub(super) async fn is_judged(&self, conflicts: usize) {
         let mut hashes = BTreeSet::new();
         for person in &self.people {
             let report = person.finds_all_well().await;
@@ -150,12 +150,18 @@ pub(super) async fn revisions(people: &[Person]) -> Vec<u64> {
 /// how long the one and the other took.
 pub(super) async fn come_together(people: &[Person], bundles: u64) -> (Duration, Duration) {
     let (began, mut waiting) = (Instant::now(), Waiting::new());
-    while waiting.looks(people, bundles).await.iter().any(|revision| *revision < bundles) {}
+    all_hold(people, bundles).await;
     let had = began.elapsed();
     while !everybody_is_equal(people, bundles).await {
         waiting.looks(people, bundles).await;
     }
     (had, began.elapsed())
+}
+
+/// Waits until these people's nodes hold so many bundles.
+pub(super) async fn all_hold(people: &[Person], bundles: u64) {
+    let mut waiting = Waiting::new();
+    while waiting.looks(people, bundles).await.iter().any(|revision| *revision < bundles) {}
 }
 
 /// Waits as long as there is progress.

@@ -29,18 +29,15 @@ async fn a_removed_member_who_comes_back_gets_nothing_and_gives_nothing_until_he
     // A new life, lest the old connection be what tells.
     crew.restarts(1, |_| ()).await;
     let leo_again = crew.people[1].clone();
-    let refused = leo_again.sees_peer(|peer| peer.connection.is_none() && peer.trouble.contains("not a member")).await;
-    assert!(refused.failures > 0, "{refused:#?}");
+    let alone = |peer: &v1::Peer| peer.connection.as_ref().is_some_and(|one| one.workspaces.is_empty());
+    leo_again.sees_peer(alone).await;
+    mara.sees_peer(alone).await;
     assert_eq!(mara.asks_how_it_is().await.revision, at_mara, "nothing of his was taken");
     assert_eq!(leo_again.asks_how_it_is().await.revision, at_leo, "nothing was given to him");
-    leo_again.types("openprod peers").await.ok().says("not a member");
 
     let back = vec![admit_member(&key, "the node of Leo"), admit_member(&leo.actor.to_string(), "Leo")];
     let done = mara.does(back).await;
     crew.notes(&done);
-    // He asks again when somebody tells him to.
-    let at = house.is_dialled_on(&lan).to_string();
-    leo_again.names_peer(&at).await;
     crew.agrees(0).await;
     assert_eq!(leo_again.sees("LX 1", "label").await, "not for Leo");
     assert_eq!(mara.sees("LX 0", "label").await, "written without knowing");

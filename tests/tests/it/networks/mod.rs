@@ -10,6 +10,8 @@ mod bad_lines;
 mod cables;
 mod clocks;
 mod crew;
+mod crowd;
+mod flood;
 mod lan;
 mod line;
 mod members;

@@ -221,6 +221,14 @@ impl Node {
         ended.unwrap()
     }
 
+    /// The most memory that it has had resident so far, in KiB.
+    pub(crate) fn memory_kib(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.process.as_ref().unwrap().id());
+        let status = std::fs::read_to_string(status).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// SIGSTOP.
     pub(crate) fn freezes(&self) {
         self.signal(Signal::STOP);
