@@ -25,7 +25,8 @@ const FIRST_PAUSE_MS: u64 = 500;
 /// The longest pause: whoever comes back is found within a minute.
 const LONGEST_PAUSE_MS: u64 = 60_000;
 
-/// The pause after a peer said that it does not want this node: only people change that.
+/// The pause after one of both said that it does not want the other: only people change that, and where they do it on
+/// this node it is known at once ([`Peers::admitted`]).
 const UNWELCOME_PAUSE_MS: u64 = 300_000;
 
 /// The pause while as many as allowed are being dialled.
@@ -93,6 +94,8 @@ pub(super) struct Peer {
     pub(super) stage: Stage,
     pub(super) failures: u32,
     pub(super) trouble: String,
+    /// Whether it was this node that did not want it, the last time.
+    turned_away: bool,
 }
 
 impl Peer {
@@ -254,6 +257,7 @@ impl Peers {
         peer.prefer(met.remote);
         peer.stage = Stage::Connected(met);
         peer.trouble.clear();
+        peer.turned_away = false;
         if peer.is_remembered {
             acts.push(Act::Remember);
         }
@@ -270,6 +274,16 @@ impl Peers {
             }
             None => Vec::new(),
         }
+    }
+
+    /// Members may have changed: whoever was turned away and is one now is dialled.
+    pub(super) fn admitted(&mut self, is_member: impl Fn(ActorId) -> bool, now_ms: u64) -> Vec<Act> {
+        let is_back = |peer: &Peer| {
+            let waits = matches!(peer.stage, Stage::Waiting { .. });
+            waits && peer.turned_away && peer.key.is_some_and(&is_member)
+        };
+        let back: Vec<_> = self.all.iter().filter(|(_, peer)| is_back(peer)).map(|(number, _)| *number).collect();
+        back.into_iter().flat_map(|number| self.wait(number, now_ms, 0)).collect()
     }
 
     /// The peer that a connection belongs to; entries that turn out to be one node become one.
@@ -293,6 +307,7 @@ impl Peers {
         let Some((number, peer)) = self.all.iter_mut().find(|(_, peer)| is_this(peer)) else { return Vec::new() };
         let Stage::Connected(met) = peer.stage else { return Vec::new() };
         peer.trouble = how.to_string();
+        peer.turned_away = *how == Closed::Here(CloseCode::NOT_WELCOME);
         let was_good = now_ms.saturating_sub(met.at_ms) >= GOOD_AFTER_MS;
         peer.failures = if was_good { 1 } else { peer.failures + 1 };
         let pause = if is_unwelcome(how) { UNWELCOME_PAUSE_MS } else { pause_ms(peer.failures, chance) };
@@ -322,7 +337,8 @@ impl Peers {
         }
         self.next += 1;
         let (addresses, trouble) = (Vec::new(), String::new());
-        let peer = Peer { key, addresses, is_remembered: false, stage: Stage::Resting, failures: 0, trouble };
+        let (stage, turned_away) = (Stage::Resting, false);
+        let peer = Peer { key, addresses, is_remembered: false, stage, failures: 0, trouble, turned_away };
         self.all.insert(PeerNumber(self.next), peer);
         Some(PeerNumber(self.next))
     }

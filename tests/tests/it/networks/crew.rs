@@ -197,7 +197,8 @@ async fn everybody_is_equal(people: &[Person], bundles: u64) -> bool {
         let links =
             one.peers.iter().filter(|peer| keys.contains(&peer.key)).filter_map(|peer| peer.connection.as_ref());
         let mut links = links.peekable();
-        links.peek().is_some() && links.all(|link| !link.sharing.is_empty() && link.sharing.iter().all(is_equal))
+        (people.len() == 1 || links.peek().is_some())
+            && links.all(|link| !link.sharing.is_empty() && link.sharing.iter().all(is_equal))
     })
 }
 

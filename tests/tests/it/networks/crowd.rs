@@ -86,7 +86,7 @@ async fn twelve_nodes_split_three_ways_meet_again_with_exactly_the_conflicts_tha
     let Some(form) = form() else { return };
     const NAMES: [&str; 12] =
         ["Mara", "Leo", "Nina", "Oskar", "Pia", "Rosa", "Sam", "Tess", "Uli", "Vera", "Wim", "Yara"];
-    let (collisions, edits) = (form.of(50, 500), form.of(300, 10_000));
+    let (collisions, edits) = (form.of(20, 500), form.of(80, 10_000));
     let (whole, sides) = (Lan::new(), [Lan::new(), Lan::new(), Lan::new()]);
     let machines: Vec<_> = NAMES.iter().map(|_| Machine::on(&whole)).collect();
     let seats: Vec<_> = NAMES.into_iter().zip(machines.iter().map(|(machine, _)| machine)).collect();

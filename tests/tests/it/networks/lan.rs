@@ -39,6 +39,28 @@ async fn nodes_that_were_given_new_addresses_find_each_other_and_a_clean_stop_is
 }
 
 #[tokio::test]
+async fn an_open_workspace_near_is_joined_without_a_ticket_or_an_address() {
+    let Some(_) = form() else { return };
+    let lan = Lan::new();
+    let ((house, _), (tour, _)) = (Machine::on(&lan), Machine::on(&lan));
+    let mut crew = Crew::gathers(&[("Mara", &house)]).await;
+    let node = crew.world.another_node_as("Leo", Setup::on(&tour.name())).await;
+    let leo = crew.world.visitor(&node, "Leo").await;
+    leo.types("openprod join").await.fails(1).says("Ask a member for a ticket");
+
+    crew.people[0].settles("join_mode", "open").await;
+    leo.types("openprod join --name Macbeth").await.fails(1).says("near can be joined");
+    leo.types("openprod join").await.ok().says("Joined Hamlet");
+    let leo = leo.in_workspace(crew.people[0].workspace_id());
+    leo.is_a_member().await;
+    crew.nodes.push(node);
+    crew.people.push(leo);
+    crew.has_cues(1).await;
+    crew.edits(1, 0, "label", "Dawn").await;
+    crew.agrees(0).await;
+}
+
+#[tokio::test]
 async fn a_laptop_on_two_networks_joins_what_cannot_see_each_other() {
     let Some(_) = form() else { return };
     let (stage, office) = (Lan::new(), Lan::new());

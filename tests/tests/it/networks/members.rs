@@ -1,11 +1,16 @@
 //! Members who are removed while they are away, and come back.
 
+use std::time::Duration;
+
 use openprod_client::v1;
 
 use super::cables::{Lan, Machine};
 use super::crew::Crew;
 use super::form;
 use crate::world::{admit_member, remove_member};
+
+/// The pause between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 #[tokio::test]
 async fn a_removed_member_who_comes_back_gets_nothing_and_gives_nothing_until_he_is_admitted_again() {
@@ -32,12 +37,18 @@ async fn a_removed_member_who_comes_back_gets_nothing_and_gives_nothing_until_he
     let alone = |peer: &v1::Peer| peer.connection.as_ref().is_some_and(|one| one.workspaces.is_empty());
     leo_again.sees_peer(alone).await;
     mara.sees_peer(alone).await;
+    // A stranger is given time to show a ticket, and then he is sent away.
+    while leo_again.knows_peers().await.peers[0].connection.is_some() {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    leo_again.types("openprod peers").await.ok().says("not a member");
     assert_eq!(mara.asks_how_it_is().await.revision, at_mara, "nothing of his was taken");
     assert_eq!(leo_again.asks_how_it_is().await.revision, at_leo, "nothing was given to him");
 
     let back = vec![admit_member(&key, "the node of Leo"), admit_member(&leo.actor.to_string(), "Leo")];
     let done = mara.does(back).await;
     crew.notes(&done);
+    // Nobody tells his node but the one that knows.
     crew.agrees(0).await;
     assert_eq!(leo_again.sees("LX 1", "label").await, "not for Leo");
     assert_eq!(mara.sees("LX 0", "label").await, "written without knowing");
