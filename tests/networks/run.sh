@@ -32,4 +32,4 @@ fi
 
 cargo test --quiet -p openprod-tests --test it --no-run
 OPENPROD_NETWORKS=$form "${sandbox[@]}" bash -c "$inside" sandbox \
-    cargo test --quiet --offline -p openprod-tests --test it -- --nocapture --test-threads 3 "networks::$scenario"
+    cargo test --quiet --offline -p openprod-tests --test it -- --nocapture --test-threads 4 "networks::$scenario"

@@ -1,6 +1,6 @@
 //! Nodes that were apart, and meet again on a network.
 
-use super::cables::{Cable, Lan, Machine};
+use super::cables::{Cable, Lan, Machine, go_to};
 use super::crew::{Crew, come_together};
 use super::form;
 use crate::scenario_a;
@@ -34,8 +34,8 @@ async fn three_parts_of_a_network_that_meet_two_at_a_time_come_to_agree() {
     let mut crew = Crew::gathers(&seats).await;
     let edits = form.of(5, 200);
     crew.has_cues(6 * edits).await;
-    for (at, (_, cable)) in machines.iter().enumerate() {
-        cable.goes_to(&parts[at / 2]);
+    for (part, two) in parts.iter().zip(machines.chunks(2)) {
+        go_to(two, part);
     }
     // Of each part one edits what is nobody else's, and the other what all parts edit.
     for at in 0..edits {
@@ -47,11 +47,11 @@ async fn three_parts_of_a_network_that_meet_two_at_a_time_come_to_agree() {
     let of_two_parts = crew.began_with + 4 * edits as u64;
     for (one, other, held) in [(0, 1, of_two_parts), (1, 2, crew.all()), (2, 0, crew.all())] {
         let moved = &machines[2 * other..][..2];
-        moved.iter().for_each(|(_, cable)| cable.goes_to(&parts[one]));
+        go_to(moved, &parts[one]);
         let both = [2 * one, 2 * one + 1, 2 * other, 2 * other + 1].map(|at| crew.people[at].clone());
         come_together(&both, held).await;
-        moved.iter().for_each(|(_, cable)| cable.goes_to(&parts[other]));
+        go_to(moved, &parts[other]);
     }
-    machines.iter().for_each(|(_, cable)| cable.goes_to(&whole));
+    go_to(&machines, &whole);
     crew.agrees(edits).await;
 }

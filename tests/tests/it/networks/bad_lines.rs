@@ -60,7 +60,7 @@ async fn a_wifi_that_drops_again_and_again_loses_nothing_while_both_go_on() {
     let seconds = |short, long| Duration::from_secs(form.of(short, long) as u64);
     let (mut crew, line) = parted_by_a_line(20).await;
     both_edit_what_is_disputed(&mut crew).await;
-    line.becomes(Weather { period: seconds(5, 40), silence: seconds(2, 20), ..Weather::default() });
+    line.becomes(Weather { good_for: seconds(3, 20), silent_for: seconds(2, 20), ..Weather::default() });
     let slowest = both_work_for(&mut crew, seconds(15, 400).as_secs()).await;
     let (had, equal) = crew.agrees(DISPUTED).await;
     let (passed, lost) = (line.count(|one| &one.passed), line.count(|one| &one.lost));

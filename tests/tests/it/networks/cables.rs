@@ -92,7 +92,7 @@ impl Machine {
         SocketAddr::from((lan.address(self.number), PEER_PORT))
     }
 
-    /// Gets another address on that network than it had, as by a new lease; gives the machine as it is from now on.
+    /// Gets another address on that network than it had, as by a new lease; gives where its node is dialled then.
     pub(super) fn gets_a_new_lease(&self, lan: &Lan) -> SocketAddr {
         let (name, inside) = (self.name(), format!("eth{}", lan.number));
         let fresh = lan.address(MACHINES.fetch_add(1, Ordering::Relaxed));
@@ -121,5 +121,12 @@ impl Cable {
     /// The other end goes into another switch; the machine notices nothing but who answers.
     pub(super) fn goes_to(&self, lan: &Lan) {
         ip(&format!("link set {} master {}", self.port, lan.bridge()));
+    }
+}
+
+/// The cables of these machines go into another switch.
+pub(super) fn go_to(machines: &[(Machine, Cable)], lan: &Lan) {
+    for (_, cable) in machines {
+        cable.goes_to(lan);
     }
 }

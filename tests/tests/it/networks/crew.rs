@@ -42,8 +42,10 @@ impl Crew {
         first.makes_table("cues", &["label text", "note text"]).await;
         let mut crew =
             Self { world, nodes: Vec::new(), people: vec![first], began_with: 0, acknowledged: BTreeSet::new() };
-        for (name, setup) in &at[1..] {
-            crew.is_joined_by(0, name, setup.clone()).await;
+        let joining = at[1..].iter().map(|(name, setup)| crew.joins(0, name, setup.clone()));
+        for (node, person) in futures::future::join_all(joining).await {
+            crew.nodes.push(node);
+            crew.people.push(person);
         }
         crew.began_with = crew.agrees_as_it_is().await;
         crew
@@ -51,10 +53,15 @@ impl Crew {
 
     /// Somebody at another node joins by a ticket of that one.
     pub(super) async fn is_joined_by(&mut self, inviter: usize, name: &str, setup: Setup) {
-        let (node, person) = self.begins_to_join(inviter, name, setup).await;
-        person.is_a_member().await;
+        let (node, person) = self.joins(inviter, name, setup).await;
         self.nodes.push(node);
         self.people.push(person);
+    }
+
+    async fn joins(&self, inviter: usize, name: &str, setup: Setup) -> (Node, Person) {
+        let (node, person) = self.begins_to_join(inviter, name, setup).await;
+        person.is_a_member().await;
+        (node, person)
     }
 
     /// Somebody at another node was admitted by a ticket of that one, and has nothing yet.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::cables::{Lan, Machine};
+use super::cables::{Lan, Machine, go_to};
 use super::crew::{Crew, revisions};
 use super::form;
 use crate::world::{Person, Setup, create_record, row, set_to};
@@ -10,6 +10,9 @@ use crate::world::{Person, Setup, create_record, row, set_to};
 /// Records in one bundle of a big log, and the operations that make each.
 const RECORDS: usize = 50;
 const OPS: usize = 4;
+
+/// Who works on twelve nodes.
+const NAMES: [&str; 12] = ["Mara", "Leo", "Nina", "Oskar", "Pia", "Rosa", "Sam", "Tess", "Uli", "Vera", "Wim", "Yara"];
 
 /// A person at work changes something so often.
 const PACE: Duration = Duration::from_millis(100);
@@ -84,8 +87,6 @@ async fn somebody_joins_a_long_show_and_those_who_work_on_it_do_not_notice() {
 #[tokio::test]
 async fn twelve_nodes_split_three_ways_meet_again_with_exactly_the_conflicts_that_they_made() {
     let Some(form) = form() else { return };
-    const NAMES: [&str; 12] =
-        ["Mara", "Leo", "Nina", "Oskar", "Pia", "Rosa", "Sam", "Tess", "Uli", "Vera", "Wim", "Yara"];
     let (collisions, edits) = (form.of(20, 500), form.of(80, 10_000));
     let (whole, sides) = (Lan::new(), [Lan::new(), Lan::new(), Lan::new()]);
     let machines: Vec<_> = NAMES.iter().map(|_| Machine::on(&whole)).collect();
@@ -93,8 +94,8 @@ async fn twelve_nodes_split_three_ways_meet_again_with_exactly_the_conflicts_tha
     let mut crew = Crew::gathers(&seats).await;
     crew.has_cues(collisions.max(120)).await;
 
-    for (at, (_, cable)) in machines.iter().enumerate() {
-        cable.goes_to(&sides[at / 4]);
+    for (side, four) in sides.iter().zip(machines.chunks(4)) {
+        go_to(four, side);
     }
     // Each works on ten cues of his own, and the first two of two sides on what both think is theirs.
     let work = crew.people.iter().enumerate().map(async |(at, person)| {
@@ -112,7 +113,7 @@ async fn twelve_nodes_split_three_ways_meet_again_with_exactly_the_conflicts_tha
     done.iter().flatten().for_each(|one| crew.notes(one));
     let worked = began.elapsed();
 
-    machines.iter().for_each(|(_, cable)| cable.goes_to(&whole));
+    go_to(&machines, &whole);
     let (had, equal) = crew.agrees(collisions).await;
     println!(
         "blackout: 12 nodes, 3 sides, {edits} edits a side in {worked:?}, {collisions} collisions: all had {} bundles \

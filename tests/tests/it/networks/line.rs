@@ -25,17 +25,18 @@ pub(super) struct Weather {
     pub(super) delay: Duration,
     /// Each takes up to so much longer, so that they overtake each other.
     pub(super) jitter: Duration,
-    /// Nothing passes at the end of each such period...
-    pub(super) period: Duration,
-    /// ... for so long.
-    pub(super) silence: Duration,
+    /// Something passes for so long...
+    pub(super) good_for: Duration,
+    /// ... and then nothing for so long, and so on; zero for never.
+    pub(super) silent_for: Duration,
     /// Between the two is a router that gives the near side another port so often; zero for never.
     pub(super) rebound: Duration,
 }
 
 impl Weather {
     fn is_silent(&self, since: Duration) -> bool {
-        !self.period.is_zero() && since.as_nanos() % self.period.as_nanos() >= (self.period - self.silence).as_nanos()
+        let (good, both) = (self.good_for.as_nanos(), (self.good_for + self.silent_for).as_nanos());
+        !self.silent_for.is_zero() && since.as_nanos() % both >= good
     }
 
     fn is_drawn(dice: &mut Dice, percent: usize) -> bool {

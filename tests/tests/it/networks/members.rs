@@ -37,6 +37,7 @@ async fn a_removed_member_who_comes_back_gets_nothing_and_gives_nothing_until_he
     let alone = |peer: &v1::Peer| peer.connection.as_ref().is_some_and(|one| one.workspaces.is_empty());
     leo_again.sees_peer(alone).await;
     mara.sees_peer(alone).await;
+    leo_again.types("openprod peers").await.ok().says("nothing is shared");
     // A stranger is given time to show a ticket, and then he is sent away.
     while leo_again.knows_peers().await.peers[0].connection.is_some() {
         tokio::time::sleep(LOOK_EVERY).await;
