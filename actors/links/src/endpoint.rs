@@ -247,7 +247,7 @@ impl Actor for Endpoint {
             }
             EndpointMsg::Found { key, addresses } => running.found(key, &addresses),
             EndpointMsg::Left { key } => running.peers.left(key),
-            EndpointMsg::Changed => running.changes.send_modify(|count| *count += 1),
+            EndpointMsg::Changed => running.changed(),
             EndpointMsg::Renew { link, workspace } => running.renew(link, workspace),
             EndpointMsg::Came(connection) => running.came(connection),
             EndpointMsg::Due(peer) => running.due(peer),

@@ -33,8 +33,9 @@ pub struct InviteArgs {
 pub struct JoinArgs {
     /// Ticket, or recovery key
     ticket: Option<String>,
-    /// Where a member's node listens, such as 10.0.0.5:7118: needed for a recovery key, and to ask without a ticket
-    #[arg(long, value_name = "ADDRESS", required_unless_present_any = ["ticket", "open"])]
+    /// Where a member's node listens, such as 10.0.0.5:7118: needed for a recovery key. To ask without a ticket, it may
+    /// be left out where the node is near
+    #[arg(long, value_name = "ADDRESS")]
     at: Option<String>,
     /// A workspace near by that can be joined without a ticket, by its name or id: `openprod nearby` lists them
     #[arg(long, value_name = "NAME|ID", conflicts_with_all = ["ticket", "at", "name"])]

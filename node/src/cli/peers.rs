@@ -259,6 +259,9 @@ fn attention(peer: &v1::Peer) -> String {
             let way = if off > 0 { "ahead" } else { "behind" };
             format!("its clock is {} s {way}", off.abs() / 1_000)
         }
+        None if peer.connection.as_ref().is_some_and(|one| one.workspaces.is_empty()) => {
+            "nothing is shared: one of the two is no member of what the other has".to_owned()
+        }
         None => peer.trouble.clone(),
     }
 }

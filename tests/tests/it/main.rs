@@ -25,6 +25,7 @@ mod joining;
 mod kept;
 mod mended;
 mod mesh;
+mod networks;
 mod one_person;
 mod overlays;
 mod pages;

@@ -25,7 +25,8 @@ const FIRST_PAUSE_MS: u64 = 500;
 /// The longest pause: whoever comes back is found within a minute.
 const LONGEST_PAUSE_MS: u64 = 60_000;
 
-/// The pause after a peer said that it does not want this node: only people change that.
+/// The pause after one of both said that it does not want the other: only people change that, and where they do it on
+/// this node it is known at once ([`Peers::admitted`]).
 const UNWELCOME_PAUSE_MS: u64 = 300_000;
 
 /// The pause while as many as allowed are being dialled.
@@ -125,6 +126,8 @@ pub(super) struct Peer {
     came_back: u32,
     /// Whether it said that another computer has this node's key.
     knows_twin: bool,
+    /// Whether it was this node that did not want it, the last time.
+    turned_away: bool,
 }
 
 impl Peer {
@@ -335,6 +338,7 @@ impl Peers {
         peer.stage = Stage::Connected(met);
         peer.trouble.clear();
         peer.obstacle = None;
+        peer.turned_away = false;
         if peer.is_remembered {
             acts.push(Act::Remember);
         }
@@ -351,6 +355,16 @@ impl Peers {
             }
             None => Vec::new(),
         }
+    }
+
+    /// Members may have changed: whoever was turned away and is one now is dialled.
+    pub(super) fn admitted(&mut self, is_member: impl Fn(ActorId) -> bool, now_ms: u64) -> Vec<Act> {
+        let is_back = |peer: &Peer| {
+            let waits = matches!(peer.stage, Stage::Waiting { .. });
+            waits && peer.turned_away && peer.key.is_some_and(&is_member)
+        };
+        let back: Vec<_> = self.all.iter().filter(|(_, peer)| is_back(peer)).map(|(number, _)| *number).collect();
+        back.into_iter().flat_map(|number| self.wait(number, now_ms, 0)).collect()
     }
 
     /// The peer that a connection belongs to; entries that turn out to be one node become one.
@@ -376,6 +390,7 @@ impl Peers {
         peer.forget_twins(now_ms);
         peer.trouble = how.to_string();
         peer.obstacle = Obstacle::of_closing(how);
+        peer.turned_away = *how == Closed::Here(CloseCode::NOT_WELCOME);
         let was_good = now_ms.saturating_sub(met.at_ms) >= GOOD_AFTER_MS;
         peer.failures = if was_good { 1 } else { peer.failures + 1 };
         let is_twin = *how == Closed::There(CloseCode::TWIN);
@@ -421,6 +436,7 @@ impl Peers {
             lives: Vec::new(),
             came_back: 0,
             knows_twin: false,
+            turned_away: false,
         };
         self.all.insert(PeerNumber(self.next), peer);
         Some(PeerNumber(self.next))

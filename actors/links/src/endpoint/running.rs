@@ -31,7 +31,7 @@ pub struct Running {
     links: BTreeMap<LinkId, Linked>,
     unmet: usize,
     next_link: u64,
-    pub(super) changes: watch::Sender<u64>,
+    changes: watch::Sender<u64>,
     joining: BTreeMap<ActorId, Vec<Application>>,
     book: BookState,
 }
@@ -326,6 +326,14 @@ impl Running {
             Some(_) => self.act(acts),
             None => drop(self.joining.remove(&key)),
         }
+    }
+
+    pub(super) fn changed(&mut self) {
+        self.changes.send_modify(|count| *count += 1);
+        let (workspaces, now_ms) = (Arc::clone(&self.args.workspaces), self.now_ms());
+        let is_member = |key| workspaces.known().into_iter().any(|workspace| workspaces.is_member(workspace, key));
+        let acts = self.peers.admitted(is_member, now_ms);
+        self.act(acts);
     }
 
     pub(super) fn renew(&self, link: LinkId, workspace: WorkspaceId) {

@@ -28,6 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use openprod_model::operation::Operation;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
+pub(crate) use chance::Dice;
 use plan::{Plan, plans};
 
 /// So many stories in the ordinary tests: a few seconds in a debug build.

@@ -86,6 +86,11 @@ impl World {
         Node::start(&self.folder.path().join(name), self.others.clone()).await
     }
 
+    /// One more node, set up like this.
+    pub(crate) async fn another_node_as(&self, name: &str, setup: Setup) -> Node {
+        Node::start(&self.folder.path().join(name), setup).await
+    }
+
     /// Somebody who works on Hamlet at the house. The first one founds it, the others are admitted.
     pub(crate) async fn person(&self, name: &str) -> Person {
         self.person_in(HAMLET, name).await

@@ -18,8 +18,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Setup {
     /// An address and port, or off.
     pub(crate) listen: &'static str,
-    /// An address and port for other nodes, or off. Nobody is looked for on the network.
+    /// An address and port for other nodes, or off.
     pub(crate) peers: String,
+    /// The network namespace in which it runs, and looks for others; none for that of the test, where it looks for nobody.
+    pub(crate) machine: Option<String>,
     /// Variables in its environment.
     pub(crate) env: Vec<(&'static str, String)>,
     /// How many files it may have open; none for the system's own limit.
@@ -28,7 +30,7 @@ pub(crate) struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { listen: "off", peers: "off".to_owned(), env: Vec::new(), open_files: None }
+        Self { listen: "off", peers: "off".to_owned(), machine: None, env: Vec::new(), open_files: None }
     }
 }
 
@@ -46,6 +48,11 @@ impl Setup {
     /// With a port for other nodes, on loopback.
     pub(crate) fn among_peers() -> Self {
         Self { peers: "127.0.0.1:0".to_owned(), ..Self::default() }
+    }
+
+    /// On a machine of its own, as a node is set up there when nobody says otherwise.
+    pub(crate) fn on(machine: &str) -> Self {
+        Self { peers: "[::]:7118".to_owned(), machine: Some(machine.to_owned()), ..Self::default() }
     }
 
     /// With faults planted: see `src/under_test.rs`.
@@ -182,8 +189,13 @@ impl Node {
     fn command(&self) -> Command {
         let limit = self.setup.open_files.map_or(String::new(), |files| format!("ulimit -n {files}; "));
         let mut command = Command::new("sh");
-        command.arg("-c").arg(format!("{limit}exec \"$0\" \"$@\"")).arg(program());
-        command.args(["up", "--listen", self.setup.listen, "--peer-listen", &self.setup.peers, "--discovery", "off"]);
+        let (machine, discovery) = match &self.setup.machine {
+            Some(machine) => (format!("ip netns exec {machine} "), "on"),
+            None => (String::new(), "off"),
+        };
+        command.arg("-c").arg(format!("{limit}exec {machine}\"$0\" \"$@\"")).arg(program());
+        command.args(["up", "--listen", self.setup.listen, "--peer-listen", &self.setup.peers]);
+        command.args(["--discovery", discovery]);
         command.arg("--data-dir").arg(&self.folder);
         command.envs(self.setup.env.iter().map(|(name, value)| (name, value)));
         command.env("RUST_BACKTRACE", "0").stdin(Stdio::null());
@@ -245,6 +257,14 @@ impl Node {
             panic!("the process does not end");
         };
         ended.unwrap()
+    }
+
+    /// The most memory that it has had resident so far, in KiB.
+    pub(crate) fn peak_memory_kib(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.process.as_ref().unwrap().id());
+        let status = std::fs::read_to_string(status).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// SIGSTOP.
