@@ -83,6 +83,7 @@ pub async fn join(
     node.env.random.fill(&mut number);
     let me = node.device.actor();
     let entered = knock(me, &*connection, asked.channel, asked.means, node::own_name(), number, show).await?;
+    fail::fail_point!("joining-before-made");
     let (member, actor) = (connection.peer().to_string(), person.keys.actor().to_string());
     let kept = Note { member, actor, name: person.name.to_string() };
     expect(node, entered.workspace, &kept).await?;
@@ -160,7 +161,10 @@ async fn expect(node: &Node, workspace: WorkspaceId, kept: &Note) -> Result<(), 
         return write().map_err(failed);
     }
     let made = node.make(workspace).await?;
-    write().map_err(failed).and_then(|()| node.list_made(&made))
+    fail::fail_point!("joining-before-noted");
+    write().map_err(failed)?;
+    fail::fail_point!("joining-before-listed");
+    node.list_made(&made)
 }
 
 fn noted(path: &Path) -> Option<Note> {

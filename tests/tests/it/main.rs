@@ -8,6 +8,8 @@ mod conflicts;
 mod convergence;
 mod coverage;
 mod crash;
+mod crash_together;
+mod crew;
 mod deciding;
 mod disk;
 mod doors;

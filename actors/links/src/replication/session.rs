@@ -13,9 +13,11 @@
 //! When the session dies, the channel goes with it, and the next session of the two nodes begins with a greeting: what
 //! was acknowledged stays, what was not is given again.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use openprod_domain::cell::Cell;
 use openprod_messages::address::Address;
 use openprod_messages::commands::SharedKeyring;
@@ -126,6 +128,8 @@ pub enum SessionMsg {
     Happened(Event, OwnedSemaphorePermit),
     /// The channel is over. Likewise.
     Over(Result<(), LinkError>),
+    /// One of the session's own tasks panicked. Likewise.
+    Broke,
     /// What was to be admitted is. Likewise.
     Judged(Event),
     /// Goes on. Said by the session to itself.
@@ -163,6 +167,7 @@ impl Actor for Session {
         match message {
             SessionMsg::Happened(event, _permit) => desk.happened(event).await,
             SessionMsg::Over(result) => desk.over(result),
+            SessionMsg::Broke => desk.broke(),
             SessionMsg::Judged(event) => desk.happened(event).await,
             SessionMsg::Again => desk.happened(Event::Again).await,
             SessionMsg::Pause => desk.pause().await,
@@ -176,6 +181,20 @@ impl Actor for Session {
 
 /// A task that ends with whoever started it.
 struct Task(JoinHandle<()>);
+
+impl Task {
+    /// Works for a session, which hears of it if the work panics: nobody may wait for what will never be said.
+    fn of(session: ActorRef<SessionMsg>, work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(watched(session, work)))
+    }
+}
+
+async fn watched(session: ActorRef<SessionMsg>, work: impl Future<Output = ()>) {
+    if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+        // Only a dead session does not hear it.
+        let _ = session.cast(SessionMsg::Broke);
+    }
+}
 
 impl Drop for Task {
     fn drop(&mut self) {
@@ -198,7 +217,8 @@ impl Outbox {
         };
         let bytes = u32::try_from(frame.len()).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.room).try_acquire_many_owned(bytes);
-        room.is_ok_and(|room| self.frames.send((frame, room)).is_ok())
+        // A writer that is gone has failed, or the reader hears that the channel is over: the session ends by that.
+        room.map(|room| drop(self.frames.send((frame, room)))).is_ok()
     }
 }
 
@@ -231,11 +251,11 @@ impl Desk {
         let (frames, outgoing) = mpsc::unbounded_channel();
         let Channel { send, receive } = channel;
         // The writer is not among the tasks that end with the actor: it ends when the last frame is said.
-        tokio::spawn(writes(send, outgoing));
+        tokio::spawn(watched(myself.clone(), writes(send, outgoing)));
         let tasks = vec![
-            Task(tokio::spawn(reads(receive, myself.clone()))),
-            Task(tokio::spawn(follows(appended, myself.clone()))),
-            Task(tokio::spawn(ticks(jittered(&env), myself.clone()))),
+            Task::of(myself.clone(), reads(receive, myself.clone())),
+            Task::of(myself.clone(), follows(appended, myself.clone())),
+            Task::of(myself.clone(), ticks(jittered(&env), myself.clone())),
         ];
         let outbox = Some(Outbox { frames, room: Arc::new(Semaphore::new(MAX_OUTBOX_BYTES)) });
         let engine = Some(Engine::new(Side::of(own, peer), is_own));
@@ -275,8 +295,12 @@ impl Desk {
                     self.does(effect);
                 }
             }
-            None => self.ends("the replication of this link failed within".to_owned()),
+            None => self.broke(),
         }
+    }
+
+    fn broke(&mut self) {
+        self.ends("it failed on this node; its log says why".to_owned());
     }
 
     fn does(&mut self, effect: Effect) {
@@ -302,14 +326,14 @@ impl Desk {
     fn admits(&mut self, bundles: Vec<Vec<u8>>) {
         let (oplog, snapshots, myself) = (self.oplog.clone(), Arc::clone(&self.snapshots), self.myself.clone());
         let source = format!("peer {}", self.peer.short());
-        self.judging = Some(Task(tokio::spawn(async move {
+        self.judging = Some(Task::of(self.myself.clone(), async move {
             let event = match admitted(&oplog, &*snapshots, bundles, source).await {
                 Ok(admitted) => Event::Admitted(admitted),
                 Err(reason) => Event::NotAdmitted { reason },
             };
             // Only a dead session does not hear it.
             let _ = myself.cast(SessionMsg::Judged(event));
-        })));
+        }));
     }
 
     fn tells(&mut self, report: Report) {
@@ -386,10 +410,12 @@ async fn admitted(
     bundles: Vec<Vec<u8>>,
     source: String,
 ) -> Result<Admitted, String> {
+    fail::fail_point!("links-before-admit");
     let ask = |reply| OplogMsg::Admit { bundles, source, reply };
     let admitted = oplog.call(ask).await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let mut folded = snapshots.folded();
     let reached = folded.wait_for(|folded| folded.position >= admitted.through).await.is_ok();
+    fail::fail_point!("links-before-acknowledge");
     if reached { Ok(admitted) } else { Err("the workspace is closing".to_owned()) }
 }
 
@@ -406,7 +432,9 @@ async fn reads(mut receive: FrameReceiver, session: ActorRef<SessionMsg>) {
     let ahead = Arc::new(Semaphore::new(FRAMES_AHEAD));
     loop {
         let Ok(permit) = Arc::clone(&ahead).acquire_owned().await else { return };
-        let message = match receive.receive().await {
+        let received = receive.receive().await;
+        fail::fail_point!("links-after-receive");
+        let message = match received {
             Ok(Some(frame)) => SessionMsg::Happened(Event::Received(frame), permit),
             Ok(None) => SessionMsg::Over(Ok(())),
             Err(error) => SessionMsg::Over(Err(error)),
@@ -425,6 +453,7 @@ async fn writes(mut send: FrameSender, mut frames: mpsc::UnboundedReceiver<(Vec<
         if send.send(frame).await.is_err() {
             return send.give_up(CloseCode::TOO_SLOW);
         }
+        fail::fail_point!("links-after-send");
     }
     send.finish();
 }

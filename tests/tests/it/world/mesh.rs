@@ -10,6 +10,9 @@ use super::speak::admit_member;
 /// Longer than two nodes on one machine take to meet, on the slowest.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Longer than two nodes take that may have just missed a comparison: they make the next within forty seconds.
+const PATIENCE_TO_AGREE: Duration = Duration::from_secs(90);
+
 /// The pause between two looks.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -104,5 +107,25 @@ impl Person {
         let is_equal = |peer: &v1::Peer| peer.connection.iter().flat_map(|one| &one.sharing).any(|one| equal(&one));
         let peer = self.sees_peer(is_equal).await;
         peer.connection.unwrap().sharing.iter().find(equal).unwrap().clone()
+    }
+
+    /// Waits until this node has found so many others to hold and show the same as itself.
+    pub(crate) async fn catches_up_with(&self, others: usize) {
+        let is_caught_up = async || {
+            let revision = self.asks_how_it_is().await.revision;
+            let is_equal = |one: &v1::SharedWorkspace| one.verified_ms.is_some() && one.verified_bundles == revision;
+            let peers = self.knows_peers().await.peers;
+            let sharing = peers.iter().filter_map(|peer| peer.connection.as_ref());
+            sharing.filter(|connection| connection.sharing.iter().any(is_equal)).count() == others
+        };
+        let seen = async {
+            while !is_caught_up().await {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE_TO_AGREE, seen).await.is_err() {
+            let (peers, own) = (self.knows_peers().await.peers, self.asks_how_it_is().await.revision);
+            panic!("{} is at {own}, and knows {peers:#?}", self.name);
+        }
     }
 }

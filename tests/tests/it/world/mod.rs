@@ -62,7 +62,7 @@ impl World {
     /// With a node that is set up otherwise.
     pub(crate) async fn with(setup: Setup) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let others = Setup { peers: setup.peers, ..Setup::default() };
+        let others = Setup { peers: setup.peers.clone(), ..Setup::default() };
         let house = Node::start(&folder.path().join("house"), setup).await;
         Self { house, folder, others, names: Names::default(), shows: Mutex::default() }
     }

@@ -19,7 +19,7 @@ pub(crate) struct Setup {
     /// An address and port, or off.
     pub(crate) listen: &'static str,
     /// An address and port for other nodes, or off. Nobody is looked for on the network.
-    pub(crate) peers: &'static str,
+    pub(crate) peers: String,
     /// Variables in its environment.
     pub(crate) env: Vec<(&'static str, String)>,
     /// How many files it may have open; none for the system's own limit.
@@ -28,7 +28,7 @@ pub(crate) struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { listen: "off", peers: "off", env: Vec::new(), open_files: None }
+        Self { listen: "off", peers: "off".to_owned(), env: Vec::new(), open_files: None }
     }
 }
 
@@ -40,18 +40,28 @@ impl Setup {
 
     /// With a port for other nodes, on loopback.
     pub(crate) fn among_peers() -> Self {
-        Self { peers: "127.0.0.1:0", ..Self::default() }
+        Self { peers: "127.0.0.1:0".to_owned(), ..Self::default() }
     }
 
     /// With faults planted: see `src/under_test.rs`.
     pub(crate) fn faults(faults: &str) -> Self {
+        Self::default().with_faults(faults)
+    }
+
+    /// The same, with faults planted.
+    pub(crate) fn with_faults(self, faults: &str) -> Self {
         let env = vec![("OPENPROD_FAULTS", faults.to_owned()), ("FAILPOINTS", "read=off".to_owned())];
-        Self { env, ..Self::default() }
+        Self { env, ..self }
+    }
+
+    /// The same, with failpoints set as the fail crate has it.
+    pub(crate) fn with_failpoints(self, points: &str) -> Self {
+        Self { env: vec![("FAILPOINTS", points.to_owned())], ..self }
     }
 
     /// With failpoints set as the fail crate has it.
     pub(crate) fn failpoints(points: &str) -> Self {
-        Self { env: vec![("FAILPOINTS", points.to_owned())], ..Self::default() }
+        Self::default().with_failpoints(points)
     }
 }
 
@@ -90,6 +100,11 @@ impl Node {
     pub(crate) fn asleep(folder: &Path, setup: Setup) -> Self {
         let words = Words { lines: Arc::default(), count: Arc::new(watch::channel(0).0) };
         Self { folder: folder.to_owned(), setup, process: None, words, start: Duration::ZERO }
+    }
+
+    /// How it is started.
+    pub(crate) fn setup(&self) -> Setup {
+        self.setup.clone()
     }
 
     /// Its folder.
@@ -145,7 +160,7 @@ impl Node {
         let limit = self.setup.open_files.map_or(String::new(), |files| format!("ulimit -n {files}; "));
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!("{limit}exec \"$0\" \"$@\"")).arg(program());
-        command.args(["up", "--listen", self.setup.listen, "--peer-listen", self.setup.peers, "--discovery", "off"]);
+        command.args(["up", "--listen", self.setup.listen, "--peer-listen", &self.setup.peers, "--discovery", "off"]);
         command.arg("--data-dir").arg(&self.folder);
         command.envs(self.setup.env.iter().map(|(name, value)| (name, value)));
         command.env("RUST_BACKTRACE", "0").stdin(Stdio::null());
