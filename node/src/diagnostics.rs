@@ -88,6 +88,8 @@ pub struct LogFacts {
     pub overlays: Result<usize, String>,
     /// Bundles in quarantine that nobody has skipped.
     pub alarms: u64,
+    /// Who has lately written on two branches of his history, for people.
+    pub branched: Vec<String>,
 }
 
 /// How a stored state stands to its log.
@@ -216,14 +218,16 @@ pub fn judge_workspace(facts: &WorkspaceFacts) -> Vec<Check> {
     let log = Check::ok("workspace.log", "The history is there and can be read", name.clone());
     let mut checks = vec![formats];
     if let Some(why) = &facts.closed {
-        let fix = "Keep a copy of its folder, then restore the last good backup, or `openprod export --emergency`.";
+        let fix = "Does another node have it? Make a ticket there and `openprod join` it here: the history is fetched \
+                   again, and what is readable of this log is taken back. Or restore the last good backup, or \
+                   `openprod export --emergency`.";
         checks.push(Check { evidence: format!("{name}: {why}"), ..log.clone() }.but(Outcome::Problem, fix));
     }
     checks.extend(facts.log.iter().flat_map(|found| judge_log(name, found, &log)));
     checks
 }
 
-fn judge_log(name: &str, found: &LogFacts, log: &Check) -> [Check; 4] {
+fn judge_log(name: &str, found: &LogFacts, log: &Check) -> [Check; 5] {
     let revision = found.revision;
     let history = match &found.unreadable {
         None => Check { evidence: format!("{name}: {revision} bundles; the last one is whole."), ..log.clone() },
@@ -246,7 +250,19 @@ fn judge_log(name: &str, found: &LogFacts, log: &Check) -> [Check; 4] {
         Check::ok("workspace.quarantine", "No bundle waits for a decision", format!("{name}: {alarms} wait."));
     let fix = "`openprod quarantine` lists them, with the reasons.";
     let quarantine = if alarms > 0 { quarantine.but(Outcome::Warning, fix) } else { quarantine };
-    [history, state, judge_overlays(name, &found.overlays), quarantine]
+    [history, state, judge_overlays(name, &found.overlays), quarantine, judge_branches(name, &found.branched)]
+}
+
+/// Whether each key is used in one place. It is no fault where it is not, but its owner should know of it.
+fn judge_branches(name: &str, branched: &[String]) -> Check {
+    let check = |evidence| Check::ok("workspace.branches", "Nobody writes in two places at once", evidence);
+    if branched.is_empty() {
+        return check(format!("{name}: nobody does."));
+    }
+    let fix = "Nothing is lost: both branches are in the history. An old backup that was restored, a copied folder, or \
+               one identity on two computers does this. If it was none of these, somebody else has that key: remove \
+               the member, and let them have a new identity.";
+    check(format!("{name}: {} did, on two branches of their history.", branched.join(", "))).but(Outcome::Warning, fix)
 }
 
 fn judge_overlays(name: &str, found: &Result<usize, String>) -> Check {
@@ -297,6 +313,7 @@ mod tests {
             state: StateFacts::MadeAnew,
             overlays: Err("the file is damaged".to_owned()),
             alarms: 2,
+            branched: vec!["Leo (1a2b3c4d)".to_owned()],
         };
         let facts = WorkspaceFacts {
             name: "Hamlet".to_owned(),

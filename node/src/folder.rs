@@ -292,6 +292,11 @@ impl WorkspaceFolder {
         self.root.join("unfinished")
     }
 
+    /// Where a log that was lost is kept, and whatever went with it.
+    pub fn lost(&self) -> PathBuf {
+        self.root.join("lost")
+    }
+
     /// The folder of its backups.
     pub fn backups(&self) -> PathBuf {
         self.root.join("backups")

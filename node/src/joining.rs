@@ -28,6 +28,7 @@ use crate::folder;
 use crate::identities::Identity;
 use crate::node::{self, Node};
 use crate::peers::Peers;
+use crate::refetch;
 use crate::workspace::Workspace;
 
 /// By what this node joins, and where it asks.
@@ -151,7 +152,8 @@ async fn dial(peers: &Peers, addresses: &[SocketAddr]) -> Result<Arc<dyn Connect
     Err(JoinError::Unreachable(tried.join("; ")))
 }
 
-/// Makes the workspace, empty, or notes in one that is here already what is expected.
+/// Makes the workspace, empty, or notes in one that is here already what is expected. One whose log is lost begins again,
+/// empty; the note goes first, so that a crash in between leaves a workspace to which its history may come.
 async fn expect(node: &Node, workspace: WorkspaceId, kept: &Note) -> Result<(), CommandError> {
     let path = node.folder.workspace(workspace).joining();
     let text = toml::to_string(kept).expect("three plain fields are TOML");
@@ -159,6 +161,11 @@ async fn expect(node: &Node, workspace: WorkspaceId, kept: &Note) -> Result<(), 
     let failed = |error: std::io::Error| CommandError::Unavailable(format!("{}: {error}", path.display()));
     if node.workspace(workspace).is_ok() {
         return write().map_err(failed);
+    }
+    if refetch::is_lost(node, workspace) {
+        write().map_err(failed)?;
+        refetch::put_aside(&node.folder.workspace(workspace), node.env.clock.wall_ms()).map_err(failed)?;
+        return node.adopt(workspace).await.map(drop);
     }
     let made = node.make(workspace).await?;
     fail::fail_point!("joining-before-noted");
@@ -227,6 +234,10 @@ async fn try_to_settle(node: &Node, id: WorkspaceId) -> Result<Settled, CommandE
         && standing(person)? == Membership::Stranger
     {
         admit(node, &workspace, person, &kept.name).await?;
+    }
+    match refetch::take_back(node, &workspace).await? {
+        0 => {}
+        bundles => tracing::info!(workspace = %id, bundles, "taken back from the log that was lost"),
     }
     let removed = std::fs::remove_file(&path);
     removed.map(|()| Settled::Done).map_err(|error| CommandError::Unavailable(error.to_string()))

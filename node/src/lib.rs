@@ -32,6 +32,7 @@ pub mod migration;
 pub mod node;
 pub mod peers;
 pub mod recovery;
+pub mod refetch;
 pub mod restart;
 pub mod run;
 pub mod server;

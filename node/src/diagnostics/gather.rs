@@ -1,12 +1,14 @@
 //! Gathers the facts that are judged: of this running node, or of a folder without a node.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::Timestamp;
+use openprod_domain::read;
 use openprod_domain::view::{Read, ReadFailure};
-use openprod_messages::log::{LogReader, Stored};
+use openprod_messages::log::{Lanes, LogReader, Stored};
 use openprod_messages::snapshot::Snapshots;
-use openprod_model::ids::{Position, WorkspaceId};
+use openprod_model::ids::{ActorId, Position, WorkspaceId};
 
 use super::{
     Check, Lock, LogFacts, StateFacts, WorkspaceFacts, judge_clock, judge_lock, judge_permissions, judge_space,
@@ -17,6 +19,9 @@ use crate::folder::{Folder, LockError};
 use crate::node::{Node, Slot};
 use crate::workspace::Condition;
 use crate::{manifest, services, storage};
+
+/// How long branches of one history are told: a week of the workspace's own time behind the last write on both.
+const BRANCHES_TOLD_MS: u64 = 7 * 24 * 3_600 * 1_000;
 
 /// How often a small write is tried.
 const SYNC_ROUNDS: usize = 5;
@@ -83,7 +88,7 @@ fn slot_facts(node: &Node, id: WorkspaceId, slot: &Slot) -> WorkspaceFacts {
             };
             let name = Some(services::name_of(workspace)).filter(|name| !name.is_empty());
             let overlays = workspace.shelf.all().map(|all| all.len()).map_err(|error| error.to_string());
-            let log = log_facts(&*workspace.log, &*workspace.snapshots, overlays);
+            let log = log_facts(&*workspace.store, &*workspace.snapshots, overlays);
             named(name.unwrap_or_else(|| id.to_string()), manifest, closed, log)
         }
     }
@@ -132,7 +137,7 @@ fn stored_facts(folder: &Folder, id: WorkspaceId, config: &Config) -> WorkspaceF
     }
 }
 
-fn log_facts(log: &dyn LogReader, snapshots: &dyn Snapshots, overlays: Result<usize, String>) -> Read<LogFacts> {
+fn log_facts(log: &dyn Lanes, snapshots: &dyn Snapshots, overlays: Result<usize, String>) -> Read<LogFacts> {
     let tail = log.tail()?;
     let unreadable = match log.bundle(tail.position) {
         Ok(Some(Stored::Whole(_))) => None,
@@ -150,7 +155,28 @@ fn log_facts(log: &dyn LogReader, snapshots: &dyn Snapshots, overlays: Result<us
         state: state_facts(log, snapshots, tail.position),
         overlays,
         alarms: log.quarantine_alarms()?,
+        branched: branched(log, snapshots)?,
     })
+}
+
+/// Who has written on two branches of his history at about the same time, and not long ago.
+fn branched(log: &dyn Lanes, snapshots: &dyn Snapshots) -> Read<Vec<String>> {
+    let mut tips: BTreeMap<ActorId, Vec<u64>> = BTreeMap::new();
+    for lane in log.lanes()? {
+        tips.entry(lane.actor).or_default().push(lane.hlc.ms);
+    }
+    let latest_ms = log.tail()?.hlc.ms;
+    let is_recent = |tips: &mut Vec<u64>| {
+        tips.sort_unstable();
+        tips.len() > 1 && tips[tips.len() - 2] + BRANCHES_TOLD_MS >= latest_ms
+    };
+    tips.retain(|_, tips| is_recent(tips));
+    let snapshot = snapshots.snapshot()?;
+    let named = |actor: ActorId| {
+        let name = read::actor_name(snapshot.view(), actor)?;
+        Ok(format!("{} ({})", name.as_ref().map_or("somebody", |name| name.as_str()), actor.short()))
+    };
+    tips.into_keys().map(named).collect()
 }
 
 fn state_facts(log: &dyn LogReader, snapshots: &dyn Snapshots, end: Position) -> StateFacts {

@@ -48,8 +48,9 @@ impl Service for AdminService {
         let workspace = self.workspace(&request.get_ref().workspace)?;
         let end = workspace.log.tail().map_err(|failure| unreadable(&failure))?.position;
         let snapshot = super::snapshot_from(&workspace, end).await?;
-        let subject = verification::Subject { workspace: workspace.id, log: workspace.log, snapshot: Some(snapshot) };
-        let job = move |sender: &Sender<v1::VerifyResponse>| verified(&subject, sender);
+        let log = Arc::clone(&workspace.log);
+        let subject = verification::Subject { workspace: workspace.id, log, snapshot: Some(snapshot) };
+        let job = move |sender: &Sender<v1::VerifyResponse>| verified(&workspace, &subject, sender);
         self.stream(&request, job)
     }
 
@@ -186,7 +187,11 @@ fn progress(stage: &str, done: u64, total: u64) -> v1::Progress {
     v1::Progress { stage: stage.to_owned(), done, total }
 }
 
-fn verified(subject: &verification::Subject, sender: &Sender<v1::VerifyResponse>) -> Result<(), Status> {
+fn verified(
+    workspace: &Workspace,
+    subject: &verification::Subject,
+    sender: &Sender<v1::VerifyResponse>,
+) -> Result<(), Status> {
     let mut tell = |at: verification::Progress| {
         let event = v1::verify_response::Event::Progress(progress(at.stage.words(), at.done, at.total));
         match sender.blocking_send(Ok(v1::VerifyResponse { event: Some(event) })) {
@@ -199,8 +204,20 @@ fn verified(subject: &verification::Subject, sender: &Sender<v1::VerifyResponse>
         Err(verification::VerifyError::BrokenOff) => return Err(gone(())),
         Err(verification::VerifyError::Read(failure)) => return Err(unreadable(&failure)),
     };
+    tell_of_damage(workspace, &report);
     let event = Some(v1::verify_response::Event::Report(verify_report(report)));
     sender.blocking_send(Ok(v1::VerifyResponse { event })).map_err(gone)
+}
+
+/// The oplog sets aside what is damaged; then good copies are asked for from other nodes.
+fn tell_of_damage(workspace: &Workspace, report: &verification::Report) {
+    for (digest, reason) in report.damaged() {
+        match workspace.log.position_of(digest) {
+            Ok(Some(at)) => drop(workspace.oplog.cast(OplogMsg::FoundDamaged { at, reason: reason.to_owned() })),
+            Ok(None) => {}
+            Err(failure) => tracing::warn!(%failure, "where a damaged bundle lies could not be read"),
+        }
+    }
 }
 
 fn verify_report(report: verification::Report) -> v1::VerifyReport {

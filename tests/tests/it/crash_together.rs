@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::crew::{Crew, Dice, makes_tables};
-use crate::world::{Node, Person, Setup, World};
+use crate::world::{Node, Setup, World};
 
 /// Where replication can be stopped, in the order in which a bundle passes these points.
 const POINTS: [&str; 8] = [
@@ -45,11 +45,11 @@ impl Tour {
             for known in &chiefs {
                 chief.names_peer(&known.is_dialled_at().await).await;
             }
-            stays_put(&mut node, &chief).await;
+            node.keeps_its_port(&chief).await;
             others.push(node);
             chiefs.push(chief);
         }
-        stays_put(&mut world.house, &chiefs[0]).await;
+        world.house.keeps_its_port(&chiefs[0]).await;
         for chief in &chiefs {
             chief.catches_up_with(nodes - 1).await;
         }
@@ -77,12 +77,6 @@ impl Tour {
         assert!(shown.iter().all(|one| *one == shown[0]), "{shown:?}");
         self.crew.has_written()
     }
-}
-
-/// A node keeps its port when it is started again, as one that is installed does.
-async fn stays_put(node: &mut Node, chief: &Person) {
-    let peers = chief.is_dialled_at().await;
-    node.set_up(Setup { peers, ..node.setup() });
 }
 
 /// Kills nodes in the middle of work, one or more at a time, over and over.

@@ -120,6 +120,8 @@ pub(super) enum HelloError {
     Misbehaved,
     #[error("it is this very node")]
     Myself,
+    #[error("{}", super::peers::TWIN_OF_THIS)]
+    Twin,
     /// No failure: its channel was handed over.
     #[error("it asks to be admitted")]
     Asks,
@@ -135,6 +137,7 @@ impl HelloError {
             Self::Version { .. } => CloseCode::VERSION,
             Self::Stranger => CloseCode::NOT_WELCOME,
             Self::Myself => CloseCode::MYSELF,
+            Self::Twin => CloseCode::TWIN,
         }
     }
 
@@ -143,7 +146,7 @@ impl HelloError {
         match self {
             Self::Link(LinkError::Closed(how)) => super::peers::is_unwelcome(how),
             Self::Link(_) | Self::Misbehaved | Self::Asks => false,
-            Self::Version { .. } | Self::Stranger | Self::Myself => true,
+            Self::Version { .. } | Self::Stranger | Self::Myself | Self::Twin => true,
         }
     }
 }
@@ -151,6 +154,8 @@ impl HelloError {
 /// What a link needs to begin.
 pub(super) struct Beginning {
     pub(super) id: LinkId,
+    /// The key of this node.
+    pub(super) own: ActorId,
     pub(super) connection: Arc<dyn Connection>,
     pub(super) myself: Myself,
     /// The workspaces that this node runs or is about to join.
@@ -168,6 +173,7 @@ impl Beginning {
 
     async fn exchange(self) -> Result<(Greeting, Channel), HelloError> {
         match self.connection.side() {
+            _ if self.connection.peer() == self.own => Err(self.meet_own_key().await.unwrap_or_else(|error| error)),
             Side::Dialler => self.speak_first().await,
             Side::Dialled => self.answer().await,
         }
@@ -180,6 +186,28 @@ impl Beginning {
         let theirs = self.hear(&mut channel).await?;
         let greeting = self.agree(theirs)?;
         Ok((greeting, channel))
+    }
+
+    /// The other end has this node's own key: it is this node, dialled by itself, or one that was copied. Only who was
+    /// dialled can tell, by the other's life.
+    async fn meet_own_key(&self) -> Result<HelloError, HelloError> {
+        if self.connection.side() == Side::Dialler {
+            let mut channel = self.connection.open().await.map_err(LinkError::from)?;
+            channel.send.say(&Opening::Control).await?;
+            channel.send.say(&Control::Hello(self.hello(Vec::new()))).await?;
+            return Ok(match self.connection.closed().await {
+                Closed::There(CloseCode::TWIN) => HelloError::Twin,
+                Closed::There(CloseCode::MYSELF) => HelloError::Myself,
+                other => LinkError::Closed(other).into(),
+            });
+        }
+        let mut channel = self.connection.accept().await.map_err(LinkError::from)?;
+        match channel.receive.hear().await? {
+            Some(Opening::Control) => {}
+            _ => return Ok(HelloError::Misbehaved),
+        }
+        let theirs = self.hear(&mut channel).await?;
+        Ok(if theirs.life == self.myself.life { HelloError::Myself } else { HelloError::Twin })
     }
 
     /// Nothing is said before the other has shown that it knows a workspace of this node.

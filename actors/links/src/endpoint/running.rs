@@ -184,15 +184,15 @@ impl Running {
         let (id, me) = (LinkId(self.next_link), self.me.clone());
         let beginning = Beginning {
             id,
+            own: self.args.network.key(),
             connection: Arc::clone(&connection),
             myself: self.myself.clone(),
             known: self.known(),
             workspaces: Arc::clone(&self.args.workspaces),
             clock: Arc::clone(&self.args.env.clock),
         };
-        let is_myself = connection.peer() == self.args.network.key();
         tokio::spawn(async move {
-            let result = if is_myself { Err(HelloError::Myself) } else { beginning.greet().await };
+            let result = beginning.greet().await;
             let _ = me.cast(EndpointMsg::Met(Meeting { link: id, connection, dialled, result }));
         });
     }
@@ -213,6 +213,9 @@ impl Running {
             // Whoever has its channel keeps the connection.
             Err(HelloError::Asks) => {}
             Err(error) => {
+                if error == HelloError::Twin {
+                    tracing::error!(from = %meeting.connection.remote(), "{}", peers::TWIN_OF_THIS);
+                }
                 tracing::debug!(peer = %meeting.connection.peer().short(), link = meeting.link.0, %error, "no hello");
                 meeting.connection.close(error.code());
                 if let Some(peer) = meeting.dialled {
@@ -265,6 +268,9 @@ impl Running {
     pub(super) fn ended(&mut self, link: LinkId, how: &Closed) {
         if let Some(linked) = self.links.remove(&link) {
             tracing::info!(peer = %linked.link.peer.short(), %how, "a connection ended");
+        }
+        if *how == Closed::There(CloseCode::TWIN) {
+            tracing::error!("{}", peers::TWIN_OF_THIS);
         }
         let (now_ms, chance) = (self.now_ms(), self.chance());
         let acts = self.peers.ended(link, how, now_ms, chance);
@@ -341,7 +347,7 @@ impl Running {
                 None => PeerStage::Resting,
             },
         };
-        PeerStatus { key: peer.key, addresses: peer.addresses.clone(), stage, trouble: peer.trouble.clone() }
+        PeerStatus { key: peer.key, addresses: peer.addresses.clone(), stage, trouble: peer.trouble(now_ms).to_owned() }
     }
 
     fn load(&self) {

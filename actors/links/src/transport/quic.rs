@@ -91,6 +91,12 @@ impl Quic {
         Self::start(keys, address, PROTOCOL, IDLE_TIMEOUT)
     }
 
+    /// Speaks another protocol than nodes do: for tests that knock at doors.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn speaking(protocol: &'static [u8], keys: &Keys, address: SocketAddr) -> Result<Arc<Self>, StartError> {
+        Self::start(keys, address, protocol, IDLE_TIMEOUT)
+    }
+
     pub(super) fn start(
         keys: &Keys,
         address: SocketAddr,

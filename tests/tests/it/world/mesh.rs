@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use openprod_client::v1;
 
+use super::node::{Node, Setup};
 use super::person::Person;
 use super::speak::admit_member;
 
@@ -127,5 +128,55 @@ impl Person {
             let (peers, own) = (self.knows_peers().await.peers, self.asks_how_it_is().await.revision);
             panic!("{} is at {own}, and knows {peers:#?}", self.name);
         }
+    }
+
+    /// Waits until some peer is as wanted.
+    pub(crate) async fn comes_to_know(&self, wanted: impl Fn(&v1::Peer) -> bool) {
+        let known = async {
+            while !self.knows_peers().await.peers.iter().any(&wanted) {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, known).await.is_err() {
+            panic!("{} knows {:#?}", self.name, self.knows_peers().await.peers);
+        }
+    }
+
+    /// Waits until a check of the own node finds nothing any more.
+    pub(crate) async fn comes_to_find_all_well(&self) {
+        let mended = async {
+            while self.verifies().await.outcome() != v1::CheckOutcome::Ok {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE_TO_AGREE, mended).await.is_err() {
+            panic!("{} still finds {:#?}", self.name, self.verifies().await);
+        }
+    }
+
+    /// Waits until there is a record of that name here.
+    pub(crate) async fn comes_to_have(&self, table: &str, record: &str) {
+        let there = async {
+            while !self.has_table(table).await || !self.lists(table).await.iter().any(|name| name == record) {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE_TO_AGREE, there).await.is_err() {
+            panic!("{} has no {record}, and knows {:#?}", self.name, self.knows_peers().await.peers);
+        }
+    }
+
+    async fn has_table(&self, table: &str) -> bool {
+        let tables =
+            self.client.ask(v1::ListTablesRequest { workspace: self.workspace_id().to_string(), ..Default::default() });
+        tables.await.is_ok_and(|answer| answer.tables.iter().any(|one| one.name == table))
+    }
+}
+
+impl Node {
+    /// It has the same port when it is started again, as a node has that is installed.
+    pub(crate) async fn keeps_its_port(&mut self, somebody: &Person) {
+        let peers = somebody.is_dialled_at().await;
+        self.set_up(Setup { peers, ..self.setup() });
     }
 }

@@ -112,6 +112,24 @@ impl Node {
         &self.folder
     }
 
+    /// A copy of its folder as it is now, to be another node's. Whoever copies a folder copies no lock and no socket.
+    pub(crate) fn is_copied_to(&self, folder: &Path) {
+        let mut copy = Command::new("cp");
+        copy.arg("-a").arg(&self.folder).arg(folder);
+        assert!(copy.status().unwrap().success());
+        for left in ["openprod.sock", "node.lock"] {
+            let _ = std::fs::remove_file(folder.join(left));
+        }
+    }
+
+    /// Its memory that is in use, in KiB.
+    pub(crate) fn memory_kib(&self) -> u64 {
+        let process = self.process.as_ref().expect("it runs").id();
+        let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux says so");
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// The folder of its only workspace.
     pub(crate) fn workspace_folder(&self) -> PathBuf {
         let mut folders = std::fs::read_dir(self.folder.join("workspaces")).unwrap().map(|entry| entry.unwrap().path());
