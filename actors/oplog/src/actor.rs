@@ -112,6 +112,8 @@ struct Queued {
 struct InFlight {
     number: u64,
     end: End,
+    /// Whether good copies take the places of damaged bundles.
+    mends: bool,
     waiters: Vec<Waiter>,
 }
 
@@ -355,7 +357,8 @@ impl Desk {
         }
         self.commits += 1;
         let number = self.commits;
-        self.in_flight = Some(InFlight { number, end, waiters });
+        let mends = changes.iter().any(|change| matches!(change, Change::Replace { .. }));
+        self.in_flight = Some(InFlight { number, end, mends, waiters });
         self.start(number, Batch { base, changes, end, now_ms: self.env.clock.wall_ms() });
     }
 
@@ -370,11 +373,18 @@ impl Desk {
 
     /// A commit ended: its waiters are answered, the facts told, and the next one starts with all that queued.
     fn committed(&mut self, CommitOutcome { number, result }: CommitOutcome) {
-        let Some(InFlight { end, waiters, .. }) = self.in_flight.take_if(|in_flight| in_flight.number == number) else {
+        let Some(InFlight { end, mends, waiters, .. }) = self.in_flight.take_if(|in_flight| in_flight.number == number)
+        else {
             return;
         };
         match result {
-            Ok(tail) => self.settle(end, tail, waiters),
+            Ok(tail) => {
+                self.settle(end, tail, waiters);
+                if mends {
+                    // A state that is not there to hear it looks for itself when it starts.
+                    let _ = self.state.cast(StateMsg::Mended);
+                }
+            }
             Err(error) => self.give_up(&error, waiters),
         }
     }
