@@ -12,6 +12,8 @@ pub mod closing;
 pub mod files;
 pub mod framing;
 pub mod hello;
+#[cfg(test)]
+mod hostile;
 pub mod letters;
 pub mod opening;
 pub mod recovery;
