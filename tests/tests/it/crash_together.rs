@@ -175,3 +175,44 @@ async fn a_panic_at_any_step_of_taking_a_bundle_is_mended_without_a_restart() {
     }
     tour.ends().await;
 }
+
+/// Where joining can be stopped, and whether at the node that lets in; else at the one that joins.
+const JOINING_POINTS: [(&str, bool); 5] = [
+    ("links-after-redeem", true),
+    ("links-before-verdict", true),
+    ("joining-before-made", false),
+    ("joining-before-noted", false),
+    ("joining-before-listed", false),
+];
+
+#[tokio::test]
+async fn either_node_may_die_at_every_step_of_joining_and_the_same_ticket_joins_afterwards() {
+    for (point, at_house) in JOINING_POINTS {
+        let mut world = World::with(Setup::among_peers()).await;
+        let mara = world.person("Mara").await;
+        makes_tables(&mara).await;
+        world.house.keeps_its_port(&mara).await;
+        let mut tour = world.another_node("tour").await;
+        let leo = world.visitor(&tour, "Leo").await;
+        let ticket = mara.invites(1).await.ticket;
+        let victim = if at_house { &mut world.house } else { &mut tour };
+        let well = victim.setup();
+        victim.dies();
+        victim.set_up(well.clone().with_faults(&format!("{point}:1=abort")));
+        victim.comes_back().await;
+        let broken_off = leo.types(&format!("openprod join {ticket}")).await;
+        assert_ne!(broken_off.code, 0, "{point}: {broken_off}");
+        assert!(!victim.ends().await.success(), "{point}");
+        victim.set_up(well);
+        victim.comes_back().await;
+
+        leo.types(&format!("openprod join {ticket}")).await.ok().says("Joined Hamlet");
+        let leo = leo.in_workspace(mara.workspace_id());
+        leo.is_a_member().await;
+        assert_eq!(mara.lists_invites().await, ["used_up, 1 of 1"], "{point}");
+        for person in [&mara, &leo] {
+            person.catches_up_with(1).await;
+            person.finds_all_well().await;
+        }
+    }
+}

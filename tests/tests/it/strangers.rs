@@ -24,6 +24,8 @@ const ADDRESSES: u8 = 24;
 const MAX_GROWTH_KIB: u64 = 96 * 1024;
 /// How long a stranger listens who says so little that the node is still waiting for more.
 const LISTENS: Duration = Duration::from_millis(20);
+/// Of so many who dial the node, one dials another for comparison.
+const DECOYS: usize = 4;
 /// Edits that are timed before the crowd comes.
 const TIMED: usize = 20;
 
@@ -166,32 +168,56 @@ async fn a_crowd_of_strangers_hears_nothing_and_members_go_on() {
     for number in 0..TIMED {
         calm.push(an_edit(&mara, &leo, number).await);
     }
+    // What a crowd takes of this machine, at whoever's door: it is held against that.
+    let elsewhere = world.another_node("elsewhere").await;
+    let decoy = world.visitor(&elsewhere, "Oskar").await.is_dialled_at().await.parse().unwrap();
+    let (beside, _) = meanwhile(&world, (&mara, &leo), decoy, many / DECOYS).await;
     let before = world.house.memory_kib();
-    let crowd = Arc::new(Crowd::before(mara.is_dialled_at().await.parse().unwrap()).await);
-    let (over, mut is_over) = watch::channel(false);
-    let coming = tokio::spawn(all_come(Arc::clone(&crowd), many, over));
-    let (mut crowded, mut most) = (Vec::new(), before);
-    while !*is_over.borrow_and_update() {
-        crowded.push(an_edit(&mara, &leo, TIMED + crowded.len()).await);
-        most = most.max(world.house.memory_kib());
-    }
-    coming.await.unwrap();
+    let door = mara.is_dialled_at().await.parse().unwrap();
+    let (crowded, Seen { most_kib, told }) = meanwhile(&world, (&mara, &leo), door, many).await;
 
-    let Tally { dialled, refused, connected, frames_heard, channels_opened } = &crowd.tally;
-    let all = [dialled, refused, connected, frames_heard, channels_opened];
-    let [dialled, refused, connected, frames_heard, channels_opened] = all.map(|count| count.load(Ordering::Relaxed));
-    let (seen, calm, crowded) = (crowded.len(), median(calm), median(crowded));
+    let (seen, calm, beside, crowded) = (crowded.len(), median(calm), median(beside), median(crowded));
+    let [dialled, refused, connected, frames_heard, channels_opened] = told;
     println!(
         "{dialled} strangers, {connected} of them connected, {refused} turned away; {seen} edits meanwhile, each seen, \
-         median {crowded:?} against {calm:?} before; memory {before} KiB before, {most} KiB at most"
+         median {crowded:?}; {beside:?} while others crowd at another node of this machine, {calm:?} in peace; \
+         memory {before} KiB before, {most_kib} KiB at most"
     );
     assert_eq!((dialled, frames_heard, channels_opened), (many, 0, 0), "a stranger was told something");
     assert!(connected > 0, "some get as far as the hello");
-    assert!(most < before + MAX_GROWTH_KIB, "memory grew from {before} to {most} KiB");
+    assert!(most_kib < before + MAX_GROWTH_KIB, "memory grew from {before} to {most_kib} KiB");
     let leos_node = leo.knows_peers().await.key;
     mara.comes_to_know(|peer| peer.key == leos_node).await;
     assert_eq!(mara.knows_peers().await.peers.len(), 1, "no stranger is remembered");
     mara.catches_up_with(1).await;
+}
+
+/// What was seen while a crowd came.
+struct Seen {
+    most_kib: u64,
+    /// Dialled, refused, connected, frames heard, channels opened.
+    told: [usize; 5],
+}
+
+/// A crowd comes to a door, and people go on: how long each of their edits takes to be seen.
+async fn meanwhile(
+    world: &World,
+    (from, to): (&Person, &Person),
+    door: SocketAddr,
+    many: usize,
+) -> (Vec<Duration>, Seen) {
+    let crowd = Arc::new(Crowd::before(door).await);
+    let (over, mut is_over) = watch::channel(false);
+    let coming = tokio::spawn(all_come(Arc::clone(&crowd), many, over));
+    let (mut edits, mut most_kib) = (Vec::new(), world.house.memory_kib());
+    while !*is_over.borrow_and_update() {
+        edits.push(an_edit(from, to, many + edits.len()).await);
+        most_kib = most_kib.max(world.house.memory_kib());
+    }
+    coming.await.unwrap();
+    let Tally { dialled, refused, connected, frames_heard, channels_opened } = &crowd.tally;
+    let told = [dialled, refused, connected, frames_heard, channels_opened].map(|count| count.load(Ordering::Relaxed));
+    (edits, Seen { most_kib, told })
 }
 
 async fn all_come(crowd: Arc<Crowd>, many: usize, over: watch::Sender<bool>) {
