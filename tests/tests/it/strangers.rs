@@ -67,15 +67,15 @@ impl Crowd {
         let person = &self.people[number / 6 % self.people.len()];
         match number % 6 {
             0 => self.gets_in(person.dials(self.node).await, number / 6).await,
-            1 => self.is_turned_away(self.liars[number / 6 % 2].dials(self.node).await),
-            2 => self.is_turned_away(person.quic.dial(self.node, Some(ActorId::from_bytes([7; 32]))).await),
+            1 => self.is_turned_away(&self.liars[number / 6 % 2].dials(self.node).await),
+            2 => self.is_turned_away(&person.quic.dial(self.node, Some(ActorId::from_bytes([7; 32]))).await),
             3 => throws(&self.first, self.node),
             4 => throws(&garbage(number), self.node),
             _ => self.says_whatever(person.dials(self.node).await, number / 6).await,
         }
     }
 
-    fn is_turned_away(&self, dialled: Result<Arc<dyn Connection>, DialError>) {
+    fn is_turned_away(&self, dialled: &Result<Arc<dyn Connection>, DialError>) {
         assert!(dialled.is_err(), "a handshake that cannot stand stood");
         Tally::count(&self.tally.refused);
     }

@@ -137,9 +137,8 @@ impl Person {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         };
-        if tokio::time::timeout(PATIENCE, known).await.is_err() {
-            panic!("{} knows {:#?}", self.name, self.knows_peers().await.peers);
-        }
+        let is_known = tokio::time::timeout(PATIENCE, known).await.is_ok();
+        assert!(is_known, "{} knows {:#?}", self.name, self.knows_peers().await.peers);
     }
 
     /// Waits until a check of the own node finds nothing any more.
@@ -149,9 +148,8 @@ impl Person {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         };
-        if tokio::time::timeout(PATIENCE_TO_AGREE, mended).await.is_err() {
-            panic!("{} still finds {:#?}", self.name, self.verifies().await);
-        }
+        let is_mended = tokio::time::timeout(PATIENCE_TO_AGREE, mended).await.is_ok();
+        assert!(is_mended, "{} still finds {:#?}", self.name, self.verifies().await);
     }
 
     /// Waits until there is a record of that name here.
@@ -161,9 +159,8 @@ impl Person {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         };
-        if tokio::time::timeout(PATIENCE_TO_AGREE, there).await.is_err() {
-            panic!("{} has no {record}, and knows {:#?}", self.name, self.knows_peers().await.peers);
-        }
+        let is_there = tokio::time::timeout(PATIENCE_TO_AGREE, there).await.is_ok();
+        assert!(is_there, "{} has no {record}, and knows {:#?}", self.name, self.knows_peers().await.peers);
     }
 
     async fn has_table(&self, table: &str) -> bool {
