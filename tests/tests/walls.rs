@@ -49,7 +49,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     (
         "tests",
         &["node"],
-        &["api", "blobs", "client", "disk", "domain", "links", "messages", "model", "oplog", "overlays", "state"],
+        &["api", "blobs", "client", "disk", "domain", "links", "messages", "model", "oplog", "overlays", "state", "wire"],
     ),
 ];
 

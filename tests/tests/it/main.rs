@@ -30,6 +30,7 @@ mod scenario_a;
 mod scenario_c;
 mod scenario_e;
 mod schema;
+mod simulation;
 mod startup;
 mod texts;
 mod three_way;

@@ -1,0 +1,483 @@
+//! A story: machines that run all the time, people who write on them, faults, and at the end a healing after which
+//! everything must be as it was promised.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use openprod_domain::command::{Command, Request, Stance};
+use openprod_links::transport::memory::Ether;
+use openprod_messages::commands::{CommandsMsg, Founding};
+use openprod_messages::log::LogReader;
+use openprod_model::bundle::{BundleKind, Source};
+use openprod_model::ids::{CommandId, Digest, Position, SessionId};
+use openprod_model::value::Text;
+use tokio::time::Instant;
+
+use super::clients::{Answer, Desk, Said};
+use super::faults::{Cure, Found, found};
+use super::judges::Judges;
+use super::machine::{Bunch, Machine, node_keys};
+use super::nature::Nature;
+use super::tape::Tape;
+use crate::convergence::acts::{ACTS, Scene, beginning, is_alone};
+use crate::convergence::chance::Dice;
+use crate::convergence::company::{Verdict, ensure};
+use crate::convergence::meeting::{Present, all_is_well};
+use crate::convergence::plan::{UNKNOWN, decides_or_goes_back};
+use crate::convergence::replica::{Cast, Disks};
+
+/// The most machines of a story, copies included. So many keys are members from the beginning.
+pub(super) const MOST_MACHINES: usize = 7;
+/// How soon after healing all must be equal, and say so.
+const CONVERGENCE: Duration = Duration::from_secs(30);
+/// How often it is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long clients may take to get their last answers once everything is well.
+const ANSWERS: Duration = Duration::from_mins(2);
+/// The state is compared with the oracle at one look in so many.
+const THOROUGH: usize = 12;
+
+/// Everything that a story is.
+pub(super) struct Story {
+    pub(super) dice: Dice,
+    pub(super) ether: Ether,
+    pub(super) machines: Vec<Machine>,
+    pub(super) cures: Vec<(Instant, Cure)>,
+    pub(super) backups: Vec<(usize, Disks)>,
+    /// Who lies, or has lied to somebody who does not know it yet.
+    pub(super) liars: BTreeSet<usize>,
+    pub(super) tape: Tape,
+    pub(super) judges: Judges,
+    begin: Instant,
+    cast: Arc<Cast>,
+    desk: Desk,
+    commands: u64,
+    acknowledged: BTreeSet<Digest>,
+    /// By which bundle each command was carried out.
+    done: BTreeMap<CommandId, Digest>,
+    /// The longest that it took to be equal after a healing.
+    pub(super) slowest: Duration,
+}
+
+impl Story {
+    /// Machines that have just begun to hear of each other; the first of them has founded the workspace.
+    pub(super) async fn begins(seed: u64) -> Result<Self, String> {
+        let mut dice = Dice(seed);
+        let people = 3 + dice.below(3);
+        let begin = Instant::now();
+        let mut story = Self {
+            ether: Ether::default(),
+            machines: Vec::new(),
+            cures: Vec::new(),
+            backups: Vec::new(),
+            liars: BTreeSet::new(),
+            tape: Tape::new(),
+            judges: Judges::default(),
+            begin,
+            cast: Cast::of(people),
+            desk: Desk::default(),
+            commands: 0,
+            acknowledged: BTreeSet::new(),
+            done: BTreeMap::new(),
+            slowest: Duration::ZERO,
+            dice,
+        };
+        for number in 0..people {
+            story.adds(number, Disks::default()).await?;
+        }
+        let ignorant = story.dice.below(people);
+        story.machines[ignorant].unknown = story.dice.pick(&UNKNOWN).unwrap_or_default();
+        for at in 0..people {
+            story.switches_on(at).await?;
+        }
+        story.founds().await?;
+        story.tells_of_each_other();
+        Ok(story)
+    }
+
+    async fn adds(&mut self, person: usize, disks: Disks) -> Verdict {
+        let number = self.machines.len();
+        let keys = Bunch(vec![node_keys(number), self.cast.0[person].clone()]);
+        let nature = Nature::of(self.begin, Dice(self.dice.roll()));
+        self.machines.push(Machine::new(number, keys, nature, disks, &self.ether));
+        Ok(())
+    }
+
+    async fn founds(&mut self) -> Verdict {
+        let (name, founder_name) = (Text::new("Hamlet").unwrap(), Text::new("Mara").unwrap());
+        let nodes = (0..MOST_MACHINES).map(|number| (node_keys(number).actor(), Text::new("Node").unwrap()));
+        let founder = self.cast.actor(0);
+        let founding = Founding { name, founder, founder_name, besides: nodes.collect(), recovery: None };
+        let (command, founding) = (CommandId::from_bytes([0; 16]), Box::new(founding));
+        let workspace = self.machines[0].workspace().ok_or("it is down")?.clone();
+        let found = workspace.commands.call(|reply| CommandsMsg::Found { command, founding, reply }).await;
+        let outcome = found.map_err(|none| none.to_string())?.map_err(|error| error.to_string())?;
+        self.acknowledged.insert(outcome.answer.digest);
+        let commands = beginning(&self.cast);
+        let request = self.request(0, None, None, Stance::Beside, BundleKind::EDIT, commands);
+        self.asks(0, request);
+        self.answers_come_in().await
+    }
+
+    /// Discovery works: everybody hears of everybody.
+    fn tells_of_each_other(&mut self) {
+        for at in 0..self.machines.len() {
+            (0..self.machines.len()).filter(|other| *other != at).for_each(|other| self.machines[at].hears_of(other));
+        }
+    }
+
+    /// So many things happen, one after another, while everything goes on.
+    pub(super) async fn goes_on(&mut self, steps: usize) -> Verdict {
+        for _ in 0..steps {
+            match self.dice.below(10) {
+                0..3 => self.is_struck().await?,
+                _ => self.somebody_writes(),
+            }
+            let pause = match self.dice.below(12) {
+                0 => self.dice.below(20_000),
+                1..4 => self.dice.below(2_000),
+                _ => self.dice.below(100),
+            };
+            tokio::time::sleep(Duration::from_millis(pause as u64)).await;
+            self.is_cured(Instant::now()).await?;
+            self.hears_rumours();
+            self.is_looked_at().await?;
+        }
+        Ok(())
+    }
+
+    /// Now and then discovery tells one machine of another that it can hear.
+    fn hears_rumours(&mut self) {
+        let (at, other) = (self.dice.below(self.machines.len()), self.dice.below(self.machines.len()));
+        let is_near = at != other && self.machines[other].is_up();
+        let (from, to) = (node_keys(other).actor(), node_keys(at).actor());
+        let mut passes = false;
+        self.ether.change(from, to, |weather| passes = weather.passes);
+        if is_near && passes {
+            self.machines[at].hears_of(other);
+        }
+    }
+
+    fn somebody_writes(&mut self) {
+        let mut dice = Dice(self.dice.roll());
+        let at = dice.below(self.machines.len());
+        let Some(request) = self.made_up(at, &mut dice) else { return };
+        self.asks(at, request);
+    }
+
+    /// A request as somebody makes it who looks at a machine.
+    fn made_up(&mut self, at: usize, dice: &mut Dice) -> Option<Request> {
+        let snapshot = self.machines[at].workspace()?.snapshots.snapshot().ok()?;
+        let acts = 1 + dice.below(2);
+        let make = |_| {
+            let mut scene = Scene { view: snapshot.view(), cast: &self.cast, dice: Dice(dice.roll()) };
+            dice.pick(ACTS)?(&mut scene)
+        };
+        let mut commands: Vec<Command> = (0..acts).filter_map(make).collect();
+        if let Some(alone) = commands.iter().position(is_alone) {
+            commands = vec![commands.swap_remove(alone)];
+        }
+        if commands.is_empty() {
+            return None;
+        }
+        let now = snapshot.position();
+        let base = match dice.below(7) {
+            0..3 => Some(now),
+            3..6 => Some(Position(now.0 - dice.roll() % now.0.max(1))),
+            _ => None,
+        };
+        let session = dice.one_in(2).then(|| session(at, dice.below(3)));
+        let stance = dice.pick(&[Stance::Beside, Stance::Beside, Stance::Beside, Stance::Decide, Stance::IfUnchanged])?;
+        let is_import = dice.one_in(10) && !commands.iter().any(decides_or_goes_back);
+        let kind = if is_import { BundleKind::IMPORT } else { BundleKind::EDIT };
+        Some(self.request(at, session, base, stance, kind, commands))
+    }
+
+    fn request(
+        &mut self,
+        _at: usize,
+        session: Option<SessionId>,
+        base: Option<Position>,
+        stance: Stance,
+        kind: BundleKind,
+        commands: Vec<Command>,
+    ) -> Request {
+        self.commands += 1;
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&self.commands.to_be_bytes());
+        let (command_id, source) = (CommandId::from_bytes(id), Source::default());
+        Request { command_id, session, base, stance, kind, label: None, source, commands }
+    }
+
+    fn asks(&mut self, at: usize, request: Request) {
+        self.tape.says(format_args!("at {at} somebody asks: {:?}", request.commands));
+        let machine = &self.machines[at];
+        self.desk.asks(at, &machine.front, machine.person(), request);
+    }
+
+    /// What was answered is held to.
+    fn takes_answers(&mut self) -> Verdict {
+        for Answer { at, command, said, tries } in self.desk.answers() {
+            self.tape.says(format_args!("answer to {} at {at} after {tries}: {said:?}", command.as_bytes()[7]));
+            match said {
+                Said::Done { digest, is_held } => {
+                    *self.tape.tally.entry("acknowledged").or_default() += 1;
+                    ensure!(is_held, "machine {at} acknowledged {digest}, which is not in its log");
+                    self.acknowledged.insert(digest);
+                    self.done.insert(command, digest);
+                }
+                Said::Refused(_) => *self.tape.tally.entry("refused").or_default() += 1,
+                Said::Nothing => *self.tape.tally.entry("unanswered").or_default() += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that can be seen is judged.
+    async fn is_looked_at(&mut self) -> Verdict {
+        self.takes_answers()?;
+        let thorough = self.dice.below(THOROUGH * self.machines.len());
+        for at in 0..self.machines.len() {
+            self.judge(at, thorough == at).map_err(|wrong| format!("machine {at}: {wrong}"))?;
+        }
+        for at in 0..self.machines.len() {
+            self.hears_claims(at).await.map_err(|wrong| format!("machine {at}: {wrong}"))?;
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, at: usize, is_thorough: bool) -> Verdict {
+        let before = self.judges.known.get(at).map_or(0, |known| known.order.len());
+        self.judges.log_of(&self.machines[at])?;
+        self.judges.state_of(&self.machines[at], is_thorough)?;
+        let order = &self.judges.known[at].order;
+        if order.len() > before {
+            let fresh: Vec<String> = order[before..].iter().map(|digest| digest.to_string()[..8].to_owned()).collect();
+            self.tape.says(format_args!("log of {at} at {}: {fresh:?}", order.len()));
+        }
+        Ok(())
+    }
+
+    async fn hears_claims(&mut self, at: usize) -> Verdict {
+        let Some(workspace) = self.machines[at].workspace() else { return Ok(()) };
+        for status in workspace.doorway.clone().status().await {
+            let peer = (0..self.machines.len()).find(|number| node_keys(*number).actor() == status.peer);
+            let peer = peer.ok_or("it is linked with a stranger")?;
+            // What is equal on both ends may have come since it was looked at.
+            self.judges.log_of(&self.machines[at])?;
+            self.judges.log_of(&self.machines[peer])?;
+            let is_honest = !self.liars.contains(&at) && !self.liars.contains(&peer);
+            if let Some(heads) = self.judges.claim(at, peer, &status, is_honest)? {
+                self.tape.says(format_args!("{at} is equal with {peer} at {}", &heads.to_string()[..8]));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the faults that are over by then.
+    async fn is_cured(&mut self, by: Instant) -> Verdict {
+        loop {
+            let due = self.cures.iter().position(|(when, _)| *when <= by);
+            let Some((_, cure)) = due.map(|at| self.cures.remove(at)) else { return Ok(()) };
+            self.tape.says(format_args!("cure: {cure:?}"));
+            self.cures_with(cure).await?;
+        }
+    }
+
+    async fn cures_with(&mut self, cure: Cure) -> Verdict {
+        match cure {
+            Cure::Start(at) => self.starts(at).await?,
+            Cure::PowerCut(at) => {
+                let mut dice = Dice(self.dice.roll());
+                self.dies(at, Found::Torn, &mut dice).await?;
+                self.cures.push((Instant::now(), Cure::Start(at)));
+            }
+            Cure::HealDisks(at) => {
+                self.machines[at].disks.log.heals();
+                self.machines[at].disks.state.heals();
+            }
+            Cure::SetClock(at) => self.machines[at].nature.clock.is_set(0),
+            Cure::Meet => self.ether.everyone_meets(),
+            Cure::Calm(from, to) => self.ether.change(node_keys(from).actor(), node_keys(to).actor(), |weather| {
+                (weather.delay, weather.strays) = (Duration::ZERO, None);
+            }),
+            Cure::Reform(at) => self.reforms(at),
+        }
+        Ok(())
+    }
+
+    fn reforms(&mut self, at: usize) {
+        for other in (0..self.machines.len()).filter(|other| *other != at) {
+            let (from, to) = (node_keys(at).actor(), node_keys(other).actor());
+            self.ether.change(from, to, |weather| weather.garbles = None);
+            self.ether.cut(from, to);
+        }
+    }
+
+    /// A machine dies, and later finds this on its disks.
+    pub(super) async fn dies(&mut self, at: usize, what: Found, dice: &mut Dice) -> Verdict {
+        self.judges.log_of(&self.machines[at]).map_err(|wrong| format!("machine {at}: {wrong}"))?;
+        self.machines[at].dies(|disks| found(disks, what, dice)).await;
+        Ok(())
+    }
+
+    async fn starts(&mut self, at: usize) -> Verdict {
+        if self.machines[at].is_up() {
+            return Ok(());
+        }
+        self.switches_on(at).await?;
+        let machine = &self.machines[at];
+        self.judges.starts_again(machine).map_err(|wrong| format!("machine {at}: {wrong}"))
+    }
+
+    async fn switches_on(&mut self, at: usize) -> Verdict {
+        self.machines[at].starts().await.map_err(|error| format!("machine {at} does not start: {error}"))
+    }
+
+    pub(super) async fn restarts(&mut self, at: usize) -> Verdict {
+        // A workspace that is closed knows best what it holds.
+        self.judges.log_of(&self.machines[at])?;
+        self.machines[at].stops().await;
+        self.starts(at).await
+    }
+
+    /// A machine is given an old copy of its disks.
+    pub(super) async fn restores(&mut self, at: usize, dice: &mut Dice) -> Verdict {
+        let own: Vec<usize> = (0..self.backups.len()).filter(|copy| self.backups[*copy].0 == at).collect();
+        let Some(copy) = dice.pick(&own) else { return Ok(()) };
+        self.judges.log_of(&self.machines[at])?;
+        let copy = self.backups[copy].1.copied();
+        self.machines[at].dies(|_| copy).await;
+        self.switches_on(at).await?;
+        let lost = self.judges.starts_anew(&self.machines[at])?;
+        let others = self.judges.known.iter().enumerate().filter(|(other, _)| *other != at);
+        let others: Vec<_> = others.map(|(_, known)| known).collect();
+        let gone: BTreeSet<Digest> =
+            lost.into_iter().filter(|digest| !others.iter().any(|known| known.holds(digest))).collect();
+        self.tape.says(format_args!("machine {at} was restored; {} bundles were nowhere else", gone.len()));
+        self.acknowledged.retain(|digest| !gone.contains(digest));
+        self.done.retain(|_, digest| !gone.contains(digest));
+        Ok(())
+    }
+
+    /// A copy of a machine's disks is put to work on another machine, by the same person.
+    pub(super) async fn copies(&mut self, at: usize, dice: &mut Dice) -> Verdict {
+        let number = self.machines.len();
+        if number >= MOST_MACHINES {
+            return Ok(());
+        }
+        let nature = &self.machines[at].nature;
+        let nature =
+            if dice.one_in(2) { nature.cloned(Dice(dice.roll())) } else { Nature::of(self.begin, Dice(dice.roll())) };
+        let keys = Bunch(vec![node_keys(number), self.machines[at].keys.0[1].clone()]);
+        let disks = self.machines[at].disks.copied();
+        self.machines.push(Machine::new(number, keys, nature, disks, &self.ether));
+        self.switches_on(number).await
+    }
+
+    /// Everything is mended, and within [`CONVERGENCE`] everybody must agree, and say so; then everything is judged.
+    pub(super) async fn heals(&mut self) -> Verdict {
+        self.tape.says("everything is mended");
+        let last = self.cures.iter().map(|(when, _)| *when).max().unwrap_or_else(Instant::now);
+        self.is_cured(last).await?;
+        self.is_cured(Instant::now()).await?;
+        self.ether.everyone_meets();
+        for at in 0..self.machines.len() {
+            self.mends(at).await?;
+        }
+        self.answers_come_in().await?;
+        let since = Instant::now();
+        self.tells_of_each_other();
+        self.converges(since).await?;
+        self.slowest = self.slowest.max(since.elapsed());
+        self.tape.says(format_args!("all are equal after {} ms", since.elapsed().as_millis()));
+        self.liars.clear();
+        self.is_over()
+    }
+
+    async fn mends(&mut self, at: usize) -> Verdict {
+        let machine = &mut self.machines[at];
+        if let Some(why) = machine.failure() {
+            self.tape.counts("failed", format_args!("machine {at}: {why}"));
+            self.dies(at, Found::Everything, &mut Dice(0)).await?;
+        } else if !machine.unknown.is_empty() {
+            machine.unknown = &[];
+            self.judges.log_of(&self.machines[at])?;
+            self.machines[at].stops().await;
+        }
+        self.starts(at).await
+    }
+
+    async fn answers_come_in(&mut self) -> Verdict {
+        let until = Instant::now() + ANSWERS;
+        while self.desk.waiting() > 0 {
+            ensure!(Instant::now() < until, "{} clients wait for an answer, and nothing is wrong", self.desk.waiting());
+            tokio::time::sleep(LOOK_EVERY).await;
+            self.is_looked_at().await?;
+        }
+        self.takes_answers()
+    }
+
+    async fn converges(&mut self, since: Instant) -> Verdict {
+        loop {
+            self.is_looked_at().await?;
+            let Some(missing) = self.what_is_missing().await else { return Ok(()) };
+            ensure!(since.elapsed() < CONVERGENCE, "not equal {CONVERGENCE:?} after everything was mended: {missing}");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// What keeps the story from being over; none if all logs are equal, and every two machines say so of each other.
+    async fn what_is_missing(&self) -> Option<String> {
+        let order = |at: usize| self.judges.known[at].order.len();
+        let heads = |at: usize| self.judges.known[at].last_heads();
+        for at in 0..self.machines.len() {
+            if heads(at) != heads(0) {
+                return Some(format!("machine {at} has {} bundles, machine 0 {}", order(at), order(0)));
+            }
+        }
+        for machine in &self.machines {
+            let at = machine.number;
+            let Some(workspace) = machine.workspace() else { return Some(format!("machine {at} is down")) };
+            let equal: BTreeSet<_> = workspace.doorway.clone().status().await.into_iter().filter_map(|status| {
+                let synced = status.standing.synced.filter(|synced| Some(synced.heads) == heads(0))?;
+                (synced.bundles == order(0) as u64).then_some(status.peer)
+            }).collect();
+            if equal.len() + 1 < self.machines.len() {
+                return Some(format!("machine {at} says that it is equal with {} others only", equal.len()));
+            }
+        }
+        None
+    }
+
+    /// The promises are kept.
+    fn is_over(&mut self) -> Verdict {
+        let present: Result<Vec<Present>, String> = (0..self.machines.len()).map(|at| self.present(at)).collect();
+        all_is_well(&present?, &self.acknowledged)?;
+        let pairs = self.machines.len() * (self.machines.len() - 1) / 2;
+        ensure!(self.ether.connections() == pairs, "{} connections for {pairs} pairs", self.ether.connections());
+        Ok(())
+    }
+
+    fn present(&self, at: usize) -> Result<Present, String> {
+        let workspace = self.machines[at].workspace().ok_or("it is down")?;
+        let snapshot = workspace.snapshots.snapshot().map_err(|failure| failure.to_string())?;
+        let log: Arc<dyn LogReader> = Arc::clone(&workspace.log);
+        let bundles = self.judges.known[at].order.iter().map(|digest| Arc::clone(self.judges.library.of(*digest)));
+        Ok(Present { log, snapshot, bundles: bundles.collect() })
+    }
+
+    /// Everything is switched off.
+    pub(super) async fn ends(mut self) -> Tape {
+        for machine in &mut self.machines {
+            machine.dies(Disks::copied).await;
+        }
+        self.tape
+    }
+}
+
+fn session(machine: usize, number: usize) -> SessionId {
+    let [machine, number] = [machine, number].map(|it| u8::try_from(it).unwrap() + 1);
+    SessionId::from_bytes([[machine; 8], [number; 8]].concat().try_into().unwrap())
+}
