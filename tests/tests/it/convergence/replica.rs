@@ -8,6 +8,7 @@ use openprod_blobs::index::{Index, Medium};
 use openprod_blobs::store::Store;
 use openprod_disk::MemoryDisk;
 use openprod_domain::command::Request;
+use openprod_domain::view::Read;
 use openprod_links::endpoint::EndpointMsg;
 use openprod_links::replication::engine::UnderWay;
 use openprod_links::replication::session::Rooms;
@@ -189,21 +190,8 @@ impl Replica {
     /// A bundle of these ops on top of everything that is here, signed, and written past the door for commands: as
     /// another program writes it, or a version that plans otherwise. It enters as a bundle from elsewhere.
     pub(super) async fn writes_by_hand(&self, actor: ActorId, ops: Vec<RawOp>) -> Digest {
-        let (tail, keys) = (self.tail(), self.cast.keys(Some(actor)).unwrap());
-        let hlc = Hlc::tick(self.env.clock.wall_ms(), tail.hlc, u32::try_from(ops.len()).unwrap());
-        let draft = Draft {
-            stamp: Stamp { workspace: WORKSPACE, actor, hlc, op_base: self.env.op_base() },
-            id: self.env.bundle(),
-            wall_ms: self.env.clock.wall_ms(),
-            parents: tail.heads,
-            prev: self.workspace().log.prev_of(actor).unwrap(),
-            kind: BundleKind::EDIT,
-            label: Text::new("Write by hand").unwrap(),
-            source: Source::default(),
-            undoes: Vec::new(),
-            ops,
-        };
-        let bundle = draft.seal(&keys).unwrap();
+        let keys = self.cast.keys(Some(actor)).unwrap();
+        let bundle = by_hand(&self.env, &keys, &*self.workspace().log, ops).unwrap();
         let admitted = self.admits(vec![bundle.bytes().to_vec()]).await;
         assert!(admitted.appended >= 1, "a member's own bundle is admitted: {admitted:?}");
         bundle.digest()
@@ -360,6 +348,25 @@ impl Replica {
         self.lines.clear();
         self.catches_up().await;
     }
+}
+
+/// A bundle of these ops on top of everything that is in a log, signed.
+pub(crate) fn by_hand(env: &Environment, keys: &Keys, log: &dyn LogReader, ops: Vec<RawOp>) -> Read<Bundle> {
+    let tail = log.tail()?;
+    let hlc = Hlc::tick(env.clock.wall_ms(), tail.hlc, u32::try_from(ops.len()).unwrap());
+    let draft = Draft {
+        stamp: Stamp { workspace: WORKSPACE, actor: keys.actor(), hlc, op_base: env.op_base() },
+        id: env.bundle(),
+        wall_ms: env.clock.wall_ms(),
+        parents: tail.heads,
+        prev: log.prev_of(keys.actor())?,
+        kind: BundleKind::EDIT,
+        label: Text::new("Write by hand").unwrap(),
+        source: Source::default(),
+        undoes: Vec::new(),
+        ops,
+    };
+    Ok(draft.seal(keys).unwrap())
 }
 
 async fn begin(cast: &Arc<Cast>, env: &Environment, disks: &Disks, unknown: &'static [u16]) -> Life {

@@ -1,5 +1,6 @@
 //! Clients: programs that ask a machine for things, and ask again with the same command id where the answer is lost.
 
+use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,10 +20,23 @@ const PAUSE: Duration = Duration::from_millis(1_500);
 pub(super) enum Said {
     /// It was acknowledged.
     Done { digest: Digest, is_held: bool },
+    /// It was staged.
+    Staged,
     /// It was refused.
     Refused(String),
     /// No answer came: perhaps it was done, perhaps not.
     Nothing,
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done { digest, .. } => write!(f, "done by {digest}"),
+            Self::Staged => f.write_str("staged"),
+            Self::Refused(reason) => write!(f, "refused, {reason}"),
+            Self::Nothing => f.write_str("nothing"),
+        }
+    }
 }
 
 /// An answer to a client of a machine.
@@ -50,6 +64,22 @@ impl Desk {
         self.0.lock().unwrap().1
     }
 
+    /// A client tries something once, which gives nothing if it was not done.
+    pub(super) fn tries(&self, at: usize, command: CommandId, deed: impl Future<Output = Option<Said>> + Send + 'static) {
+        self.0.lock().unwrap().1 += 1;
+        let desk = self.clone();
+        tokio::spawn(async move {
+            let said = deed.await.unwrap_or(Said::Nothing);
+            desk.is_told(Answer { at, command, said, tries: 1 });
+        });
+    }
+
+    fn is_told(&self, answer: Answer) {
+        let mut desk = self.0.lock().unwrap();
+        desk.0.push(answer);
+        desk.1 -= 1;
+    }
+
     /// A client begins to ask.
     pub(super) fn asks(&self, at: usize, front: &Front, actor: ActorId, request: Request) {
         self.0.lock().unwrap().1 += 1;
@@ -57,9 +87,7 @@ impl Desk {
         tokio::spawn(async move {
             let command = request.command_id;
             let (said, tries) = is_answered(&front, actor, request).await;
-            let mut desk = desk.0.lock().unwrap();
-            desk.0.push(Answer { at, command, said, tries });
-            desk.1 -= 1;
+            desk.is_told(Answer { at, command, said, tries });
         });
     }
 }

@@ -1,6 +1,5 @@
 //! Faults: what befalls machines and the ways between them, for how long, and what ends it.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use openprod_disk::{MemoryDisk, Trouble};
@@ -141,11 +140,13 @@ fn power_cut_in_a_commit(story: &mut Story, dice: &mut Dice, at: usize) -> Optio
     disks.log.has(Trouble::WriteError, dice.below(12) as u64);
     disks.state.has(Trouble::WriteError, dice.below(40) as u64);
     story.will(dice, 2, Cure::PowerCut(at));
+    story.people_write_at(at, 1 + dice.below(6));
     Some(Later::Nothing)
 }
 
 fn room_killed(story: &mut Story, dice: &mut Dice, at: usize) -> Option<Later> {
     let room = dice.pick(&Room::ALL)?;
+    story.people_write_at(at, dice.below(4));
     story.tape.says(format_args!("the {} room of {at} panics", room.word()));
     story.machines[at].loses(room);
     Some(Later::Nothing)
@@ -160,6 +161,7 @@ fn io_errors(story: &mut Story, dice: &mut Dice, at: usize) -> Option<Later> {
     let trouble = dice.pick(&[Trouble::WriteError, Trouble::SyncError, Trouble::Dead])?;
     disk(story, dice, at).has(trouble, dice.below(20) as u64);
     story.will(dice, 3, Cure::HealDisks(at));
+    story.people_write_at(at, 1 + dice.below(6));
     Some(Later::Nothing)
 }
 
@@ -167,6 +169,7 @@ fn disk_full(story: &mut Story, dice: &mut Dice, at: usize) -> Option<Later> {
     let trouble = dice.pick(&[Trouble::Full, Trouble::CannotGrow])?;
     disk(story, dice, at).has(trouble, dice.below(20) as u64);
     story.will(dice, 15, Cure::HealDisks(at));
+    story.people_write_at(at, 1 + dice.below(6));
     Some(Later::Nothing)
 }
 
@@ -223,12 +226,8 @@ fn cut(story: &mut Story, dice: &mut Dice, at: usize) -> Option<Later> {
 
 fn slow(story: &mut Story, dice: &mut Dice, at: usize) -> Option<Later> {
     let other = another(story, dice, at)?;
-    let (delay, most) = (Duration::from_millis(dice.below(300) as u64), 1 + dice.below(1_000));
-    let draws = Mutex::new(Dice(dice.roll()));
-    story.ether.change(node_keys(at).actor(), node_keys(other).actor(), |weather| {
-        weather.delay = delay;
-        weather.strays = Some(Arc::new(move || Duration::from_millis(draws.lock().unwrap().below(most) as u64)));
-    });
+    let (delay, most_ms) = (Duration::from_millis(dice.below(300) as u64), 1 + dice.below(1_000));
+    story.is_under_way(at, other, delay, most_ms);
     story.will(dice, 60, Cure::Calm(at, other));
     Some(Later::Nothing)
 }

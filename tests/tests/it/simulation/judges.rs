@@ -11,6 +11,7 @@ use openprod_model::bundle::Bundle;
 use openprod_model::ids::{ActorId, Digest, Position};
 
 use super::machine::{Library, Machine};
+use super::writing::STAGED;
 use crate::convergence::company::{Verdict, ensure};
 use crate::convergence::meeting::shows_what_the_oracle_says;
 use crate::convergence::portrait::conflicts;
@@ -47,6 +48,8 @@ impl Known {
             self.heads.remove(&ancestor);
         }
         ensure!(self.held.insert(digest), "{digest} is in the log twice");
+        let leaks = bundle.bytes().windows(STAGED.len()).any(|bytes| bytes == STAGED.as_bytes());
+        ensure!(!leaks, "{digest} holds what was staged and never committed");
         self.order.push(digest);
         self.heads.insert(digest);
         let heads = digest_of_heads(self.heads.iter().copied().collect());

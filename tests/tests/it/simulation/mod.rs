@@ -10,7 +10,7 @@
 //! longer; `_LOUD` tells it while it happens. A failure prints the end of the tape, and one line that replays it.
 //!
 //! Reading order: `story` (what happens, and the end), `faults` (what goes wrong), `judges` (who looks on), `clients`
-//! (who asks), `machine` (what a node is here), `nature` (what is under it), `liar`, `tape`.
+//! (who asks), `writing` (what for), `machine` (what a node is here), `nature` (what is under it), `liar`, `tape`.
 
 mod clients;
 mod faults;
@@ -20,6 +20,7 @@ mod machine;
 mod nature;
 mod story;
 mod tape;
+mod writing;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -2,15 +2,13 @@
 //! everything must be as it was promised.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use openprod_domain::command::{Command, Request, Stance};
 use openprod_links::transport::memory::Ether;
 use openprod_messages::commands::{CommandsMsg, Founding};
 use openprod_messages::log::LogReader;
-use openprod_model::bundle::{BundleKind, Source};
-use openprod_model::ids::{CommandId, Digest, Position, SessionId};
+use openprod_model::ids::{CommandId, Digest};
 use openprod_model::value::Text;
 use tokio::time::Instant;
 
@@ -20,11 +18,10 @@ use super::judges::Judges;
 use super::machine::{Bunch, Machine, node_keys};
 use super::nature::Nature;
 use super::tape::Tape;
-use crate::convergence::acts::{ACTS, Scene, beginning, is_alone};
 use crate::convergence::chance::Dice;
 use crate::convergence::company::{Verdict, ensure};
 use crate::convergence::meeting::{Present, all_is_well};
-use crate::convergence::plan::{UNKNOWN, decides_or_goes_back};
+use crate::convergence::plan::UNKNOWN;
 use crate::convergence::replica::{Cast, Disks};
 
 /// The most machines of a story, copies included. So many keys are members from the beginning.
@@ -50,9 +47,9 @@ pub(super) struct Story {
     pub(super) tape: Tape,
     pub(super) judges: Judges,
     begin: Instant,
-    cast: Arc<Cast>,
-    desk: Desk,
-    commands: u64,
+    pub(super) cast: Arc<Cast>,
+    pub(super) desk: Desk,
+    pub(super) commands: u64,
     acknowledged: BTreeSet<Digest>,
     /// By which bundle each command was carried out.
     done: BTreeMap<CommandId, Digest>,
@@ -88,6 +85,7 @@ impl Story {
         }
         let ignorant = story.dice.below(people);
         story.machines[ignorant].unknown = story.dice.pick(&UNKNOWN).unwrap_or_default();
+        story.packets_take_time();
         for at in 0..people {
             story.switches_on(at).await?;
         }
@@ -114,10 +112,29 @@ impl Story {
         let found = workspace.commands.call(|reply| CommandsMsg::Found { command, founding, reply }).await;
         let outcome = found.map_err(|none| none.to_string())?.map_err(|error| error.to_string())?;
         self.acknowledged.insert(outcome.answer.digest);
-        let commands = beginning(&self.cast);
-        let request = self.request(0, None, None, Stance::Beside, BundleKind::EDIT, commands);
-        self.asks(0, request);
+        self.asks_for_the_beginning();
         self.answers_come_in().await
+    }
+
+    /// On good days, too, packets are under way for a while, and some longer than others.
+    fn packets_take_time(&mut self) {
+        for (from, to) in (0..MOST_MACHINES).flat_map(|from| (0..MOST_MACHINES).map(move |to| (from, to))) {
+            self.calms(from, to);
+        }
+    }
+
+    fn calms(&mut self, from: usize, to: usize) {
+        let delay = Duration::from_millis(self.dice.below(4) as u64);
+        self.is_under_way(from, to, delay, 3);
+    }
+
+    /// From now on frames take so long from one machine to another, and each up to so many milliseconds longer.
+    pub(super) fn is_under_way(&mut self, from: usize, to: usize, delay: Duration, most_ms: usize) {
+        let draws = Mutex::new(Dice(self.dice.roll()));
+        self.ether.change(node_keys(from).actor(), node_keys(to).actor(), |weather| {
+            weather.delay = delay;
+            weather.strays = Some(Arc::new(move || Duration::from_millis(draws.lock().unwrap().below(most_ms) as u64)));
+        });
     }
 
     /// Discovery works: everybody hears of everybody.
@@ -130,21 +147,35 @@ impl Story {
     /// So many things happen, one after another, while everything goes on.
     pub(super) async fn goes_on(&mut self, steps: usize) -> Verdict {
         for _ in 0..steps {
-            match self.dice.below(10) {
-                0..3 => self.is_struck().await?,
-                _ => self.somebody_writes(),
+            match self.dice.below(20) {
+                0..6 => self.is_struck().await?,
+                6..8 => self.something_larger(),
+                8 => self.writes_by_hand(),
+                9..11 => self.stages(),
+                _ => self.people_write(),
             }
             let pause = match self.dice.below(12) {
                 0 => self.dice.below(20_000),
                 1..4 => self.dice.below(2_000),
-                _ => self.dice.below(100),
+                4..8 => self.dice.below(150),
+                _ => self.dice.below(8),
             };
-            tokio::time::sleep(Duration::from_millis(pause as u64)).await;
-            self.is_cured(Instant::now()).await?;
-            self.hears_rumours();
-            self.is_looked_at().await?;
+            self.time_passes(Duration::from_millis(pause as u64)).await?;
         }
         Ok(())
+    }
+
+    /// Faults end when they are to end.
+    async fn time_passes(&mut self, pause: Duration) -> Verdict {
+        let until = Instant::now() + pause;
+        while let Some(cure) = self.cures.iter().map(|(when, _)| *when).min().filter(|when| *when <= until) {
+            tokio::time::sleep_until(cure).await;
+            self.is_cured(cure).await?;
+            self.is_looked_at().await?;
+        }
+        tokio::time::sleep_until(until).await;
+        self.hears_rumours();
+        self.is_looked_at().await
     }
 
     /// Now and then discovery tells one machine of another that it can hear.
@@ -159,68 +190,12 @@ impl Story {
         }
     }
 
-    fn somebody_writes(&mut self) {
-        let mut dice = Dice(self.dice.roll());
-        let at = dice.below(self.machines.len());
-        let Some(request) = self.made_up(at, &mut dice) else { return };
-        self.asks(at, request);
-    }
-
-    /// A request as somebody makes it who looks at a machine.
-    fn made_up(&mut self, at: usize, dice: &mut Dice) -> Option<Request> {
-        let snapshot = self.machines[at].workspace()?.snapshots.snapshot().ok()?;
-        let acts = 1 + dice.below(2);
-        let make = |_| {
-            let mut scene = Scene { view: snapshot.view(), cast: &self.cast, dice: Dice(dice.roll()) };
-            dice.pick(ACTS)?(&mut scene)
-        };
-        let mut commands: Vec<Command> = (0..acts).filter_map(make).collect();
-        if let Some(alone) = commands.iter().position(is_alone) {
-            commands = vec![commands.swap_remove(alone)];
-        }
-        if commands.is_empty() {
-            return None;
-        }
-        let now = snapshot.position();
-        let base = match dice.below(7) {
-            0..3 => Some(now),
-            3..6 => Some(Position(now.0 - dice.roll() % now.0.max(1))),
-            _ => None,
-        };
-        let session = dice.one_in(2).then(|| session(at, dice.below(3)));
-        let stance = dice.pick(&[Stance::Beside, Stance::Beside, Stance::Beside, Stance::Decide, Stance::IfUnchanged])?;
-        let is_import = dice.one_in(10) && !commands.iter().any(decides_or_goes_back);
-        let kind = if is_import { BundleKind::IMPORT } else { BundleKind::EDIT };
-        Some(self.request(at, session, base, stance, kind, commands))
-    }
-
-    fn request(
-        &mut self,
-        _at: usize,
-        session: Option<SessionId>,
-        base: Option<Position>,
-        stance: Stance,
-        kind: BundleKind,
-        commands: Vec<Command>,
-    ) -> Request {
-        self.commands += 1;
-        let mut id = [0; 16];
-        id[..8].copy_from_slice(&self.commands.to_be_bytes());
-        let (command_id, source) = (CommandId::from_bytes(id), Source::default());
-        Request { command_id, session, base, stance, kind, label: None, source, commands }
-    }
-
-    fn asks(&mut self, at: usize, request: Request) {
-        self.tape.says(format_args!("at {at} somebody asks: {:?}", request.commands));
-        let machine = &self.machines[at];
-        self.desk.asks(at, &machine.front, machine.person(), request);
-    }
-
     /// What was answered is held to.
     fn takes_answers(&mut self) -> Verdict {
         for Answer { at, command, said, tries } in self.desk.answers() {
-            self.tape.says(format_args!("answer to {} at {at} after {tries}: {said:?}", command.as_bytes()[7]));
+            self.tape.says(format_args!("answer to {} at {at} after {tries}: {said}", command.as_bytes()[7]));
             match said {
+                Said::Staged => *self.tape.tally.entry("staged").or_default() += 1,
                 Said::Done { digest, is_held } => {
                     *self.tape.tally.entry("acknowledged").or_default() += 1;
                     ensure!(is_held, "machine {at} acknowledged {digest}, which is not in its log");
@@ -253,6 +228,7 @@ impl Story {
         self.judges.state_of(&self.machines[at], is_thorough)?;
         let order = &self.judges.known[at].order;
         if order.len() > before {
+            *self.tape.tally.entry("bundles taken").or_default() += order.len() - before;
             let fresh: Vec<String> = order[before..].iter().map(|digest| digest.to_string()[..8].to_owned()).collect();
             self.tape.says(format_args!("log of {at} at {}: {fresh:?}", order.len()));
         }
@@ -299,9 +275,7 @@ impl Story {
             }
             Cure::SetClock(at) => self.machines[at].nature.clock.is_set(0),
             Cure::Meet => self.ether.everyone_meets(),
-            Cure::Calm(from, to) => self.ether.change(node_keys(from).actor(), node_keys(to).actor(), |weather| {
-                (weather.delay, weather.strays) = (Duration::ZERO, None);
-            }),
+            Cure::Calm(from, to) => self.calms(from, to),
             Cure::Reform(at) => self.reforms(at),
         }
         Ok(())
@@ -475,9 +449,4 @@ impl Story {
         }
         self.tape
     }
-}
-
-fn session(machine: usize, number: usize) -> SessionId {
-    let [machine, number] = [machine, number].map(|it| u8::try_from(it).unwrap() + 1);
-    SessionId::from_bytes([[machine; 8], [number; 8]].concat().try_into().unwrap())
 }
