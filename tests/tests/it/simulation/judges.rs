@@ -48,8 +48,6 @@ impl Known {
             self.heads.remove(&ancestor);
         }
         ensure!(self.held.insert(digest), "{digest} is in the log twice");
-        let leaks = bundle.bytes().windows(STAGED.len()).any(|bytes| bytes == STAGED.as_bytes());
-        ensure!(!leaks, "{digest} holds what was staged and never committed");
         self.order.push(digest);
         self.heads.insert(digest);
         let heads = digest_of_heads(self.heads.iter().copied().collect());
@@ -57,6 +55,10 @@ impl Known {
         self.ever.insert(heads, self.order.len() as u64);
         Ok(())
     }
+}
+
+fn leaks(bundle: &Bundle) -> bool {
+    bundle.bytes().windows(STAGED.len()).any(|bytes| bytes == STAGED.as_bytes())
 }
 
 /// What states came to.
@@ -86,7 +88,8 @@ impl Judges {
         // A disk that cannot be read now is looked at later.
         let Ok(fresh) = machine.digests_from(next) else { return Ok(()) };
         for digest in fresh {
-            let bundle = self.library.read(&*workspace.log, digest)?;
+            let (bundle, is_new) = self.library.read(&*workspace.log, digest)?;
+            ensure!(!is_new || !leaks(&bundle), "{digest} holds what was staged and never committed");
             known.takes(&bundle)?;
         }
         Ok(())

@@ -295,14 +295,14 @@ async fn look_out(workspace: Workspace, endpoint: Address<EndpointMsg>) {
 pub(super) struct Library(BTreeMap<Digest, Arc<Bundle>>);
 
 impl Library {
-    /// A bundle of a log.
-    pub(super) fn read(&mut self, log: &dyn LogReader, digest: Digest) -> Result<Arc<Bundle>, String> {
+    /// A bundle of a log, and whether it was never seen before.
+    pub(super) fn read(&mut self, log: &dyn LogReader, digest: Digest) -> Result<(Arc<Bundle>, bool), String> {
         if let Some(bundle) = self.0.get(&digest) {
-            return Ok(Arc::clone(bundle));
+            return Ok((Arc::clone(bundle), false));
         }
         let at = log.position_of(digest).map_err(|failure| failure.to_string())?.ok_or("it is not in the log")?;
         match log.bundle(at).map_err(|failure| failure.to_string())? {
-            Some(Stored::Whole(bundle)) => Ok(Arc::clone(self.0.entry(digest).or_insert(Arc::new(*bundle)))),
+            Some(Stored::Whole(bundle)) => Ok((Arc::clone(self.0.entry(digest).or_insert(Arc::new(*bundle))), true)),
             Some(Stored::Damaged { reason, .. }) => Err(format!("the bundle at {at} is damaged: {reason}")),
             None => Err(format!("there is no bundle at {at}")),
         }

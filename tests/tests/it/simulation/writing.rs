@@ -1,5 +1,7 @@
 //! Writing: what people and programs ask of machines, made up from what those show.
 
+use std::fmt;
+
 use openprod_domain::command::{Command, Request, Stance};
 use openprod_messages::commands::CommandsMsg;
 use openprod_messages::oplog::OplogMsg;
@@ -19,9 +21,9 @@ use crate::convergence::replica::by_hand;
 const BURST: usize = 6;
 /// Records of a table that is imported.
 const ROWS: u64 = 120;
-/// The length of a text that makes a bundle larger than a checkpoint, which goes over the wire in parts, and one that
-/// does not.
-const LONG_TEXTS: [usize; 2] = [60_000, 700_000];
+/// The lengths of long texts. Two of the longest make a bundle larger than a checkpoint, which goes over the wire in
+/// parts; they are rare, since much looks at every letter.
+const LONG_TEXTS: [usize; 8] = [10_000, 10_000, 10_000, 10_000, 40_000, 40_000, 40_000, 600_000];
 /// How many small requests one after another are more than one checkpoint holds.
 const MANY: usize = 40;
 /// What no bundle may hold that commits no overlay.
@@ -133,8 +135,7 @@ impl Story {
 
     fn asks(&mut self, at: usize, form: Form) {
         let request = self.request(form);
-        let said = format!("{:?}", request.commands);
-        self.tape.says(format_args!("at {at} somebody asks: {}", said.chars().take(400).collect::<String>()));
+        self.tape.says(format_args!("at {at} somebody asks: {}", in_short(&request.commands)));
         let machine = &self.machines[at];
         self.desk.asks(at, &machine.front, machine.person(), request);
     }
@@ -173,6 +174,23 @@ impl Story {
             staged.ok()?.ok().map(|_| Said::Staged)
         });
     }
+}
+
+/// Says no more than this of a request.
+const SHORT: usize = 400;
+
+fn in_short(what: &impl fmt::Debug) -> String {
+    struct Short(String);
+    impl fmt::Write for Short {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0.extend(text.chars().take(SHORT - self.0.chars().count()));
+            if self.0.chars().count() < SHORT { Ok(()) } else { Err(fmt::Error) }
+        }
+    }
+    let mut short = Short(String::new());
+    // It is an error that it was too long.
+    let _ = fmt::write(&mut short, format_args!("{what:?}"));
+    short.0
 }
 
 fn session(machine: usize, number: usize) -> SessionId {
