@@ -49,7 +49,10 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     (
         "tests",
         &["node"],
-        &["api", "blobs", "client", "disk", "domain", "links", "messages", "model", "oplog", "overlays", "state", "wire"],
+        &[
+            "api", "blobs", "client", "disk", "domain", "links", "messages", "model", "oplog", "overlays", "state",
+            "wire",
+        ],
     ),
 ];
 

@@ -65,7 +65,12 @@ impl Desk {
     }
 
     /// A client tries something once, which gives nothing if it was not done.
-    pub(super) fn tries(&self, at: usize, command: CommandId, deed: impl Future<Output = Option<Said>> + Send + 'static) {
+    pub(super) fn tries(
+        &self,
+        at: usize,
+        command: CommandId,
+        deed: impl Future<Output = Option<Said>> + Send + 'static,
+    ) {
         self.0.lock().unwrap().1 += 1;
         let desk = self.clone();
         tokio::spawn(async move {

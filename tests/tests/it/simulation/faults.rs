@@ -236,6 +236,7 @@ fn slow(story: &mut Story, dice: &mut Dice, at: usize) -> Option<Later> {
 fn lies(story: &mut Story, dice: &mut Dice, at: usize) -> Option<Later> {
     let odds = 2 + dice.below(30);
     story.liars.insert(at);
+    story.is_excused = true;
     for other in (0..story.machines.len()).filter(|other| *other != at) {
         let lies = liar::lies(Dice(dice.roll()), odds);
         let (from, to) = (node_keys(at).actor(), node_keys(other).actor());

@@ -4,14 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use openprod_domain::cell::Cell;
 use openprod_links::replication::comparing::digest_of_heads;
 use openprod_links::sessions::SessionStatus;
 use openprod_messages::snapshot::Snapshot;
 use openprod_model::bundle::Bundle;
 use openprod_model::ids::{ActorId, Digest, Position};
+use openprod_model::value::Text;
+use openprod_node::workspace::Workspace;
 
 use super::machine::{Library, Machine};
-use super::writing::STAGED;
+use super::writing::{REQUEST, STAGED};
 use crate::convergence::company::{Verdict, ensure};
 use crate::convergence::meeting::shows_what_the_oracle_says;
 use crate::convergence::portrait::conflicts;
@@ -57,6 +60,38 @@ impl Known {
     }
 }
 
+/// Every request is carried out once, however often it was asked.
+fn is_the_only_one(requests: &mut BTreeMap<Text, Digest>, bundle: &Bundle) -> Verdict {
+    let label = &bundle.header().label;
+    if label.as_str().starts_with(REQUEST) {
+        let other = requests.insert(label.clone(), bundle.digest());
+        ensure!(other.is_none(), "{label} was carried out by {other:?} and by {}", bundle.digest());
+    }
+    Ok(())
+}
+
+/// Of the bundles of a log, those that nobody vouches for: neither does the signature hold, nor does its author name it
+/// as the one before a later one.
+pub(super) fn is_vouched_for(bundles: &[Arc<Bundle>]) -> Verdict {
+    let author = |bundle: &Bundle| bundle.header().actor;
+    let named: BTreeSet<_> =
+        bundles.iter().filter_map(|bundle| Some((author(bundle), bundle.header().prev?))).collect();
+    let vouched = |bundle: &Bundle| bundle.signature_holds() || named.contains(&(author(bundle), bundle.digest()));
+    let forged = bundles.iter().find(|bundle| !vouched(bundle));
+    ensure!(forged.is_none(), "a bundle is in the log that its author never signed: {forged:?}");
+    Ok(())
+}
+
+/// What the conflicts room has at hand are the conflicts that there are.
+pub(super) fn board_is_right(workspace: &Workspace, snapshot: &dyn Snapshot) -> Verdict {
+    let standing = workspace.conflicts.standing().borrow().clone();
+    let cells: BTreeSet<Cell> = conflicts(snapshot.view()).into_iter().map(|conflict| conflict.cell).collect();
+    let followed = standing.position == snapshot.position();
+    ensure!(followed, "the conflicts room is at {}, the state at {}", standing.position, snapshot.position());
+    ensure!(*standing.cells == cells, "the conflicts room has {:?}, and there are {cells:?}", standing.cells);
+    Ok(())
+}
+
 fn leaks(bundle: &Bundle) -> bool {
     bundle.bytes().windows(STAGED.len()).any(|bytes| bytes == STAGED.as_bytes())
 }
@@ -74,6 +109,8 @@ pub(super) struct Judges {
     pub(super) known: Vec<Known>,
     came: BTreeMap<Digest, Came>,
     pub(super) library: Library,
+    /// By which bundle each request was carried out.
+    requests: BTreeMap<Text, Digest>,
 }
 
 impl Judges {
@@ -89,7 +126,10 @@ impl Judges {
         let Ok(fresh) = machine.digests_from(next) else { return Ok(()) };
         for digest in fresh {
             let (bundle, is_new) = self.library.read(&*workspace.log, digest)?;
-            ensure!(!is_new || !leaks(&bundle), "{digest} holds what was staged and never committed");
+            if is_new {
+                ensure!(!leaks(&bundle), "{digest} holds what was staged and never committed");
+                is_the_only_one(&mut self.requests, &bundle)?;
+            }
             known.takes(&bundle)?;
         }
         Ok(())
@@ -133,7 +173,8 @@ impl Judges {
         let came = self.came.entry(heads).or_insert(Came { hash: hash.total, conflicts: None, at: machine.number });
         ensure!(came.hash == hash.total, "the same {at} bundles came to another hash on machine {}", came.at);
         if is_thorough {
-            let said = format!("{:?}", conflicts(snapshot.view()).iter().map(|it| (it.id(), &it.cell)).collect::<Vec<_>>());
+            let said =
+                format!("{:?}", conflicts(snapshot.view()).iter().map(|it| (it.id(), &it.cell)).collect::<Vec<_>>());
             let elsewhere = came.conflicts.get_or_insert_with(|| said.clone());
             ensure!(*elsewhere == said, "the same bundles came to other conflicts on machine {}", came.at);
             self.oracle(machine, &*snapshot, at)?;
@@ -145,6 +186,11 @@ impl Judges {
         let order = &self.known[machine.number].order[..through];
         let bundles: Vec<Arc<Bundle>> = order.iter().map(|digest| Arc::clone(self.library.of(*digest))).collect();
         shows_what_the_oracle_says(&bundles, snapshot)
+    }
+
+    /// A machine has forgotten what it did: it may do it again.
+    pub(super) fn forgets_requests(&mut self, gone: &BTreeSet<Digest>) {
+        self.requests.retain(|_, digest| !gone.contains(digest));
     }
 
     /// What a link claims: equal heads only where both had them, and no alarm. Gives what it newly claims.

@@ -9,9 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use openprod_links::admission::gate::{Gate, Roll};
-use openprod_links::endpoint::{
-    Endpoint, EndpointArgs, EndpointMsg, KnownPeer, Link, PeerBook, Purpose, Workspaces,
-};
+use openprod_links::endpoint::{Endpoint, EndpointArgs, EndpointMsg, KnownPeer, Link, PeerBook, Purpose, Workspaces};
 use openprod_links::transport::memory::Ether;
 use openprod_links::transport::{Channel, Connection, Network};
 use openprod_messages::address::Address;

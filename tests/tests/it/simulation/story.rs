@@ -1,20 +1,21 @@
 //! A story: machines that run all the time, people who write on them, faults, and at the end a healing after which
 //! everything must be as it was promised.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use openprod_links::transport::memory::Ether;
 use openprod_messages::commands::{CommandsMsg, Founding};
-use openprod_messages::log::LogReader;
+use openprod_messages::log::{Lanes as _, LogReader};
 use openprod_model::ids::{CommandId, Digest};
 use openprod_model::value::Text;
+use openprod_node::workspace::Workspace;
 use tokio::time::Instant;
 
 use super::clients::{Answer, Desk, Said};
 use super::faults::{Cure, Found, found};
-use super::judges::Judges;
+use super::judges::{Judges, board_is_right, is_vouched_for};
 use super::machine::{Bunch, Machine, node_keys};
 use super::nature::Nature;
 use super::tape::Tape;
@@ -51,8 +52,8 @@ pub(super) struct Story {
     pub(super) desk: Desk,
     pub(super) commands: u64,
     acknowledged: BTreeSet<Digest>,
-    /// By which bundle each command was carried out.
-    done: BTreeMap<CommandId, Digest>,
+    /// Whether somebody has lied, or bundles were lost for ever with an old copy.
+    pub(super) is_excused: bool,
     /// The longest that it took to be equal after a healing.
     pub(super) slowest: Duration,
 }
@@ -76,7 +77,7 @@ impl Story {
             desk: Desk::default(),
             commands: 0,
             acknowledged: BTreeSet::new(),
-            done: BTreeMap::new(),
+            is_excused: false,
             slowest: Duration::ZERO,
             dice,
         };
@@ -200,7 +201,6 @@ impl Story {
                     *self.tape.tally.entry("acknowledged").or_default() += 1;
                     ensure!(is_held, "machine {at} acknowledged {digest}, which is not in its log");
                     self.acknowledged.insert(digest);
-                    self.done.insert(command, digest);
                 }
                 Said::Refused(_) => *self.tape.tally.entry("refused").or_default() += 1,
                 Said::Nothing => *self.tape.tally.entry("unanswered").or_default() += 1,
@@ -327,11 +327,13 @@ impl Story {
         let lost = self.judges.starts_anew(&self.machines[at])?;
         let others = self.judges.known.iter().enumerate().filter(|(other, _)| *other != at);
         let others: Vec<_> = others.map(|(_, known)| known).collect();
+        let forgotten = lost.clone();
         let gone: BTreeSet<Digest> =
             lost.into_iter().filter(|digest| !others.iter().any(|known| known.holds(digest))).collect();
         self.tape.says(format_args!("machine {at} was restored; {} bundles were nowhere else", gone.len()));
         self.acknowledged.retain(|digest| !gone.contains(digest));
-        self.done.retain(|_, digest| !gone.contains(digest));
+        self.judges.forgets_requests(&forgotten);
+        self.is_excused |= !gone.is_empty();
         Ok(())
     }
 
@@ -367,7 +369,7 @@ impl Story {
         self.slowest = self.slowest.max(since.elapsed());
         self.tape.says(format_args!("all are equal after {} ms", since.elapsed().as_millis()));
         self.liars.clear();
-        self.is_over()
+        self.is_over().await
     }
 
     async fn mends(&mut self, at: usize) -> Verdict {
@@ -414,10 +416,17 @@ impl Story {
         for machine in &self.machines {
             let at = machine.number;
             let Some(workspace) = machine.workspace() else { return Some(format!("machine {at} is down")) };
-            let equal: BTreeSet<_> = workspace.doorway.clone().status().await.into_iter().filter_map(|status| {
-                let synced = status.standing.synced.filter(|synced| Some(synced.heads) == heads(0))?;
-                (synced.bundles == order(0) as u64).then_some(status.peer)
-            }).collect();
+            let equal: BTreeSet<_> = workspace
+                .doorway
+                .clone()
+                .status()
+                .await
+                .into_iter()
+                .filter_map(|status| {
+                    let synced = status.standing.synced.filter(|synced| Some(synced.heads) == heads(0))?;
+                    (synced.bundles == order(0) as u64).then_some(status.peer)
+                })
+                .collect();
             if equal.len() + 1 < self.machines.len() {
                 return Some(format!("machine {at} says that it is equal with {} others only", equal.len()));
             }
@@ -426,11 +435,30 @@ impl Story {
     }
 
     /// The promises are kept.
-    fn is_over(&mut self) -> Verdict {
+    async fn is_over(&mut self) -> Verdict {
         let present: Result<Vec<Present>, String> = (0..self.machines.len()).map(|at| self.present(at)).collect();
-        all_is_well(&present?, &self.acknowledged)?;
+        let present = present?;
+        all_is_well(&present, &self.acknowledged)?;
+        is_vouched_for(&present[0].bundles)?;
+        for (machine, present) in self.machines.iter().zip(&present) {
+            let at = machine.number;
+            let workspace = machine.workspace().ok_or("it is down")?;
+            board_is_right(workspace, &*present.snapshot).map_err(|wrong| format!("machine {at}: {wrong}"))?;
+            self.nothing_is_left(workspace).map_err(|wrong| format!("machine {at}: {wrong}"))?;
+            let sessions = workspace.doorway.clone().status().await.len();
+            ensure!(sessions + 1 == self.machines.len(), "machine {at} has {sessions} sessions");
+        }
         let pairs = self.machines.len() * (self.machines.len() - 1) / 2;
         ensure!(self.ether.connections() == pairs, "{} connections for {pairs} pairs", self.ether.connections());
+        Ok(())
+    }
+
+    /// Nothing waits, unless for what a restored machine has forgotten for ever, and only a liar's bundles are suspect.
+    fn nothing_is_left(&self, workspace: &Workspace) -> Verdict {
+        let waiting = workspace.store.waiting(0, usize::MAX).map_err(|failure| failure.to_string())?;
+        ensure!(waiting.is_empty() || self.is_excused, "{waiting:?} wait, and all logs are equal");
+        let suspects = workspace.log.quarantined(0, usize::MAX).map_err(|failure| failure.to_string())?;
+        ensure!(suspects.is_empty() || self.is_excused, "nobody lied, and there are suspects: {suspects:?}");
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use openprod_domain::command::{Command, Request, Stance};
+use openprod_domain::read::{self, Membership};
 use openprod_messages::commands::CommandsMsg;
 use openprod_messages::oplog::OplogMsg;
 use openprod_messages::overlays::{Action, Asked, OverlaysMsg};
@@ -28,6 +29,9 @@ const LONG_TEXTS: [usize; 8] = [10_000, 10_000, 10_000, 10_000, 40_000, 40_000, 
 const MANY: usize = 40;
 /// What no bundle may hold that commits no overlay.
 pub(super) const STAGED: &str = "staged, and nobody else's business";
+
+/// How the label of the bundle of a request begins.
+pub(super) const REQUEST: &str = "Request ";
 
 /// What a request is made of, beside its id.
 struct Form {
@@ -90,7 +94,8 @@ impl Story {
             _ => None,
         };
         let session = dice.one_in(2).then(|| session(at, dice.below(3)));
-        let stance = dice.pick(&[Stance::Beside, Stance::Beside, Stance::Beside, Stance::Decide, Stance::IfUnchanged])?;
+        let stance =
+            dice.pick(&[Stance::Beside, Stance::Beside, Stance::Beside, Stance::Decide, Stance::IfUnchanged])?;
         let is_import = dice.one_in(10) && !commands.iter().any(decides_or_goes_back);
         let kind = if is_import { BundleKind::IMPORT } else { BundleKind::EDIT };
         Some(Form { session, base, stance, kind, commands })
@@ -100,7 +105,9 @@ impl Story {
     pub(super) fn something_larger(&mut self) {
         let at = self.dice.below(self.machines.len());
         let number = self.commands;
-        let record = |row: u64| Some(EntityId::from_bytes([number.to_be_bytes(), row.to_be_bytes()].concat().try_into().unwrap()));
+        let record = |row: u64| {
+            Some(EntityId::from_bytes([number.to_be_bytes(), row.to_be_bytes()].concat().try_into().unwrap()))
+        };
         let create = |row: u64, label: &str| Command::CreateRecord {
             record: record(row),
             table: name(TABLES[0]),
@@ -123,7 +130,8 @@ impl Story {
     fn request(&mut self, form: Form) -> Request {
         let Form { session, base, stance, kind, commands } = form;
         let (command_id, source) = (self.fresh(), Source::default());
-        Request { command_id, session, base, stance, kind, label: None, source, commands }
+        let label = Some(text(&format!("{REQUEST}{}", self.commands)));
+        Request { command_id, session, base, stance, kind, label, source, commands }
     }
 
     fn fresh(&mut self) -> CommandId {
@@ -146,6 +154,9 @@ impl Story {
         let machine = &self.machines[at];
         let Some(workspace) = machine.workspace() else { return };
         let Ok(snapshot) = workspace.snapshots.snapshot() else { return };
+        if read::membership(snapshot.view(), machine.person()).unwrap() != Membership::Admitted {
+            return;
+        }
         let mut scene = Scene { view: snapshot.view(), cast: &self.cast, dice: Dice(dice.roll()) };
         let Some(op) = dice.pick(HAND_ACTS).and_then(|act| act(&mut scene)) else { return };
         let Ok(bundle) = by_hand(&machine.nature.env, &machine.keys.0[1], &*workspace.log, vec![op]) else { return };

@@ -71,7 +71,10 @@ impl PipeIn {
             }
             Arrival::Truncated => vec![Parcel::Truncated],
         };
-        parcels.into_iter().try_for_each(|parcel| self.queue.send(parcel)).map_err(|_| LinkError::GivenUp(CloseCode::DONE))
+        parcels
+            .into_iter()
+            .try_for_each(|parcel| self.queue.send(parcel))
+            .map_err(|_| LinkError::GivenUp(CloseCode::DONE))
     }
 }
 
