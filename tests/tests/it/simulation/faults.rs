@@ -238,7 +238,7 @@ fn lies(story: &mut Story, dice: &mut Dice, at: usize) -> Option<Later> {
     story.liars.insert(at);
     story.is_excused = true;
     for other in (0..story.machines.len()).filter(|other| *other != at) {
-        let lies = liar::lies(Dice(dice.roll()), odds);
+        let lies = liar::lies(Dice(dice.roll()), odds, story.machines[at].keys.0[1].clone());
         let (from, to) = (node_keys(at).actor(), node_keys(other).actor());
         story.ether.change(from, to, |weather| weather.garbles = Some(lies));
     }

@@ -29,6 +29,10 @@ use crate::convergence::replica::{Cast, Disks};
 pub(super) const MOST_MACHINES: usize = 7;
 /// How soon after healing all must be equal, and say so.
 const CONVERGENCE: Duration = Duration::from_secs(30);
+/// The tasks of a node that is at rest: one for each of its rooms, and a few.
+const TASKS_OF_A_NODE: usize = 24;
+/// The tasks of one end of a link, likewise.
+const TASKS_OF_A_LINK: usize = 10;
 /// How often it is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long clients may take to get their last answers once everything is well.
@@ -145,8 +149,18 @@ impl Story {
         }
     }
 
+    /// So many things happen, in one part or in two, and after each everything is mended.
+    pub(super) async fn happens(&mut self, steps: usize) -> Verdict {
+        let parts = 1 + usize::from(self.dice.one_in(3));
+        for _ in 0..parts {
+            self.goes_on(steps / parts).await?;
+            self.heals().await?;
+        }
+        Ok(())
+    }
+
     /// So many things happen, one after another, while everything goes on.
-    pub(super) async fn goes_on(&mut self, steps: usize) -> Verdict {
+    async fn goes_on(&mut self, steps: usize) -> Verdict {
         for _ in 0..steps {
             match self.dice.below(20) {
                 0..6 => self.is_struck().await?,
@@ -353,7 +367,7 @@ impl Story {
     }
 
     /// Everything is mended, and within [`CONVERGENCE`] everybody must agree, and say so; then everything is judged.
-    pub(super) async fn heals(&mut self) -> Verdict {
+    async fn heals(&mut self) -> Verdict {
         self.tape.says("everything is mended");
         let last = self.cures.iter().map(|(when, _)| *when).max().unwrap_or_else(Instant::now);
         self.is_cured(last).await?;
@@ -367,7 +381,8 @@ impl Story {
         self.tells_of_each_other();
         self.converges(since).await?;
         self.slowest = self.slowest.max(since.elapsed());
-        self.tape.says(format_args!("all are equal after {} ms", since.elapsed().as_millis()));
+        let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        self.tape.says(format_args!("all are equal after {} ms, and {tasks} tasks live", since.elapsed().as_millis()));
         self.liars.clear();
         self.is_over().await
     }
@@ -450,6 +465,9 @@ impl Story {
         }
         let pairs = self.machines.len() * (self.machines.len() - 1) / 2;
         ensure!(self.ether.connections() == pairs, "{} connections for {pairs} pairs", self.ether.connections());
+        let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        let most = self.machines.len() * TASKS_OF_A_NODE + 2 * pairs * TASKS_OF_A_LINK;
+        ensure!(tasks <= most, "{tasks} tasks are alive, and {most} would be many");
         Ok(())
     }
 
