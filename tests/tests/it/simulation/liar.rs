@@ -16,6 +16,9 @@ use crate::convergence::chance::Dice;
 /// The most bytes of a frame that is far too large.
 const OVERSIZED: usize = 9 * 1024 * 1024;
 
+/// How often a bit is flipped before it is one of the signature.
+const FLIPS: usize = 400;
+
 /// Lies in about one of `odds` frames. It is a member, and signs with its own keys whatever it pleases.
 pub(super) fn lies(dice: Dice, odds: usize, keys: Keys) -> Garble {
     let state = Mutex::new((dice, Vec::<Vec<u8>>::new()));
@@ -63,11 +66,12 @@ fn forged(frame: &[u8], dice: &mut Dice, keys: &Keys) -> Option<Vec<u8>> {
     let Ok(Message::Checkpoint(mut checkpoint)) = framing::decode(frame) else { return None };
     let bundles = &mut checkpoint.bundles;
     let which = dice.below(bundles.len());
-    match dice.below(7) {
+    match dice.below(9) {
         0 => bundles.reverse(),
         1 => drop(bundles.remove(which)),
         2 => bundles.push(bundles[which].clone()),
         3..6 => bundles.push(signed_anew(&bundles[which], dice, keys)?),
+        6 | 7 => bundles[which] = badly_signed(&bundles[which], dice)?,
         _ => {
             let at = dice.below(bundles[which].len());
             bundles[which][at] ^= 1 << dice.below(8);
@@ -105,4 +109,15 @@ fn signed_anew(bytes: &[u8], dice: &mut Dice, keys: &Keys) -> Option<Vec<u8>> {
         ops: ops?,
     };
     Some(draft.seal(keys).ok()?.bytes().to_vec())
+}
+
+/// The same bundle under a signature that is not its author's.
+fn badly_signed(bytes: &[u8], dice: &mut Dice) -> Option<Vec<u8>> {
+    let flipped = (0..FLIPS).map(|_| {
+        let mut bytes = bytes.to_vec();
+        let at = dice.below(bytes.len());
+        bytes[at] ^= 1 << dice.below(8);
+        bytes
+    });
+    flipped.into_iter().find(|bytes| Bundle::parse(bytes).is_ok_and(|bundle| !bundle.signature_holds()))
 }

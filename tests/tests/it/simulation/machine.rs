@@ -261,6 +261,14 @@ impl Machine {
         }
     }
 
+    /// A person names another to it, by key and address; it is remembered.
+    pub(super) async fn is_told_of(&self, other: usize) {
+        if let Some(life) = &self.life {
+            let (key, addresses) = (Some(node_keys(other).actor()), vec![address(other)]);
+            let _ = life.endpoint.call(|reply| EndpointMsg::Add { key, addresses, reply }).await;
+        }
+    }
+
     /// The digests of its log from a position on.
     pub(super) fn digests_from(&self, from: Position) -> Result<Vec<Digest>, String> {
         let workspace = self.workspace().ok_or("it is down")?;

@@ -65,9 +65,9 @@ impl Story {
 
     /// People write on one machine, all at once.
     pub(super) fn people_write_at(&mut self, at: usize, requests: usize) {
+        let mut dice = Dice(self.dice.roll());
         for _ in 0..requests {
-            let mut dice = Dice(self.dice.roll());
-            let Some(form) = self.made_up(at, &mut dice) else { return };
+            let Some(form) = self.made_up(at, &mut dice) else { continue };
             self.asks(at, form);
         }
     }
