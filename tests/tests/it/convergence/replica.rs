@@ -406,8 +406,7 @@ pub(crate) async fn move_in(disks: &Disks, given: Given, house: ActorCell) -> Re
     let blobs = Store::new(Box::new(FilesOnDisk("/nowhere".into())), index, env.clone());
     let (node, tickets) = ((node, Text::new("Replica").unwrap()), Arc::new(NoTickets));
     let (id, keeps_all_files) = (WORKSPACE, false);
-    let parts =
-        Parts { id, log, state, overlays, blobs, keeps_all_files, tickets, node, endpoint, env, keyring };
+    let parts = Parts { id, log, state, overlays, blobs, keeps_all_files, tickets, node, endpoint, env, keyring };
     let workspace = workspace::start(parts, house).await.map_err(|error| error.to_string())?;
     Ok((workspace, stores))
 }

@@ -32,7 +32,7 @@ use story::Story;
 use tape::Tape;
 
 /// So many stories in the ordinary tests.
-const CASES: u64 = 12;
+const CASES: u64 = 8;
 const STEPS: u64 = 60;
 /// So many of them are told twice.
 #[cfg(tokio_unstable)]
