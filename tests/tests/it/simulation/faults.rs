@@ -1,5 +1,7 @@
 //! Faults: what befalls machines and the ways between them, for how long, and what ends it.
 
+#![allow(clippy::unnecessary_wraps, reason = "all faults have one type")]
+
 use std::time::Duration;
 
 use openprod_disk::{MemoryDisk, Trouble};
@@ -58,9 +60,9 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// All faults; those that are listed twice happen twice as often.
 const FAULTS: &[Fault] = &[
-    ("killed", |story, dice, at| story.will(dice, 20, Cure::Start(at)).then_some(Later::Dies(Found::Everything))),
-    ("power cut", |story, dice, at| story.will(dice, 20, Cure::Start(at)).then_some(Later::Dies(Found::Torn))),
-    ("state lost", |story, dice, at| story.will(dice, 5, Cure::Start(at)).then_some(Later::Dies(Found::NoState))),
+    ("killed", |story, dice, at| dies(story, dice, at, 20, Found::Everything)),
+    ("power cut", |story, dice, at| dies(story, dice, at, 20, Found::Torn)),
+    ("state lost", |story, dice, at| dies(story, dice, at, 5, Found::NoState)),
     ("power cut in a commit", power_cut_in_a_commit),
     ("power cut in a commit", power_cut_in_a_commit),
     ("restarted", |_, _, _| Some(Later::Restarts)),
@@ -117,11 +119,10 @@ impl Story {
         }
     }
 
-    /// Notes what ends a fault, some seconds from now. Gives whether that machine is free for it.
-    fn will(&mut self, dice: &mut Dice, seconds: usize, cure: Cure) -> bool {
+    /// Notes what ends a fault, some seconds from now.
+    fn will(&mut self, dice: &mut Dice, seconds: usize, cure: Cure) {
         let after = SECOND.mul_f64(0.1) * u32::try_from(1 + dice.below(seconds * 10)).unwrap();
         self.cures.push((tokio::time::Instant::now() + after, cure));
-        true
     }
 }
 
@@ -132,6 +133,12 @@ pub(super) fn found(disks: &Disks, what: Found, dice: &mut Dice) -> Disks {
         Found::NoState => Disks { log: disks.log.copied(), state: MemoryDisk::default() },
         Found::Torn => Disks { log: disks.log.torn(|| dice.one_in(2)), state: disks.state.torn(|| dice.one_in(2)) },
     }
+}
+
+/// A machine dies, and is switched on again within so many seconds.
+fn dies(story: &mut Story, dice: &mut Dice, at: usize, seconds: usize, found: Found) -> Option<Later> {
+    story.will(dice, seconds, Cure::Start(at));
+    Some(Later::Dies(found))
 }
 
 /// Some writes into a commit the disks take no more, and then the power is gone.

@@ -94,7 +94,7 @@ impl Story {
             dice,
         };
         for number in 0..people {
-            story.adds(number, Disks::default()).await?;
+            story.adds(number, Disks::default());
         }
         let ignorant = story.dice.below(people);
         story.machines[ignorant].unknown = story.dice.pick(&UNKNOWN).unwrap_or_default();
@@ -113,12 +113,11 @@ impl Story {
         Ok(story)
     }
 
-    async fn adds(&mut self, person: usize, disks: Disks) -> Verdict {
+    fn adds(&mut self, person: usize, disks: Disks) {
         let number = self.machines.len();
         let keys = Bunch(vec![node_keys(number), self.cast.0[person].clone()]);
         let nature = Nature::of(self.begin, Dice(self.dice.roll()));
         self.machines.push(Machine::new(number, keys, nature, disks, &self.ether));
-        Ok(())
     }
 
     async fn founds(&mut self) -> Verdict {

@@ -24,14 +24,10 @@ impl Tape {
     /// Something happened.
     pub(super) fn says(&mut self, what: impl fmt::Display) {
         let line = format!("{:>9} ms  {what}", self.begin.elapsed().as_millis());
-        if self.is_loud() {
+        if is_loud() {
             println!("{line}");
         }
         self.lines.push(line);
-    }
-
-    fn is_loud(&self) -> bool {
-        std::env::var_os("OPENPROD_SIMULATION_LOUD").is_some()
     }
 
     /// Something of a kind happened that is counted.
@@ -40,17 +36,12 @@ impl Tape {
         self.says(format_args!("{kind}: {what}"));
     }
 
-    /// BLAKE3 of everything.
-    pub(super) fn hash(&self) -> blake3::Hash {
-        let mut hasher = blake3::Hasher::new();
-        for line in &self.lines {
-            hasher.update(line.as_bytes()).update(b"\n");
-        }
-        hasher.finalize()
-    }
-
     /// The last of it.
     pub(super) fn end(&self) -> String {
         self.lines[self.lines.len().saturating_sub(SHOWN)..].join("\n")
     }
+}
+
+fn is_loud() -> bool {
+    std::env::var_os("OPENPROD_SIMULATION_LOUD").is_some()
 }
