@@ -66,7 +66,7 @@ mod tests {
         let record = Some(EntityId::from_bytes([number; 16]));
         let place = Some(Place { table: name.clone(), record, column: Some(name) });
         let (session, actor) = (SessionId::from_bytes([number; 16]), ActorId::from_bytes([number; 32]));
-        Person { session, actor, place, is_typing: number % 2 == 0 }
+        Person { session, actor, place, is_typing: number.is_multiple_of(2) }
     }
 
     #[test]

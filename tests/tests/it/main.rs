@@ -40,6 +40,7 @@ mod scenario_a;
 mod scenario_c;
 mod scenario_e;
 mod schema;
+mod simulation;
 mod startup;
 mod strangers;
 mod texts;
