@@ -21,7 +21,7 @@ struct Step {
 /// All steps, in order. A step never changes once it was released.
 const STEPS: &[Step] = &[
     Step { to: 2, what: "say which version wrote the folder", run: name_the_writer },
-    Step { to: 3, what: "a log of format 2, which the store makes when it opens it", run: |_| {} },
+    Step { to: 3, what: "a log of format 3, which the store makes when it opens it", run: |_| {} },
 ];
 
 /// Formats before 2 did not say who wrote them; all were written by versions before 0.1.0 was released.
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn the_log_has_the_format_that_its_folder_says() {
         let formats = (FORMAT, openprod_oplog::tables::FORMAT);
-        assert_eq!(formats, (3, 2), "a new format of the log is a new format of the folder");
+        assert_eq!(formats, (3, 3), "a new format of the log is a new format of the folder");
     }
 
     #[test]

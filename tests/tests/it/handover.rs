@@ -35,7 +35,11 @@ async fn what_a_removed_member_wrote_unaware_waits_until_somebody_takes_it() {
     let world = World::with(Setup::among_peers()).await;
     let (mara, mut tour, leo) = apart(&world).await;
     let (leo, _) = removed(&mara, &mut tour, leo).await;
-    let is_sent_away = |peer: &v1::Peer| peer.connection.is_none() && !peer.trouble.is_empty();
+    // Whoever knows of nothing that the other is in is let go after half a minute only.
+    let is_sent_away = |peer: &v1::Peer| match &peer.connection {
+        Some(connection) => connection.workspaces.is_empty(),
+        None => !peer.trouble.is_empty(),
+    };
     leo.sees_peer(is_sent_away).await;
     leo.looks("LX 1").await;
     leo.sets("LX 1", "label", "Dusk").await;

@@ -8,6 +8,7 @@ use openprod_model::value::Text;
 use super::*;
 use crate::config::{self, Flag};
 use crate::services::Caller;
+use crate::services::calling::by;
 use crate::services::command::CommandService;
 
 /// A node with one workspace, and a folder that lives as long.
@@ -40,7 +41,8 @@ impl House {
             ..v1::ExecuteRequest::default()
         });
         request.extensions_mut().insert(Caller { actor: None });
-        let done = CommandService::new(Arc::clone(&self.node)).execute(request).await.unwrap();
+        let service = CommandService::new(Arc::clone(&self.node));
+        let done = by(Caller { actor: None }, service.execute(request)).await.unwrap();
         Position(done.into_inner().revision)
     }
 
@@ -52,7 +54,8 @@ impl House {
     async fn watches(&self, from: From) -> Parts<v1::WatchResponse> {
         let workspace = self.workspace.id.to_string();
         let request = v1::WatchRequest { workspace, from: Some(from), ..v1::WatchRequest::default() };
-        EventService::new(Arc::clone(&self.node)).watch(Request::new(request)).await.unwrap().into_inner()
+        let service = EventService::new(Arc::clone(&self.node));
+        by(Caller { actor: None }, service.watch(Request::new(request))).await.unwrap().into_inner()
     }
 }
 
