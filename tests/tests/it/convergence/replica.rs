@@ -8,7 +8,7 @@ use openprod_blobs::index::{Index, Medium};
 use openprod_blobs::store::Store;
 use openprod_disk::MemoryDisk;
 use openprod_domain::command::Request;
-use openprod_links::replication::engine::UnderWay;
+use openprod_links::replication::under_way::UnderWay;
 use openprod_links::replication::session::Rooms;
 use openprod_messages::address::Address;
 use openprod_messages::admission::TicketShelf;
