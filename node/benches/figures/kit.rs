@@ -56,6 +56,12 @@ pub(super) fn fsyncs(folder: &Path, rounds: usize) -> Result<Vec<Duration>, Fail
     Ok(times)
 }
 
+/// The program that is measured: the one that was just built, or the one that `OPENPROD_BENCH_PROGRAM` names, so that an
+/// earlier one can be measured beside it.
+fn program() -> PathBuf {
+    std::env::var_os("OPENPROD_BENCH_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_openprod").into(), PathBuf::from)
+}
+
 /// The real binary, in a folder of its own, reached over its socket.
 pub(super) struct Node {
     folder: PathBuf,
@@ -75,7 +81,7 @@ impl Node {
     }
 
     fn start_with(folder: &Path, peers: &str) -> Result<Self, Failure> {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_openprod"))
+        let mut process = Command::new(program())
             .args(["up", "--listen", "off", "--peer-listen", peers, "--discovery", "off", "--log", "warn"])
             .arg("--data-dir")
             .arg(folder)
