@@ -27,7 +27,7 @@ use openprod_conflicts::Board;
 use openprod_conflicts::actor::{Conflicts, ConflictsArgs};
 use openprod_links::admission::room::{Admissions, AdmissionsArgs};
 use openprod_links::endpoint::EndpointMsg;
-use openprod_links::replication::engine::UnderWay;
+use openprod_links::replication::under_way::UnderWay;
 use openprod_links::replication::session::Rooms;
 use openprod_links::sessions::{Doorway, Sessions, SessionsArgs, SessionsMsg};
 use openprod_messages::address::Address;

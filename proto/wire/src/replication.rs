@@ -8,6 +8,10 @@
 //! [`Common`]. Then each gives what the other lacks, parents first, in [`Checkpoint`]s (a large bundle in [`Part`]s),
 //! or offers what the other may have meanwhile ([`Offer`]); each of these is answered by [`Acknowledge`]. When nothing
 //! is left to give, [`Summary`]s are compared.
+//!
+//! A node that is being given somebody's history by another peer already says so in [`Lacking`], and is offered it. Of
+//! a run of one author's bundles the last one may be offered alone: who has it has those before it. Long frames travel
+//! [`Squeezed`].
 
 use openprod_model::clock::Hlc;
 use openprod_model::codec::{MAX_ENCODED_BYTES, long};

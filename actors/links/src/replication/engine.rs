@@ -389,15 +389,16 @@ impl Engine {
     }
 
     fn pause(&mut self, turn: &mut Turn<'_>) -> Step {
+        self.taking.pause(turn)?;
         let idle = self.phase == Phase::Open && self.is_idle();
         self.comparing.pause(idle, &mut self.giving, turn)
     }
 
     fn tick(&mut self, turn: &mut Turn<'_>) -> Step {
+        self.taking.tick();
         if self.phase != Phase::Open {
             return Ok(());
         }
-        self.taking.tick();
         self.giving.ask_again(turn)?;
         let explained = self.giving.withholds() || self.taking.has_refused();
         self.comparing.tick(self.is_idle(), explained, turn)

@@ -77,6 +77,15 @@ impl Taking {
         }
     }
 
+    /// What this conversation fetches may have come from elsewhere, and then the peer does not give it.
+    pub(super) fn pause(&mut self, turn: &Turn<'_>) -> Step {
+        let Some(claim) = &self.claim else { return Ok(()) };
+        let awaited = claim.awaited();
+        let found = awaited.iter().zip(turn.log.find(&awaited)?).filter(|(_, found)| found.is_some());
+        claim.settles(&found.map(|(digest, _)| *digest).collect::<Vec<_>>());
+        Ok(())
+    }
+
     /// Time has passed. From a peer that gives nothing of what it has, nobody waits for more.
     pub(super) fn tick(&mut self) {
         if std::mem::replace(&mut self.ticked, self.taken) == self.taken {

@@ -99,6 +99,11 @@ impl Claim {
         is_free
     }
 
+    /// The tips that have not come yet.
+    pub fn awaited(&self) -> Vec<Digest> {
+        self.of.all().claims.get(&self.number).into_iter().flat_map(BTreeMap::keys).copied().collect()
+    }
+
     /// These have come.
     pub fn settles(&self, come: &[Digest]) {
         let mut all = self.of.all();
@@ -150,6 +155,7 @@ mod tests {
         assert!(!second.takes(MARA, tip(1)));
         assert!(second.takes(LEO, tip(3)));
         first.settles(&[tip(1)]);
+        assert_eq!(first.awaited(), [tip(2)]);
         assert!(!second.takes(MARA, tip(1)));
         drop(first);
         assert!(second.takes(MARA, tip(1)));

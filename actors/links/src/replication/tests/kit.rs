@@ -63,7 +63,7 @@ pub(super) struct Replica {
     pub(super) refuses: BTreeSet<Digest>,
     /// How often each bundle was handed to it by a peer.
     pub(super) handed: BTreeMap<Digest, usize>,
-    under_way: UnderWay,
+    pub(super) under_way: UnderWay,
 }
 
 impl Replica {
@@ -239,6 +239,8 @@ pub(super) struct Net {
     pub(super) written: BTreeSet<Digest>,
     /// What the ends of links that are no more had reported.
     pub(super) past_reports: Vec<Report>,
+    /// They hear nothing, and say nothing.
+    silent: BTreeSet<usize>,
 }
 
 impl Net {
@@ -250,6 +252,7 @@ impl Net {
             dice: Dice(seed),
             written: BTreeSet::new(),
             past_reports: Vec::new(),
+            silent: BTreeSet::new(),
         };
         net.writes(0);
         net
@@ -320,10 +323,18 @@ impl Net {
         }
     }
 
+    /// From now on this one hears nothing and says nothing, and nobody knows.
+    pub(super) fn falls_silent(&mut self, at: usize) {
+        self.silent.insert(at);
+    }
+
     /// Tells one end of a link what happened, and does what it says.
     pub(super) fn event(&mut self, key: (usize, usize), side: usize, event: Event) {
         let Some(link) = self.links.get_mut(&key) else { return };
         let end = &mut link[side];
+        if self.silent.contains(&end.at) {
+            return;
+        }
         let replica = &self.replicas[end.at];
         let world = World { log: &*replica.log, state: replica, under_way: &replica.under_way };
         let effects = end.engine.handle(event, &world);

@@ -100,6 +100,23 @@ fn a_backlog_goes_on_from_the_next_peer_when_the_first_goes_away() {
 }
 
 #[test]
+fn a_peer_that_does_not_give_what_it_has_is_not_waited_for() {
+    let mut net = with_history(3, 600);
+    net.replicas[1] = net.replicas[0].copied();
+    net.joins(0, 2);
+    // It tells what it has, and is not heard of again.
+    while !net.replicas[2].under_way.claim().waits() {
+        net.step();
+    }
+    net.falls_silent(0);
+    net.joins(1, 2);
+    net.settles();
+    assert_eq!(net.replicas[2].log.end().0, 0, "it is waited for");
+    net.everywhere(|| Event::Tick);
+    assert_eq!(net.replicas[2].digests(), net.written);
+}
+
+#[test]
 fn three_parts_that_meet_at_once_wait_for_each_other_in_no_circle() {
     let mut net = Net::new(6, 7);
     net.everyone_joins();
