@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 use openprod_client::{Workspace, v1};
 use tokio::task::JoinSet;
 
-use super::kit::{
-    FIELDS, Failure, Node, at, edit, fsyncs, line, load, make_table, median, ms, plain, rate, read_one,
-};
+use super::kit::{FIELDS, Failure, Node, at, edit, fsyncs, line, load, make_table, median, ms, plain, rate, read_one};
 
 pub(super) async fn figures(folder: &Path, most: usize) -> Result<(), Failure> {
     let sync = median(&mut fsyncs(folder, 500)?);

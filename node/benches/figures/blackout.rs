@@ -41,7 +41,8 @@ pub(super) async fn figures(folder: &Path) -> Result<(), Failure> {
     }
     let mut expected = before;
     for part in 0..PARTS {
-        let inside: Vec<&Workspace> = (0..NODES).filter(|node| part_of(*node) == part).map(|node| &views[node]).collect();
+        let inside: Vec<&Workspace> =
+            (0..NODES).filter(|node| part_of(*node) == part).map(|node| &views[node]).collect();
         let all = before + (inside.len() * edits) as u64;
         all_reach(&inside, all).await?;
         expected += all - before;
@@ -51,7 +52,9 @@ pub(super) async fn figures(folder: &Path) -> Result<(), Failure> {
 
     let start = Instant::now();
     for (number, node) in nodes.iter().enumerate() {
-        for (_, other) in views.iter().enumerate().filter(|(other, _)| *other < number && part_of(*other) != part_of(number)) {
+        for (_, other) in
+            views.iter().enumerate().filter(|(other, _)| *other < number && part_of(*other) != part_of(number))
+        {
             meets(node, other).await?;
         }
     }

@@ -292,8 +292,7 @@ impl Frame for Message {
         match self {
             Self::Frontier(body) => body.tips.len() <= MAX_TIPS,
             Self::Lacking(body) => body.digests.len() + body.coming.len() <= MAX_DIGESTS,
-            Self::Common(Common { digests, .. })
-            | Self::Want(Want { digests }) => digests.len() <= MAX_DIGESTS,
+            Self::Common(Common { digests, .. }) | Self::Want(Want { digests }) => digests.len() <= MAX_DIGESTS,
             Self::Reconcile(body) => body.message.len() <= MAX_RECONCILE_BYTES,
             Self::Checkpoint(body) => body.fits(),
             Self::Part(body) => body.fits(),

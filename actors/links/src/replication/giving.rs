@@ -250,7 +250,8 @@ impl Giving {
             return Ok(false);
         };
         let next = last.next();
-        let lacking = page.into_iter().filter(|placed| !had.has(placed) && !self.withheld.contains(&placed.entry.digest));
+        let lacking =
+            page.into_iter().filter(|placed| !had.has(placed) && !self.withheld.contains(&placed.entry.digest));
         let (given, hinted): (Vec<Placed>, Vec<Placed>) = lacking.partition(|placed| self.is_given_at_once(placed));
         if hinted.is_empty() {
             return self.give_page(&given, next, turn);

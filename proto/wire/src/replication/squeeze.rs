@@ -27,7 +27,8 @@ pub fn decode(bytes: &[u8]) -> Result<Message, FrameError> {
         Message::Squeezed(squeezed) => squeezed,
         message => return Ok(message),
     };
-    let whole = zstd::bulk::decompress(&squeezed.bytes, MAX_FRAME_BYTES).map_err(|error| malformed(&error.to_string()))?;
+    let whole =
+        zstd::bulk::decompress(&squeezed.bytes, MAX_FRAME_BYTES).map_err(|error| malformed(&error.to_string()))?;
     match framing::decode(&whole)? {
         Message::Squeezed(_) => Err(malformed("it is squeezed twice")),
         message => Ok(message),
