@@ -31,7 +31,8 @@ impl Rows {
 
 /// What the tables of a file hold, by name. Nobody else may have it open.
 pub fn rows_of(file: &Path) -> Result<Vec<Rows>, Failure> {
-    let reading = Database::open(file)?.begin_read()?;
+    let database = Database::open(file)?;
+    let reading = database.begin_read()?;
     let tables = reading.list_tables()?.map(|handle| {
         let table = reading.open_untyped_table(handle.clone())?;
         let (rows, bytes) = (table.len()?, table.stats()?.stored_bytes());
