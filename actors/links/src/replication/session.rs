@@ -292,7 +292,9 @@ impl Desk {
         match self.env.offload(work).await {
             Some((engine, Some(deeds))) => {
                 self.engine = Some(engine);
-                deeds.into_iter().for_each(|deed| self.does(deed));
+                for deed in deeds {
+                    self.does(deed);
+                }
             }
             _ => self.ends("the replication of this link failed within".to_owned()),
         }
