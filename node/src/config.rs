@@ -65,15 +65,19 @@ settings! {
     /// $XDG_DATA_HOME/openprod, else .local/share/openprod in the home folder.
     data_dir: PathBuf, "OPENPROD_DATA_DIR", "data-dir", Text("{state}"), path;
 
-    /// Address and port for gRPC and HTTP, reached from this machine only; "off" for none.
+    /// Address and port for gRPC and HTTP; "off" for none. Where other machines reach it, as with "0.0.0.0:7117", it
+    /// speaks TLS, and whoever calls needs a token: `openprod token create` makes one.
     listen: Option<SocketAddr>, "OPENPROD_LISTEN", "listen", Text("127.0.0.1:7117"), listen;
+
+    /// Whether it speaks TLS there: "auto" (where other machines reach it), "on", or "off" (refused where they do).
+    tls: Tls, "OPENPROD_TLS", "tls", Text("auto"), tls;
 
     /// Unix socket for gRPC, open to this user only; "off" for none. When not set: openprod.sock in data_dir.
     socket: Option<PathBuf>, "OPENPROD_SOCKET", "socket", Text("{data_dir}/openprod.sock"), socket;
 
-    /// Address and port (UDP) where other nodes reach this one, on any network of this machine; "off" for none. Only
-    /// members of a workspace get anything of it.
-    peer_listen: Option<SocketAddr>, "OPENPROD_PEER_LISTEN", "peer-listen", Text("0.0.0.0:7118"), peer_listen;
+    /// Address and port (UDP) where other nodes reach this one, "off" for none; "[::]" is every network of this machine,
+    /// by IPv6 and by IPv4. Only members of a workspace get anything of it.
+    peer_listen: Option<SocketAddr>, "OPENPROD_PEER_LISTEN", "peer-listen", Text("[::]:7118"), peer_listen;
 
     /// Whether nodes on the local network find each other by themselves, by multicast DNS: "on" or "off".
     discovery: bool, "OPENPROD_DISCOVERY", "discovery", Text("on"), switch;
@@ -128,6 +132,18 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
+}
+
+/// Where the TCP port speaks TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tls {
+    /// Where other machines reach it.
+    #[default]
+    Auto,
+    /// On this machine, too.
+    On,
+    /// Nowhere; then it can be on this machine only.
+    Off,
 }
 
 /// One setting's value, and who gave it.
@@ -185,6 +201,12 @@ pub enum ConfigError {
     /// Both doors are closed.
     #[error("listen and socket are both \"off\", so nobody could reach this node: set one of them")]
     NoDoor,
+    /// Other machines would speak with this one in clear.
+    #[error(
+        "listen = {0} with tls = \"off\": everybody on the network could read what is shown, and every token: set tls to \
+         \"auto\"; or listen on 127.0.0.1 and forward the port, as in ssh -L 7117:127.0.0.1:7117"
+    )]
+    InClear(SocketAddr),
 }
 
 /// Puts the three sources together. `env` is the whole environment; beside `OPENPROD_*` it gives the default folder.
@@ -207,7 +229,10 @@ pub fn resolve(file: Option<(&Path, &str)>, env: &[(String, String)], flags: Vec
     if config.listen.is_none() && config.socket.is_none() {
         return Err(ConfigError::NoDoor);
     }
-    Ok(config)
+    match config.listen.filter(|address| is_beyond(*address)) {
+        Some(address) if config.tls == Tls::Off => Err(ConfigError::InClear(address)),
+        _ => Ok(config),
+    }
 }
 
 /// Reads the file and the environment of this process and resolves them. The file is `path`, else `OPENPROD_CONFIG`,
@@ -227,6 +252,15 @@ pub fn load(path: Option<&Path>, flags: Vec<Flag>) -> Result<Config, ConfigError
 pub fn file_candidates(env: &[(String, String)]) -> Vec<PathBuf> {
     let user = xdg(env, "XDG_CONFIG_HOME", ".config").map(|folder| folder.join("openprod/openprod.toml"));
     user.into_iter().chain([PathBuf::from("/etc/openprod/openprod.toml")]).collect()
+}
+
+/// The folder of the nodes on other machines that this user has tickets of.
+pub fn known_nodes() -> Option<PathBuf> {
+    let env: Vec<_> = ["HOME", "XDG_CONFIG_HOME"]
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
+        .collect();
+    xdg(&env, "XDG_CONFIG_HOME", ".config").map(|folder| folder.join("openprod/nodes"))
 }
 
 /// The example file: every setting with its meaning, commented out.
@@ -249,6 +283,15 @@ pub fn example() -> String {
 }
 
 impl Config {
+    /// Whether the TCP port speaks TLS.
+    pub fn speaks_tls(&self) -> bool {
+        match self.tls {
+            Tls::Auto => self.listen.is_some_and(is_beyond),
+            Tls::On => self.listen.is_some(),
+            Tls::Off => false,
+        }
+    }
+
     /// All settings with their origins, in the table's order.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
@@ -419,18 +462,25 @@ fn listen(text: &str) -> Result<Option<SocketAddr>, String> {
     if text == "off" {
         return Ok(None);
     }
-    let address: SocketAddr =
-        text.parse().map_err(|_| "write an address and a port, as in \"127.0.0.1:7117\", or \"off\"".to_owned())?;
-    if address.ip().to_canonical().is_loopback() {
-        return Ok(Some(address));
+    text.parse().map(Some).map_err(|_| "write an address and a port, as in \"127.0.0.1:7117\", or \"off\"".to_owned())
+}
+
+/// Whether other machines reach an address. Everything in 127.0.0.0/8 is this machine; 0.0.0.0 is every interface.
+pub fn is_beyond(address: SocketAddr) -> bool {
+    !address.ip().to_canonical().is_loopback()
+}
+
+fn tls(text: &str) -> Result<Tls, String> {
+    match text {
+        "auto" => Ok(Tls::Auto),
+        "on" => Ok(Tls::On),
+        "off" => Ok(Tls::Off),
+        _ => Err("write \"auto\", \"on\" or \"off\"".to_owned()),
     }
-    Err("other machines could read and change everything there, since this needs TLS, which is not available yet: \
-         use 127.0.0.1 or [::1], and reach it from elsewhere through ssh -L"
-        .to_owned())
 }
 
 fn peer_listen(text: &str) -> Result<Option<SocketAddr>, String> {
-    let refusal = || "write an address and a port, as in \"0.0.0.0:7118\", or \"off\"".to_owned();
+    let refusal = || "write an address and a port, as in \"[::]:7118\", or \"off\"".to_owned();
     if text == "off" { Ok(None) } else { text.parse().map(Some).map_err(|_| refusal()) }
 }
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 use crate::folder::{Problem, Space};
 
 mod gather;
+pub mod peers;
 
-pub use gather::{of_folder, of_running};
+pub use gather::{of_folder, of_running, peer_facts};
 
 /// How a check went, from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,6 +89,10 @@ pub struct LogFacts {
     pub overlays: Result<usize, String>,
     /// Bundles in quarantine that nobody has skipped.
     pub alarms: u64,
+    /// Bundles that wait for others which they follow, or why that cannot be told.
+    pub waiting: Result<usize, String>,
+    /// Who has lately written on two branches of his history, for people.
+    pub branched: Vec<String>,
 }
 
 /// How a stored state stands to its log.
@@ -215,15 +220,18 @@ pub fn judge_workspace(facts: &WorkspaceFacts) -> Vec<Check> {
     };
     let log = Check::ok("workspace.log", "The history is there and can be read", name.clone());
     let mut checks = vec![formats];
-    if let Some(why) = &facts.closed {
-        let fix = "Keep a copy of its folder, then restore the last good backup, or `openprod export --emergency`.";
+    // What this version does not know it does not open, and there is nothing wrong with it.
+    if let Some(why) = facts.closed.as_ref().filter(|_| facts.manifest.is_none()) {
+        let fix = "Does another node have it? Make a ticket there and `openprod join` it here: the history is fetched \
+                   again, and what is readable of this log is taken back. Or restore the last good backup, or \
+                   `openprod export --emergency`.";
         checks.push(Check { evidence: format!("{name}: {why}"), ..log.clone() }.but(Outcome::Problem, fix));
     }
     checks.extend(facts.log.iter().flat_map(|found| judge_log(name, found, &log)));
     checks
 }
 
-fn judge_log(name: &str, found: &LogFacts, log: &Check) -> [Check; 4] {
+fn judge_log(name: &str, found: &LogFacts, log: &Check) -> [Check; 6] {
     let revision = found.revision;
     let history = match &found.unreadable {
         None => Check { evidence: format!("{name}: {revision} bundles; the last one is whole."), ..log.clone() },
@@ -246,7 +254,33 @@ fn judge_log(name: &str, found: &LogFacts, log: &Check) -> [Check; 4] {
         Check::ok("workspace.quarantine", "No bundle waits for a decision", format!("{name}: {alarms} wait."));
     let fix = "`openprod quarantine` lists them, with the reasons.";
     let quarantine = if alarms > 0 { quarantine.but(Outcome::Warning, fix) } else { quarantine };
-    [history, state, judge_overlays(name, &found.overlays), quarantine]
+    let branches = judge_branches(name, &found.branched);
+    [history, state, judge_overlays(name, &found.overlays), quarantine, judge_waiting(name, &found.waiting), branches]
+}
+
+/// Bundles that came without what they follow are kept, and not in the history yet.
+fn judge_waiting(name: &str, found: &Result<usize, String>) -> Check {
+    let check = |evidence| Check::ok("workspace.waiting", "Every bundle that came has what it follows", evidence);
+    match found {
+        Ok(0) => check(format!("{name}: none waits.")),
+        Ok(count) => check(format!("{name}: {count} bundles wait for others which they follow.")).but(
+            Outcome::Warning,
+            "They go on when a node that has the others meets this one: `openprod peers` tells who is missing.",
+        ),
+        Err(why) => check(format!("{name}: {why}")).but(Outcome::Warning, "`openprod verify` tells more."),
+    }
+}
+
+/// Whether each key is used in one place. It is no fault where it is not, but its owner should know of it.
+fn judge_branches(name: &str, branched: &[String]) -> Check {
+    let check = |evidence| Check::ok("workspace.branches", "Nobody writes in two places at once", evidence);
+    if branched.is_empty() {
+        return check(format!("{name}: nobody does."));
+    }
+    let fix = "Nothing is lost: both branches are in the history. An old backup that was restored, a copied folder, or \
+               one identity on two computers does this. If it was none of these, somebody else has that key: remove \
+               the member, and let them have a new identity.";
+    check(format!("{name}: {} did, on two branches of their history.", branched.join(", "))).but(Outcome::Warning, fix)
 }
 
 fn judge_overlays(name: &str, found: &Result<usize, String>) -> Check {
@@ -297,6 +331,8 @@ mod tests {
             state: StateFacts::MadeAnew,
             overlays: Err("the file is damaged".to_owned()),
             alarms: 2,
+            waiting: Ok(3),
+            branched: vec!["Leo (1a2b3c4d)".to_owned()],
         };
         let facts = WorkspaceFacts {
             name: "Hamlet".to_owned(),

@@ -12,7 +12,13 @@ struct SystemClock {
 impl Clock for SystemClock {
     fn wall_ms(&self) -> u64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        let now_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        // A machine whose clock is so many seconds off.
+        fail::fail_point!("wall-clock", |seconds| {
+            let seconds = seconds.and_then(|text| text.parse::<i64>().ok()).unwrap_or_default();
+            now_ms.saturating_add_signed(seconds * 1_000)
+        });
+        now_ms
     }
 
     fn monotonic_ms(&self) -> u64 {

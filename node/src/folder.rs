@@ -4,7 +4,9 @@
 //! node.key                    the device key, 0600
 //! node.lock                   held while a node runs; says which
 //! identities/                 the keys of this node's actors, 0600
-//! tokens/                     the tokens of this node's clients, 0600
+//! tokens/                     the tokens of this node's actors, 0600
+//! clients.toml                the names of clients on other machines, and the hashes of their tokens
+//! tls.pem                     the certificate that those clients know this node by, and its key, 0600
 //! workspaces/<id>/            workspace.toml, log.redb, state.redb, overlays.redb, blobs.redb, blobs/, tickets, joining.toml,
 //!                             backups/
 //! ```
@@ -156,7 +158,17 @@ impl Folder {
         self.root.join("identities")
     }
 
-    /// The folder of the tokens of this node's clients.
+    /// The file of the tokens that were given out to clients on other machines.
+    pub fn clients(&self) -> PathBuf {
+        self.root.join("clients.toml")
+    }
+
+    /// The file of the certificate for clients on other machines, and its key.
+    pub fn certificate(&self) -> PathBuf {
+        self.root.join("tls.pem")
+    }
+
+    /// The folder of the tokens of this node's actors.
     pub fn tokens(&self) -> PathBuf {
         self.root.join("tokens")
     }
@@ -224,7 +236,8 @@ impl Folder {
     }
 
     fn secrets(&self) -> io::Result<Vec<PathBuf>> {
-        let mut files: Vec<_> = Some(self.node_key()).filter(|key| key.exists()).into_iter().collect();
+        let own = [self.node_key(), self.certificate(), self.clients()];
+        let mut files: Vec<_> = own.into_iter().filter(|key| key.exists()).collect();
         for folder in [self.identities(), self.tokens()].into_iter().filter(|folder| folder.exists()) {
             for entry in fs::read_dir(folder)? {
                 files.push(entry?.path());
@@ -292,6 +305,11 @@ impl WorkspaceFolder {
         self.root.join("unfinished")
     }
 
+    /// Where a log that was lost is kept, and whatever went with it.
+    pub fn lost(&self) -> PathBuf {
+        self.root.join("lost")
+    }
+
     /// The folder of its backups.
     pub fn backups(&self) -> PathBuf {
         self.root.join("backups")
@@ -336,7 +354,7 @@ impl fmt::Display for Problem {
     }
 }
 
-fn create_private(path: &Path) -> io::Result<()> {
+pub(crate) fn create_private(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 

@@ -4,21 +4,24 @@
 //! bundles from, and who is to be a member. When the history that comes shows this node as a member, it makes that
 //! person one, and the note is removed. A crash before the workspace is made leaves nothing: the same ticket joins again.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use openprod_domain::command::{Command, Request, Stance};
 use openprod_domain::read::{self, Membership};
 use openprod_links::admission::guest::{Joined, Means, NotJoined};
 use openprod_links::admission::knock::{Comparison, KnockError, knock};
+use openprod_links::discovery::Nearby;
 use openprod_links::endpoint::{EndpointMsg, Purpose};
 use openprod_links::transport::{Channel, Connection, Network as _};
 use openprod_messages::commands::{CommandError, CommandsMsg};
 use openprod_model::bundle::{BundleKind, Source};
 use openprod_model::ids::{ActorId, CommandId, Position, WorkspaceId};
 use openprod_model::value::Text;
-use openprod_wire::admission::Right;
+use openprod_wire::admission::{Right, modest};
 use openprod_wire::opening::Opening;
 use openprod_wire::recovery::RecoveryKey;
 use openprod_wire::ticket::Ticket;
@@ -28,7 +31,12 @@ use crate::folder;
 use crate::identities::Identity;
 use crate::node::{self, Node};
 use crate::peers::Peers;
+use crate::refetch;
 use crate::workspace::Workspace;
+
+/// How long a node listens for others before it says that none is near: an announcement, and a
+/// question a second later, are answered by then.
+const LISTEN_FOR: Duration = Duration::from_secs(5);
 
 /// By what this node joins, and where it asks.
 #[derive(Debug, Clone)]
@@ -68,6 +76,39 @@ struct Note {
     name: String,
 }
 
+/// Why nobody near is asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NobodyNear {
+    /// None that is called so, or none at all, lets people join or ask.
+    #[error("no workspace near can be joined without a ticket")]
+    None,
+    /// Several do; their names, as far as they differ.
+    #[error("several workspaces near can be joined: {}", .0.join(", "))]
+    Several(Vec<String>),
+}
+
+/// The one workspace near that can be joined, by its name if one is given: what it is called, and where to ask. All of
+/// that is claimed, and none of it proven.
+pub async fn near(peers: &Peers, name: Option<&Text>) -> Result<(Text, Vec<SocketAddr>), NobodyNear> {
+    let name = name.map(Text::as_str);
+    let mut nearby = peers.nearby.clone();
+    // Where nothing is heard in time, or ever, there is nothing to choose from.
+    let _ = tokio::time::timeout(LISTEN_FOR, nearby.wait_for(|heard| chosen(heard, name).is_ok())).await;
+    let (name, addresses) = chosen(&nearby.borrow(), name)?;
+    Ok((modest(&name), addresses))
+}
+
+fn chosen(heard: &[Nearby], name: Option<&str>) -> Result<(String, Vec<SocketAddr>), NobodyNear> {
+    let fits = |one: &&Nearby| name.is_none_or(|name| one.name == name);
+    let first = heard.iter().find(fits).ok_or(NobodyNear::None)?;
+    let (same, others): (Vec<_>, Vec<_>) = heard.iter().filter(fits).partition(|one| one.workspace == first.workspace);
+    if others.is_empty() {
+        return Ok((first.name.clone(), same.iter().flat_map(|one| one.addresses.clone()).collect()));
+    }
+    let names: BTreeSet<_> = same.iter().chain(&others).map(|one| format!("{:?}", one.name)).collect();
+    Err(NobodyNear::Several(names.into_iter().collect()))
+}
+
 /// Asks to join, and makes the workspace here when this node is a member. `person` is who works on it here; `show` is
 /// called where people are to compare six digits.
 pub async fn join(
@@ -83,6 +124,7 @@ pub async fn join(
     node.env.random.fill(&mut number);
     let me = node.device.actor();
     let entered = knock(me, &*connection, asked.channel, asked.means, node::own_name(), number, show).await?;
+    fail::fail_point!("joining-before-made");
     let (member, actor) = (connection.peer().to_string(), person.keys.actor().to_string());
     let kept = Note { member, actor, name: person.name.to_string() };
     expect(node, entered.workspace, &kept).await?;
@@ -150,7 +192,8 @@ async fn dial(peers: &Peers, addresses: &[SocketAddr]) -> Result<Arc<dyn Connect
     Err(JoinError::Unreachable(tried.join("; ")))
 }
 
-/// Makes the workspace, empty, or notes in one that is here already what is expected.
+/// Makes the workspace, empty, or notes in one that is here already what is expected. One whose log is lost begins again,
+/// empty; the note goes first, so that a crash in between leaves a workspace to which its history may come.
 async fn expect(node: &Node, workspace: WorkspaceId, kept: &Note) -> Result<(), CommandError> {
     let path = node.folder.workspace(workspace).joining();
     let text = toml::to_string(kept).expect("three plain fields are TOML");
@@ -159,8 +202,16 @@ async fn expect(node: &Node, workspace: WorkspaceId, kept: &Note) -> Result<(), 
     if node.workspace(workspace).is_ok() {
         return write().map_err(failed);
     }
+    if refetch::is_lost(node, workspace) {
+        write().map_err(failed)?;
+        refetch::put_aside(&node.folder.workspace(workspace), node.env.clock.wall_ms()).map_err(failed)?;
+        return node.adopt(workspace).await.map(drop);
+    }
     let made = node.make(workspace).await?;
-    write().map_err(failed).and_then(|()| node.list_made(&made))
+    fail::fail_point!("joining-before-noted");
+    write().map_err(failed)?;
+    fail::fail_point!("joining-before-listed");
+    node.list_made(&made)
 }
 
 fn noted(path: &Path) -> Option<Note> {
@@ -224,6 +275,10 @@ async fn try_to_settle(node: &Node, id: WorkspaceId) -> Result<Settled, CommandE
     {
         admit(node, &workspace, person, &kept.name).await?;
     }
+    match refetch::take_back(node, &workspace).await? {
+        0 => {}
+        bundles => tracing::info!(workspace = %id, bundles, "taken back from the log that was lost"),
+    }
     let removed = std::fs::remove_file(&path);
     removed.map(|()| Settled::Done).map_err(|error| CommandError::Unavailable(error.to_string()))
 }
@@ -255,5 +310,35 @@ pub fn advice(error: &JoinError) -> &'static str {
         JoinError::Knock(KnockError::Lost(_)) | JoinError::Here(_) => {
             "Try again: the same ticket is still good for you."
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(workspace: u8, name: &str, node: u8) -> Nearby {
+        let workspace = WorkspaceId::from_bytes([workspace; 16]);
+        let addresses = vec![SocketAddr::from(([10, 0, 0, node], 7118))];
+        Nearby { workspace, name: name.to_owned(), key: ActorId::from_bytes([node; 32]), addresses }
+    }
+
+    #[test]
+    fn the_only_workspace_near_is_asked_for_at_all_its_nodes_and_of_several_one_is_to_be_named() {
+        let heard = [heard(1, "Hamlet", 1), heard(2, "Macbeth", 2), heard(1, "Hamlet", 3)];
+        let addresses = |nodes: &[usize]| nodes.iter().flat_map(|at| heard[*at].addresses.clone()).collect::<Vec<_>>();
+        assert_eq!(chosen(&heard[..1], None), Ok(("Hamlet".to_owned(), addresses(&[0]))));
+        assert_eq!(chosen(&heard, Some("Hamlet")), Ok(("Hamlet".to_owned(), addresses(&[0, 2]))));
+        let names = ["\"Hamlet\"", "\"Macbeth\""].map(str::to_owned).into();
+        assert_eq!(chosen(&heard, None), Err(NobodyNear::Several(names)));
+        assert_eq!(chosen(&heard, Some("Lear")), Err(NobodyNear::None));
+        assert_eq!(chosen(&[], None), Err(NobodyNear::None));
+    }
+
+    #[test]
+    fn of_two_workspaces_with_one_name_none_is_taken_for_the_other() {
+        let names = vec!["\"Hamlet\"".to_owned()];
+        let heard = [heard(1, "Hamlet", 1), heard(2, "Hamlet", 2)];
+        assert_eq!(chosen(&heard, Some("Hamlet")), Err(NobodyNear::Several(names)));
     }
 }

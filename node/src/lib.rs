@@ -14,8 +14,10 @@
 //! locks), [`services`] (one file per gRPC service), [`cli`] (what people type).
 
 pub mod backup;
+pub mod certificate;
 pub mod child;
 pub mod cli;
+pub mod clients;
 pub mod config;
 pub mod demo;
 pub mod diagnostics;
@@ -32,6 +34,7 @@ pub mod migration;
 pub mod node;
 pub mod peers;
 pub mod recovery;
+pub mod refetch;
 pub mod restart;
 pub mod run;
 pub mod server;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::folder;
 
 /// The format of a workspace's folder that this version writes.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// What `workspace.toml` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +20,8 @@ pub struct Manifest {
     pub workspace: String,
     /// When the folder was made, by its node's clock, in milliseconds since 1970.
     pub created_ms: u64,
-    /// The version of openprod that made this format: whoever is too old for it knows what to install. Since format 2.
+    /// The version of openprod that made the folder or brought it to this format: whoever is too old for it knows what
+    /// to install. Since format 2.
     pub written_by: String,
 }
 

@@ -1,5 +1,8 @@
 //! Migration: brings the folder of an older version forward, one numbered step at a time, after a backup.
 //!
+//! The folder's format covers everything in it: when the format of the log changes, so does the folder's, so that there is
+//! a backup first and an older version refuses the folder before it has opened anything.
+//!
 //! Going back is refused (see [`crate::manifest`]): the backup that was made before the first step is the way back.
 
 use std::io;
@@ -16,7 +19,10 @@ struct Step {
 }
 
 /// All steps, in order. A step never changes once it was released.
-const STEPS: &[Step] = &[Step { to: 2, what: "say which version wrote the folder", run: name_the_writer }];
+const STEPS: &[Step] = &[
+    Step { to: 2, what: "say which version wrote the folder", run: name_the_writer },
+    Step { to: 3, what: "a log of format 2, which the store makes when it opens it", run: |_| {} },
+];
 
 /// Formats before 2 did not say who wrote them; all were written by versions before 0.1.0 was released.
 fn name_the_writer(manifest: &mut toml::Table) {
@@ -53,6 +59,7 @@ pub fn bring_forward(workspace: &WorkspaceFolder, now_ms: u64) -> Result<(), Mig
         (step.run)(&mut table);
     }
     table.insert("format".to_owned(), toml::Value::Integer(FORMAT.into()));
+    table.insert("written_by".to_owned(), toml::Value::String(env!("CARGO_PKG_VERSION").to_owned()));
     let text = toml::to_string(&table).expect("what was read as TOML is written as TOML");
     folder::write_over(&path, text.as_bytes()).map_err(at(&path))
 }
@@ -105,6 +112,7 @@ mod tests {
         bring_forward(&workspace, 9).unwrap();
         let manifest = manifest::read(&workspace.manifest(), id).unwrap();
         assert_eq!((manifest.format, manifest.created_ms), (FORMAT, 5));
+        assert_eq!(manifest.written_by, env!("CARGO_PKG_VERSION"));
         let backup = std::fs::read_dir(workspace.backups()).unwrap().next().unwrap().unwrap().path();
         assert_eq!(std::fs::read_to_string(backup.join("workspace.toml")).unwrap(), OLD);
         assert_eq!(std::fs::read_to_string(backup.join("log.redb")).unwrap(), "the log");
@@ -122,6 +130,13 @@ mod tests {
         let refusal = manifest::read(&workspace.manifest(), id).unwrap_err().to_string();
         assert!(refusal.contains("format 99") && refusal.contains("openprod 7.0.0"), "{refusal}");
         assert_eq!(std::fs::read_to_string(workspace.manifest()).unwrap(), future, "nothing was touched");
+    }
+
+    /// What the backup and the refusal of older versions depend on: whoever gives the log a new format adds a step here.
+    #[test]
+    fn the_log_has_the_format_that_its_folder_says() {
+        let formats = (FORMAT, openprod_oplog::tables::FORMAT);
+        assert_eq!(formats, (3, 2), "a new format of the log is a new format of the folder");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The node: its folder, its identities, and the workspaces that it runs.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
@@ -19,13 +20,15 @@ use openprod_wire::recovery::RecoveryKey;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::watch;
 
+use crate::certificate::{self, Certificate, CertificateError};
+use crate::clients::{Clients, ClientsError};
 use crate::config::{Config, KeepFiles};
 use crate::environment;
 use crate::folder::{self, Folder, FolderError, FolderLock, LockError};
 use crate::identities::{AllKeys, Identities, Identity, IdentityError, key_at};
 use crate::manifest::{self, Manifest};
 use crate::migration;
-use crate::peers::Peers;
+use crate::peers::{Peers, interfaces};
 use crate::storage::{self, Stores};
 use crate::workspace::{self, Condition, Parts, Workspace};
 
@@ -41,6 +44,12 @@ pub enum StartError {
     /// A key file cannot be used.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The list of clients cannot be used.
+    #[error(transparent)]
+    Clients(#[from] ClientsError),
+    /// There is no certificate for clients on other machines.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The folder's entries could not be read.
     #[error("{0}")]
     Io(#[from] std::io::Error),
@@ -81,6 +90,12 @@ pub struct Node {
     pub env: Environment,
     /// The actors whose keys it holds.
     pub identities: Arc<Identities>,
+    /// The tokens of clients on other machines.
+    pub clients: Clients,
+    /// What those clients know it by, if it speaks TLS.
+    pub certificate: Option<Certificate>,
+    /// Where those clients reach it, once its doors are open and if it speaks TLS.
+    pub port: OnceLock<SocketAddr>,
     /// The key that it is known by.
     pub device: Keys,
     /// Who speaks with other nodes, if this one does.
@@ -106,6 +121,8 @@ impl Node {
         let lock = folder.lock(jiff::Timestamp::now())?;
         let device = key_at(&folder.node_key(), "node", &*env.random)?;
         let identities = Identities::open(folder.identities(), folder.tokens(), &first_name(), &*env.random)?;
+        let clients = Clients::open(folder.clients())?;
+        let certificate = config.speaks_tls().then(|| own_certificate(&folder, &config)).transpose()?;
         let supervisor = Actor::spawn(None, NodeSupervisor, ()).await;
         let (supervisor, _) = supervisor.map_err(|error| StartError::Supervisor(error.to_string()))?;
         let identities = Arc::new(identities);
@@ -113,6 +130,9 @@ impl Node {
             started_ms: env.clock.wall_ms(),
             keyring: Arc::new(AllKeys::new(Arc::clone(&identities), device.clone())),
             identities,
+            clients,
+            certificate,
+            port: OnceLock::new(),
             peers: OnceLock::new(),
             workspaces: RwLock::default(),
             listed: watch::Sender::default(),
@@ -292,10 +312,7 @@ impl Node {
             Refusal::new(Reason::WorkspaceDown, message).next("`openprod doctor` tells more.")
         };
         match slot {
-            None => {
-                let message = format!("This node has no workspace {id}.");
-                Err(Refusal::new(Reason::UnknownWorkspace, message).at("workspace"))
-            }
+            None => Err(unknown_workspace(id)),
             Some(Slot::Closed { why }) => Err(down(&why)),
             Some(Slot::Open(workspace)) => {
                 let condition = workspace.condition.borrow().clone();
@@ -350,6 +367,11 @@ impl Node {
     }
 }
 
+/// What is said of a workspace that is not there.
+pub fn unknown_workspace(id: WorkspaceId) -> Refusal {
+    Refusal::new(Reason::UnknownWorkspace, format!("This node has no workspace {id}.")).at("workspace")
+}
+
 /// Makes the first bundle of a workspace, or gives the first answer again.
 async fn found(workspace: &Workspace, command: CommandId, founding: Founding) -> Result<Outcome, CommandError> {
     let founding = Box::new(founding);
@@ -361,6 +383,10 @@ async fn found(workspace: &Workspace, command: CommandId, founding: Founding) ->
 /// What the first identity is called: what the system calls the user.
 fn first_name() -> String {
     std::env::var("USER").ok().filter(|name| !name.trim().is_empty()).unwrap_or_else(|| "Me".to_owned())
+}
+
+fn own_certificate(folder: &Folder, config: &Config) -> Result<Certificate, CertificateError> {
+    Certificate::open(&folder.certificate(), certificate::names(&config.allowed_hosts, &interfaces()))
 }
 
 /// What this node is called where it is a member: what the network calls the machine.

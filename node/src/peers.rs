@@ -8,7 +8,7 @@
 //!      lookout        a task; tells both when workspaces or members have changed
 //! ```
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ use openprod_messages::admission::AdmissionMsg;
 use openprod_messages::snapshot::Folded;
 use openprod_model::ids::{ActorId, WorkspaceId};
 use openprod_wire::closing::CloseCode;
+use openprod_wire::hello::{VERSIONS, Versions};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::watch;
 
@@ -54,6 +55,7 @@ pub struct Peers {
     pub network: Arc<Quic>,
     /// The open workspaces near.
     pub nearby: watch::Receiver<Vec<Nearby>>,
+    looks: bool,
     supervisor: ActorRef<SupervisorMsg>,
     /// Discovery ends with it.
     lookout: tokio::task::AbortHandle,
@@ -82,6 +84,7 @@ pub async fn start(node: &Arc<Node>) -> Result<Option<Peers>, PeersError> {
         book: Arc::new(Book(node.folder.peers())),
         env: node.env.clone(),
         software: concat!("openprod ", env!("CARGO_PKG_VERSION")).to_owned(),
+        versions: versions(),
     };
     let watched = Watched { args: args.clone(), endpoint: endpoint.clone(), restarts: Restarts::default() };
     let supervisor = Actor::spawn(None, Supervisor, watched).await;
@@ -89,7 +92,8 @@ pub async fn start(node: &Arc<Node>) -> Result<Option<Peers>, PeersError> {
     let (changes, news) = watch::channel(0);
     let (shown, nearby) = watch::channel(Vec::new());
     let lookout = tokio::spawn(look_out(Arc::downgrade(node), changes, endpoint.clone())).abort_handle();
-    if let Some(reach) = reach(node) {
+    let reach = reach(node);
+    if let Some(reach) = reach {
         let found = DiscoveryArgs {
             key: network.key(),
             port: network.addresses().first().map_or(0, SocketAddr::port),
@@ -105,13 +109,30 @@ pub async fn start(node: &Arc<Node>) -> Result<Option<Peers>, PeersError> {
     for address in network.addresses() {
         tracing::info!(%address, key = %network.key().short(), "listening for other nodes");
     }
-    Ok(Some(Peers { endpoint, network, nearby, supervisor, lookout }))
+    Ok(Some(Peers { endpoint, network, nearby, looks: reach.is_some(), supervisor, lookout }))
+}
+
+/// The protocol versions of this build; under test, those of another one, as in `2-3`.
+fn versions() -> Versions {
+    fail::fail_point!("peers-versions", |said| {
+        let text = said.unwrap_or_default();
+        let (lowest, highest) = text.split_once('-').expect("versions are written as 1-2");
+        let number = |text: &str| text.parse().expect("a version is a number");
+        Versions { lowest: number(lowest), highest: number(highest) }
+    });
+    VERSIONS
 }
 
 /// A port that nobody chose may be another one: two nodes run on one machine without a word.
 fn listen(node: &Node, address: SocketAddr) -> Result<Arc<Quic>, StartError> {
     let is_chosen = node.config.entries().iter().any(|e| e.name == "peer_listen" && e.origin != Origin::Default);
     match Quic::listen(&node.device, address) {
+        Err(StartError::Listen { source, .. })
+            if !is_chosen && address.is_ipv6() && source.kind() != std::io::ErrorKind::AddrInUse =>
+        {
+            tracing::info!(%source, "there is no IPv6 here; other nodes find this one by IPv4");
+            listen(node, SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()))
+        }
         Err(StartError::Listen { source, .. }) if source.kind() == std::io::ErrorKind::AddrInUse && !is_chosen => {
             tracing::warn!(%address, "another program has this port; other nodes find this one on a free one");
             Quic::listen(&node.device, SocketAddr::new(address.ip(), 0))
@@ -134,15 +155,12 @@ impl Peers {
     /// Where other nodes reach this one: a socket that listens on all interfaces is told by the address of each, and by
     /// loopback only where there is nothing else.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        let mut addresses = Vec::new();
-        for address in self.network.addresses() {
-            if address.ip().is_unspecified() {
-                addresses.extend(interfaces().into_iter().map(|ip| SocketAddr::new(ip, address.port())));
-            } else {
-                addresses.push(address);
-            }
-        }
-        addresses
+        everywhere(&self.network.addresses())
+    }
+
+    /// Whether this node looks for others on the local network.
+    pub fn looks(&self) -> bool {
+        self.looks
     }
 
     /// Says goodbye to all.
@@ -153,8 +171,23 @@ impl Peers {
     }
 }
 
+/// Where others reach what listens there: every interface is told by its own address.
+pub(crate) fn everywhere(listening: &[SocketAddr]) -> Vec<SocketAddr> {
+    let mut addresses = Vec::new();
+    for address in listening {
+        if address.ip().is_unspecified() {
+            let is_reached = |ip: &IpAddr| ip.is_ipv4() || address.is_ipv6();
+            addresses
+                .extend(interfaces().iter().filter(|ip| is_reached(ip)).map(|ip| SocketAddr::new(*ip, address.port())));
+        } else {
+            addresses.push(*address);
+        }
+    }
+    addresses
+}
+
 /// The addresses of this machine's interfaces, those that most others can use first.
-fn interfaces() -> Vec<IpAddr> {
+pub(crate) fn interfaces() -> Vec<IpAddr> {
     let mut all: Vec<IpAddr> =
         if_addrs::get_if_addrs().unwrap_or_default().iter().map(if_addrs::Interface::ip).collect();
     // Link-local addresses mean nothing without the name of an interface of the machine that dials.

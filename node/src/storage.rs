@@ -8,7 +8,7 @@ use openprod_blobs::store::Store;
 use openprod_messages::environment::Environment;
 use openprod_messages::log::LogReader;
 use openprod_model::ids::WorkspaceId;
-use openprod_oplog::store::LogStore;
+use openprod_oplog::store::{LogStore, OpenError};
 use openprod_overlays::store::{FileStore, OverlayStore};
 use openprod_state::{OnDisk, StateStore};
 
@@ -29,8 +29,12 @@ pub struct Stores {
     pub overlays: Box<dyn OverlayStore>,
 }
 
-/// Opens the stores in a workspace's folder, making those that are missing. The error is a sentence for people.
+/// Opens the stores in a workspace's folder, making those that are missing; but a log that is missing is made only where
+/// its history is yet to begin or to come. The error is a sentence for people.
 pub fn open(folder: &WorkspaceFolder, id: WorkspaceId, config: &Config) -> Result<Stores, String> {
+    if is_missing(folder) {
+        return Err(format!("{}: the log is missing", folder.log().display()));
+    }
     let log = openprod_oplog::store::Options { cache_bytes: config.log_cache_mb.saturating_mul(MIB) };
     let log =
         LogStore::open_file(folder.log(), id, log).map_err(|error| format!("{}: {error}", folder.log().display()))?;
@@ -41,6 +45,17 @@ pub fn open(folder: &WorkspaceFolder, id: WorkspaceId, config: &Config) -> Resul
         .map_err(|error| format!("{}: {error}", folder.state().display()))?;
     let overlays = Box::new(FileStore::at(folder.overlays(), id, OVERLAYS_CACHE_BYTES));
     Ok(Stores { log, state, overlays })
+}
+
+fn is_missing(folder: &WorkspaceFolder) -> bool {
+    let is_awaited = folder.unfinished().exists() || folder.joining().exists();
+    !is_awaited && !folder.log().exists()
+}
+
+/// Whether a log is gone or is no log any more. One that only could not be opened this time is not lost.
+pub fn is_lost(folder: &WorkspaceFolder, id: WorkspaceId) -> bool {
+    let opened = || LogStore::open_file(folder.log(), id, openprod_oplog::store::Options::default());
+    is_missing(folder) || matches!(opened(), Err(OpenError::Damaged { .. }))
 }
 
 /// The files of a workspace's folder. Opens nothing yet: what is wrong with them stops nothing else.

@@ -32,8 +32,11 @@ const THREADS: usize = 2;
 /// Most findings that a report lists; the rest is counted.
 const MAX_FINDINGS: usize = 1_000;
 
+/// A bundle's bytes are not what they were.
+const LOG_DAMAGED: &str = "log.damaged";
+
 const FROM_BACKUP: &str =
-    "Take a good copy of it from a backup or another node: `openprod quarantine retry` looks for one.";
+    "Connected nodes that have a good copy give it within a minute; verify again then. Else a backup may have one.";
 const REPLAY: &str =
     "Stop the node, remove state.redb from the workspace's folder, start it again: the state is folded anew.";
 const KEEP: &str = "Stop the node, keep a copy of the workspace's folder, and restore the last good backup.";
@@ -116,6 +119,12 @@ impl Report {
     /// The worst of the findings.
     pub fn outcome(&self) -> Outcome {
         self.findings.iter().map(|finding| finding.outcome).max().unwrap_or(Outcome::Ok)
+    }
+
+    /// The bundles whose bytes are damaged, and how.
+    pub fn damaged(&self) -> impl Iterator<Item = (Digest, &str)> {
+        let damaged = self.findings.iter().filter(|finding| finding.id == LOG_DAMAGED);
+        damaged.filter_map(|finding| Some((finding.bundle?, finding.sentence.as_str())))
     }
 }
 
@@ -285,7 +294,7 @@ impl Pass {
                 Stored::Whole(bundle) => self.whole(*at, entry, bundle),
                 Stored::Damaged { reason, .. } => {
                     let sentence = format!("The bundle at revision {at} is damaged: {reason}");
-                    self.found("log.damaged", sentence, Some(entry.digest), FROM_BACKUP);
+                    self.found(LOG_DAMAGED, sentence, Some(entry.digest), FROM_BACKUP);
                     // It is judged no further, but what builds on it must not be reported for its sake.
                     self.remember(
                         entry.digest,
@@ -353,7 +362,7 @@ impl Pass {
 
     fn compare_heads(&mut self, heads: &[Digest]) {
         // A damaged bundle does not say what it builds on, so its parents would seem to be heads.
-        let comparable = self.findings.iter().all(|finding| finding.id != "log.damaged");
+        let comparable = self.findings.iter().all(|finding| finding.id != LOG_DAMAGED);
         if comparable && self.heads != heads.iter().copied().collect() {
             let sentence = "The heads that are stored are not those that follow from the log.".to_owned();
             self.found("log.heads", sentence, None, KEEP);

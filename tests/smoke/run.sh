@@ -5,29 +5,44 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 protos=$here/../../proto/api/proto
 work=$(mktemp -d)
-node=
+nodes=()
 finish() {
     local code=$?
-    [ -z "$node" ] || { kill "$node" 2>/dev/null && wait "$node" || true; }
-    [ "$code" -eq 0 ] || { echo "---- the node said:"; cat "$work/node.log"; }
+    for node in "${nodes[@]}"; do kill "$node" 2>/dev/null && wait "$node" || true; done
+    [ "$code" -eq 0 ] || { echo "---- the nodes said:"; cat "$work"/*.log; }
     rm -rf "$work"
 }
 trap finish EXIT
 
-touch "$work/node.log"
-"${OPENPROD:?names the binary}" up --data-dir "$work/node" --listen 127.0.0.1:0 --peer-listen off >"$work/node.log" 2>&1 &
-node=$!
-until grep -q ": ready" "$work/node.log"; do
-    kill -0 "$node" || exit 1
-    sleep 0.05
-done
-address=$(grep -o 'address=[^ ]*' "$work/node.log" | head -1 | cut -d= -f2)
+# Starts a node in the folder $1 that listens on $2, and sets address.
+begin() {
+    touch "$work/$1.log"
+    "${OPENPROD:?names the binary}" up --data-dir "$work/$1" --listen "$2" --peer-listen off >"$work/$1.log" 2>&1 &
+    nodes+=($!)
+    until grep -q ": ready" "$work/$1.log"; do
+        kill -0 "${nodes[-1]}" || exit 1
+        sleep 0.05
+    done
+    address=$(grep -o 'address=[^ ]*' "$work/$1.log" | head -1 | cut -d= -f2)
+}
+
+begin node 127.0.0.1:0
 token=$(ls "$work"/node/tokens/*.token | head -1)
 
 mkdir "$work/stubs"
 python3 -m grpc_tools.protoc -I "$protos" --python_out="$work/stubs" --grpc_python_out="$work/stubs" \
     "$protos"/openprod/v1/*.proto
 PYTHONPATH=$work/stubs python3 "$here/smoke.py" "$address" "$token"
+
+# As from another machine: by TLS, with a token that was given out, and the certificate taken along as a file.
+plain=$address
+begin house 0.0.0.0:0
+as_house=("$OPENPROD" --data-dir "$work/house")
+"${as_house[@]}" token create --name Python --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["secret"])' \
+    >"$work/secret"
+"${as_house[@]}" certificate --output "$work/house.pem" 2>/dev/null
+PYTHONPATH=$work/stubs python3 "$here/smoke.py" "${address/0.0.0.0/127.0.0.1}" "$work/secret" "$work/house.pem"
+address=$plain
 
 if command -v buf >/dev/null; then
     bearer="authorization: Bearer $(cat "$token")"

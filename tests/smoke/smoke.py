@@ -33,10 +33,29 @@ def text(value):
     return value_pb2.Value(text=value)
 
 
-def main(address, token_file):
+def channel_to(address, certificate):
+    """In clear on this machine; elsewhere by TLS, where the node's own certificate is the only one that is trusted."""
+    if certificate is None:
+        return grpc.insecure_channel(address)
+    with open(certificate, "rb") as file:
+        trusted = grpc.ssl_channel_credentials(file.read())
+    return grpc.secure_channel(address, trusted, (("grpc.ssl_target_name_override", "openprod"),))
+
+
+def is_turned_away(address):
+    """A client that has not got the certificate does not get as far as a call."""
+    stub = workspace_service_pb2_grpc.WorkspaceServiceStub(grpc.secure_channel(address, grpc.ssl_channel_credentials()))
+    try:
+        stub.ListWorkspaces(workspace_service_pb2.ListWorkspacesRequest(), timeout=DEADLINE)
+        raise AssertionError("an unknown certificate was trusted")
+    except grpc.RpcError as error:
+        assert error.code() == grpc.StatusCode.UNAVAILABLE, error
+
+
+def main(address, token_file, certificate=None):
     with open(token_file, encoding="utf-8") as file:
         metadata = (("authorization", f"Bearer {file.read().strip()}"),)
-    channel = grpc.insecure_channel(address)
+    channel = channel_to(address, certificate)
     calling = {"metadata": metadata, "timeout": DEADLINE}
 
     workspaces = workspace_service_pb2_grpc.WorkspaceServiceStub(channel)
@@ -159,7 +178,10 @@ def main(address, token_file):
         raise AssertionError("no token was asked for")
     except grpc.RpcError as error:
         assert error.code() == grpc.StatusCode.UNAUTHENTICATED, error
-    print("Python: workspace, table, records, query, watch, history, overlays, texts, conflicts, undo and refusals are well")
+    if certificate is not None:
+        is_turned_away(address)
+    how = "in clear" if certificate is None else "by TLS"
+    print(f"Python, {how}: workspace, table, records, query, watch, history, overlays, texts, conflicts, undo and refusals are well")
 
 
 main(*sys.argv[1:])

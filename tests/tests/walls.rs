@@ -26,7 +26,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("links", &["domain", "messages", "model", "wire"], &["disk", "oplog", "state"]),
     ("overlays", &["domain", "messages", "model"], &[]),
     ("state", &["disk", "domain", "messages", "model"], &[]),
-    ("client", &["api", "model"], &[]),
+    ("client", &["api", "model", "wire"], &[]),
     (
         "node",
         &[
@@ -49,7 +49,10 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     (
         "tests",
         &["node"],
-        &["api", "blobs", "client", "disk", "domain", "links", "messages", "model", "oplog", "overlays", "state"],
+        &[
+            "api", "blobs", "client", "disk", "domain", "links", "messages", "model", "oplog", "overlays", "state",
+            "wire",
+        ],
     ),
 ];
 
@@ -65,7 +68,10 @@ const HOLDERS: &[(&str, &[&str])] = &[
     ("mlua", &[]),
     ("quinn", &["links"]),
     ("ractor", &["blobs", "commands", "conflicts", "links", "messages", "node", "oplog", "overlays", "state", "tests"]),
+    ("rcgen", &["node"]),
     ("redb", &["blobs", "disk", "oplog", "overlays", "state"]),
+    ("socket2", &["links"]),
+    ("tokio-rustls", &["client", "node"]),
     ("tonic", &["api", "client", "node"]),
     ("winnow", &["domain"]),
     ("yrs", &["domain"]),

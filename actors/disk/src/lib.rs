@@ -4,6 +4,7 @@
 //! disks do to people: fill up, fail for a while or for good, flip a bit, and forget at a power cut whatever was not
 //! synced. Clones are the same disk.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -107,6 +108,26 @@ impl MemoryDisk {
     /// Another disk with what was synced, as after a power cut.
     pub fn after_power_cut(&self) -> Self {
         Self::holding(self.platter().synced.clone())
+    }
+
+    /// Another disk as it may be found after a power cut: what was synced is there, and of the sectors that were written
+    /// since, any. Which, `dice` tells, in the order of the sectors.
+    pub fn torn(&self, mut dice: impl FnMut() -> bool) -> Self {
+        const SECTOR: usize = 512;
+        let platter = self.platter();
+        let mut image = platter.synced.clone();
+        if platter.bytes.len() != image.len() && dice() {
+            image.resize(platter.bytes.len(), 0);
+        }
+        let sectors = platter.changed.iter().flat_map(|range| range.start / SECTOR..range.end.div_ceil(SECTOR));
+        for sector in sectors.collect::<BTreeSet<usize>>() {
+            let end = (sector * SECTOR + SECTOR).min(image.len()).min(platter.bytes.len());
+            if sector * SECTOR < end && dice() {
+                let sector = sector * SECTOR..end;
+                image[sector.clone()].copy_from_slice(&platter.bytes[sector]);
+            }
+        }
+        Self::holding(image)
     }
 
     /// Begins to have this trouble after some more accesses of the sort that it concerns.
@@ -284,6 +305,18 @@ mod tests {
         assert_eq!(disk.after_power_cut().bytes(), b"\0\0kept");
         disk.sync_data().unwrap();
         assert_eq!(disk.after_power_cut().bytes(), b"\0\0kel");
+    }
+
+    #[test]
+    fn a_torn_disk_has_some_of_the_sectors_that_were_not_synced() {
+        let disk = MemoryDisk::holding(vec![0; 2048]);
+        disk.write(100, &[1; 1500]).unwrap();
+        let mut tosses = [true, false, true, true].into_iter();
+        let torn = disk.torn(|| tosses.next().unwrap()).bytes();
+        assert!(torn[100..512].iter().chain(&torn[1024..1600]).all(|byte| *byte == 1));
+        assert!(torn[..100].iter().chain(&torn[512..1024]).all(|byte| *byte == 0));
+        disk.sync_data().unwrap();
+        assert_eq!(disk.torn(|| unreachable!("everything was synced")).bytes(), disk.bytes());
     }
 
     #[test]

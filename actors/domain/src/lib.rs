@@ -26,6 +26,7 @@ pub mod oracle;
 pub mod overlay;
 pub mod query;
 pub mod read;
+pub mod recovery;
 pub mod register;
 pub mod text;
 pub mod unions;

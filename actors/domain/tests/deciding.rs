@@ -10,9 +10,9 @@ use openprod_domain::command::{Command, Created, NewColumn, Place, Request, Stan
 use openprod_domain::decide::{self, FreshIds, NoBase, Plan, Problem, Seen};
 use openprod_domain::index::Direction;
 use openprod_domain::join_mode::JoinMode;
-use openprod_domain::read;
 use openprod_domain::text::ClientId;
 use openprod_domain::view::{Empty, Layer, Read, View};
+use openprod_domain::{read, recovery};
 use openprod_model::bundle::{BundleKind, Draft, Source, Stamp};
 use openprod_model::clock::Hlc;
 use openprod_model::identity::Keys;
@@ -475,7 +475,10 @@ fn strangers_write_nothing_and_the_last_member_stays() {
     desk.keys = own.clone();
     let last = Command::RemoveMember { member: own.actor(), why: Text::new("").unwrap() };
     assert_eq!(desk.is_refused(vec![last.clone()]).reason, Reason::InvalidRequest);
-    desk.does(vec![Command::AdmitMember { member: stranger.actor(), name: Some(Text::new("Jo").unwrap()) }, last]);
+    desk.does(vec![Command::AdmitMember { member: stranger.actor(), name: Some(Text::new("Jo").unwrap()) }]);
+    desk.keys = stranger;
+    desk.does(vec![last]);
+    desk.keys = own;
     assert_eq!(desk.is_refused(set(EntityId::from_bytes([1; 16]), "label", None)).reason, Reason::NotAMember);
 }
 
@@ -486,6 +489,22 @@ fn a_member_is_admitted_again_only_by_whoever_decides() {
     desk.does(vec![jo.clone()]);
     assert_eq!(desk.is_refused(vec![jo.clone()]).reason, Reason::AlreadyExists);
     assert_eq!(desk.plan(vec![jo], None, Stance::Decide).unwrap().ops.len(), 1);
+}
+
+#[test]
+fn nobody_removes_himself_and_the_recovery_key_is_named_by_an_actor() {
+    let mut desk = Desk::new();
+    let jo = Keys::from_seed(&[2; 32]).actor();
+    desk.does(vec![Command::AdmitMember { member: jo, name: None }]);
+    let founder = desk.keys.actor();
+    let remove = |member| vec![Command::RemoveMember { member, why: Text::new("").unwrap() }];
+    assert_eq!(desk.is_refused(remove(founder)).reason, Reason::InvalidRequest);
+    let put = |value| vec![Command::PutSetting { setting: recovery::setting(), value }];
+    assert_eq!(desk.is_refused(put(Some(text("paper")))).reason, Reason::InvalidValue);
+    assert_eq!(desk.is_refused(put(Some(Value::Boolean(true)))).reason, Reason::InvalidValue);
+    desk.does(put(Some(recovery::value(jo))));
+    desk.does(put(None));
+    desk.does(remove(jo));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Discovery: finding nodes on the local network by multicast DNS (RFC 6762, RFC 6763), on all of its interfaces.
 //!
 //! All that is heard is a hint. It is bounded here, told to the endpoint, and proven by the handshake or not at all.
-//! mdns-sd keeps whatever it hears, without a bound; so under a flood its daemon is stopped for a while, and a new one
-//! begins with nothing.
+//! mdns-sd keeps whatever it hears, without a bound and mostly without a word; so what it keeps is counted, and under a
+//! flood its daemon is stopped for a while, and a new one begins with nothing.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
@@ -37,6 +37,15 @@ const PAUSE: Duration = Duration::from_secs(10);
 
 /// The pause after a flood.
 const FLOOD_PAUSE: Duration = Duration::from_mins(1);
+
+/// How often it is counted what the daemon keeps.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the daemon may take to count: it does so between two packets.
+const COUNT_WITHIN: Duration = Duration::from_secs(5);
+
+/// So many records are a flood: a venue full of nodes has some thousands, and they take a few MiB.
+const MAX_RECORDS: i64 = 10_000;
 
 /// On which of the machine's interfaces a node is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +154,15 @@ impl Daemon {
         self.0.register(info.enable_addr_auto())?;
         Ok(())
     }
+
+    /// Whoever sends addresses that nobody asked for is remembered for as long as he says, and no event tells.
+    async fn count(&self) -> Result<(), Broken> {
+        let counting = self.0.get_metrics()?;
+        let counted = tokio::time::timeout(COUNT_WITHIN, counting.recv_async()).await;
+        let counted = counted.ok().and_then(Result::ok).ok_or(Broken::Behind)?;
+        let records = counted.iter().filter(|(name, _)| name.starts_with("cached-")).map(|(_, count)| count);
+        if records.sum::<i64>() > MAX_RECORDS { Err(Broken::Flood) } else { Ok(()) }
+    }
 }
 
 /// Looks until nobody wants it any more, or it cannot.
@@ -154,6 +172,7 @@ async fn look(args: &DiscoveryArgs, changes: &mut watch::Receiver<u64>) -> Resul
     let mut sightings = Sightings::new(args.key, args.env.clock.monotonic_ms());
     let mut salt = drawn(args);
     let mut renewal = tokio::time::interval(SALT_FOR);
+    let mut count = tokio::time::interval(COUNT_EVERY);
     loop {
         tokio::select! {
             biased;
@@ -165,6 +184,7 @@ async fn look(args: &DiscoveryArgs, changes: &mut watch::Receiver<u64>) -> Resul
                 salt = drawn(args);
                 daemon.show(args, salt)?;
             }
+            _ = count.tick() => daemon.count().await?,
             event = events.recv_async() => heard(args, &mut sightings, event.map_err(|_| Broken::Behind)?)?,
         }
     }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use openprod_messages::environment::Environment;
 use openprod_model::ids::{ActorId, WorkspaceId};
-use openprod_wire::hello::WorkspaceTag;
+use openprod_wire::hello::{Versions, WorkspaceTag};
 use openprod_wire::opening::Opening;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 
@@ -29,7 +29,7 @@ use link::{Greeting, HelloError, News};
 pub use peers::PeerNumber;
 use running::Application;
 pub use running::Running;
-pub use status::{Connected, KnownPeer, PeerStage, PeerStatus};
+pub use status::{Connected, KnownPeer, Obstacle, PeerStage, PeerStatus};
 
 mod link;
 mod peers;
@@ -51,8 +51,6 @@ pub enum Purpose {
     Admission,
     /// Its files.
     Files,
-    /// What is never stored.
-    Presence,
 }
 
 impl Purpose {
@@ -61,17 +59,15 @@ impl Purpose {
             Self::Bundles => Opening::Workspace { tag },
             Self::Admission => Opening::Admission { tag },
             Self::Files => Opening::Blob { tag },
-            Self::Presence => Opening::Presence { tag },
         }
     }
 
     fn of(opening: Opening) -> Option<(Self, WorkspaceTag)> {
         match opening {
-            Opening::Control | Opening::Asking => None,
+            Opening::Control | Opening::Asking | Opening::Presence { .. } => None,
             Opening::Workspace { tag } => Some((Self::Bundles, tag)),
             Opening::Admission { tag } => Some((Self::Admission, tag)),
             Opening::Blob { tag } => Some((Self::Files, tag)),
-            Opening::Presence { tag } => Some((Self::Presence, tag)),
         }
     }
 }
@@ -121,6 +117,8 @@ pub struct EndpointArgs {
     pub env: Environment,
     /// What this node is, for people: `openprod 0.1.0`.
     pub software: String,
+    /// The protocol versions that it speaks: [`openprod_wire::hello::VERSIONS`].
+    pub versions: Versions,
 }
 
 /// Why a node could not be reached.
@@ -249,7 +247,7 @@ impl Actor for Endpoint {
             }
             EndpointMsg::Found { key, addresses } => running.found(key, &addresses),
             EndpointMsg::Left { key } => running.peers.left(key),
-            EndpointMsg::Changed => running.changes.send_modify(|count| *count += 1),
+            EndpointMsg::Changed => running.changed(),
             EndpointMsg::Renew { link, workspace } => running.renew(link, workspace),
             EndpointMsg::Came(connection) => running.came(connection),
             EndpointMsg::Due(peer) => running.due(peer),

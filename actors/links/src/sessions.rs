@@ -10,16 +10,20 @@
 //! again after a pause, on a channel that the endpoint asks for; the pause grows until both sides are found equal. When
 //! this room dies its sessions go with it; the next incarnation asks for channels on the links that are known to the
 //! [`Doorway`].
+//!
+//! Who is in the workspace now passes through here too, beside the bundles: see [`crate::company`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use openprod_messages::address::Address;
-use openprod_model::ids::{ActorId, WorkspaceId};
+use openprod_messages::address::{Address, NoAnswer};
+use openprod_model::ids::{ActorId, SessionId, WorkspaceId};
+use openprod_wire::presence::{self, Person};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use tokio::sync::{mpsc, watch};
 
+use crate::company::{BREATH, Company, Present};
 use crate::endpoint::{EndpointMsg, LinkId};
 use crate::replication::session::{LinkStanding, MOMENTS_AHEAD, Rooms, Session, SessionArgs, SessionMsg};
 use crate::transport::Channel;
@@ -29,17 +33,24 @@ const MIN_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause: a peer that cannot be worked with costs a greeting a minute.
 const MAX_PAUSE: Duration = Duration::from_mins(1);
 
+/// How often at most a link's word of who is there is listened to, and said: faster than eyes follow is a waste.
+const MOMENT_EVERY: Duration = Duration::from_millis(100);
+
+/// Everybody who is in a workspace now.
+pub type Everybody = Arc<Vec<Present>>;
+
 /// The way in for the endpoint's channels. It outlives the room, and remembers which links there are.
 #[derive(Clone)]
 pub struct Doorway {
     room: Address<SessionsMsg>,
     links: Arc<Mutex<BTreeSet<LinkId>>>,
+    company: Arc<watch::Sender<Everybody>>,
 }
 
 impl Doorway {
     /// The way into `room`.
     pub fn of(room: Address<SessionsMsg>) -> Self {
-        Self { room, links: Arc::default() }
+        Self { room, links: Arc::default(), company: Arc::new(watch::Sender::default()) }
     }
 
     /// Here is a channel for bundles; it takes the place of the one before on its link.
@@ -58,6 +69,23 @@ impl Doorway {
     /// How all sessions stand; none while the room is down.
     pub async fn status(&self) -> Vec<SessionStatus> {
         self.room.call(|reply| SessionsMsg::Status { reply }).await.unwrap_or_default()
+    }
+
+    /// Somebody at this node is in the workspace, or somewhere else in it than before. He is told of for
+    /// [`crate::company::HERE_FOR`]. False if there is no room for him.
+    pub async fn arrives(&self, person: Person) -> Result<bool, NoAnswer> {
+        self.room.call(|reply| SessionsMsg::Arrives { person, reply }).await
+    }
+
+    /// Somebody at this node goes.
+    pub fn leaves(&self, session: SessionId) {
+        // A room that restarts has forgotten him.
+        let _ = self.room.cast(SessionsMsg::Leaves { session });
+    }
+
+    /// Who is in the workspace, now and as it changes.
+    pub fn company(&self) -> watch::Receiver<Everybody> {
+        self.company.subscribe()
     }
 
     fn links(&self) -> MutexGuard<'_, BTreeSet<LinkId>> {
@@ -112,6 +140,29 @@ pub enum SessionsMsg {
         /// In the order of the links.
         reply: RpcReplyPort<Vec<SessionStatus>>,
     },
+    /// Somebody at this node is here.
+    Arrives {
+        /// Who, and where.
+        person: Person,
+        /// Whether there was room for him.
+        reply: RpcReplyPort<bool>,
+    },
+    /// Somebody at this node goes.
+    Leaves {
+        /// His client session.
+        session: SessionId,
+    },
+    /// Another node says something of the moment. Said by the room's own tasks.
+    Heard {
+        /// Over which link.
+        link: LinkId,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// It is time to tell others who is here. Said by the room to itself.
+    Tell,
+    /// It is time to tell again who is here, and to forget who is not. Said by the room to itself.
+    Breath,
     /// A pause is over. Said by the room to itself.
     Again {
         /// The link.
@@ -134,7 +185,17 @@ impl Actor for Sessions {
         for link in args.doorway.links().iter() {
             let _ = args.endpoint.cast(EndpointMsg::Renew { link: *link, workspace: args.workspace });
         }
-        Ok(Desk { myself, args, links: BTreeMap::new(), begun: 0 })
+        let desk = Desk {
+            myself,
+            args,
+            links: BTreeMap::new(),
+            begun: 0,
+            company: Company::default(),
+            breathes: false,
+            is_to_tell: false,
+        };
+        desk.shows();
+        Ok(desk)
     }
 
     async fn handle(
@@ -147,6 +208,11 @@ impl Actor for Sessions {
             SessionsMsg::Linked { link, peer, channel } => desk.linked(link, peer, channel).await,
             SessionsMsg::Parted { link } => desk.parted(link),
             SessionsMsg::Status { reply } => drop(reply.send(desk.status())),
+            SessionsMsg::Arrives { person, reply } => drop(reply.send(desk.arrives(person))),
+            SessionsMsg::Leaves { session } => desk.leaves(session),
+            SessionsMsg::Heard { link, bytes } => desk.heard(link, &bytes),
+            SessionsMsg::Tell => desk.tells(),
+            SessionsMsg::Breath => desk.breath(),
             SessionsMsg::Again { link, attempt } => desk.again(link, attempt),
         }
         Ok(())
@@ -185,6 +251,11 @@ pub struct Desk {
     args: SessionsArgs,
     links: BTreeMap<LinkId, Held>,
     begun: u64,
+    company: Company,
+    /// Whether a [`SessionsMsg::Breath`] is under way.
+    breathes: bool,
+    /// Whether a [`SessionsMsg::Tell`] is.
+    is_to_tell: bool,
 }
 
 impl Desk {
@@ -192,8 +263,8 @@ impl Desk {
         let pause = self.links.get(&link).map_or(MIN_PAUSE, |held| held.pause);
         self.parted(link);
         let (standing, stands) = watch::channel(LinkStanding::default());
-        // Nothing of the moment is shown yet by anybody: what comes is let go.
-        let (moments, _) = mpsc::channel(MOMENTS_AHEAD);
+        let (moments, said) = mpsc::channel(MOMENTS_AHEAD);
+        tokio::spawn(listens(link, said, self.myself.clone()));
         let SessionsArgs { own, rooms, .. } = self.args.clone();
         let args = SessionArgs { own, peer, channel, rooms, standing, moments };
         let begun = Session::spawn_linked(None, Session, args, self.supervisor()).await;
@@ -206,6 +277,9 @@ impl Desk {
         if failed {
             self.pauses(link);
         }
+        if self.company.is_anybody_here() {
+            self.tells_soon();
+        }
     }
 
     fn supervisor(&self) -> ActorCell {
@@ -216,6 +290,76 @@ impl Desk {
         if let Some(Held { session: Some(session), .. }) = self.links.remove(&link) {
             session.stop(Some("the link is gone".to_owned()));
         }
+        self.company.parts(link);
+        self.shows();
+    }
+
+    fn arrives(&mut self, person: Person) -> bool {
+        let has_room = self.company.arrives(person, self.now_ms());
+        if has_room {
+            self.tells_soon();
+            self.shows();
+            self.breathes_on();
+        }
+        has_room
+    }
+
+    fn leaves(&mut self, session: SessionId) {
+        self.company.leaves(session);
+        self.tells_soon();
+        self.shows();
+    }
+
+    /// Only a member's node has a session here.
+    fn heard(&mut self, link: LinkId, bytes: &[u8]) {
+        let Some((held, people)) = self.links.get(&link).zip(presence::hear(bytes)) else { return };
+        self.company.hears(link, held.peer, people, self.now_ms());
+        self.shows();
+        self.breathes_on();
+    }
+
+    fn breath(&mut self) {
+        self.breathes = false;
+        self.company.passes(self.now_ms());
+        self.tells_soon();
+        self.shows();
+        self.breathes_on();
+    }
+
+    fn breathes_on(&mut self) {
+        if !self.breathes && !self.company.is_empty() {
+            self.breathes = true;
+            drop(self.myself.send_after(BREATH, || SessionsMsg::Breath));
+        }
+    }
+
+    /// However often people move, a link is told a few times a second.
+    fn tells_soon(&mut self) {
+        if !std::mem::replace(&mut self.is_to_tell, true) {
+            drop(self.myself.send_after(MOMENT_EVERY, || SessionsMsg::Tell));
+        }
+    }
+
+    fn tells(&mut self) {
+        self.is_to_tell = false;
+        let words = self.company.words();
+        for session in self.links.values().filter_map(|held| held.session.as_ref()) {
+            // One that has just ended is begun again, and told then.
+            let _ = session.cast(SessionMsg::Say(words.clone()));
+        }
+    }
+
+    fn shows(&self) {
+        let now = self.company.all();
+        self.args.doorway.company.send_if_modified(|shown| {
+            let is_news = **shown != now;
+            *shown = Arc::new(now);
+            is_news
+        });
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.args.rooms.env.clock.monotonic_ms()
     }
 
     fn status(&self) -> Vec<SessionStatus> {
@@ -252,5 +396,18 @@ impl Desk {
         if self.links.get(&link).is_some_and(|held| held.attempt == attempt && held.session.is_none()) {
             let _ = self.args.endpoint.cast(EndpointMsg::Renew { link, workspace: self.args.workspace });
         }
+    }
+}
+
+/// Gives what a peer says of the moment to the room, the latest only, and not faster than people look.
+async fn listens(link: LinkId, mut said: mpsc::Receiver<Vec<u8>>, room: ActorRef<SessionsMsg>) {
+    while let Some(mut bytes) = said.recv().await {
+        while let Ok(later) = said.try_recv() {
+            bytes = later;
+        }
+        if room.cast(SessionsMsg::Heard { link, bytes }).is_err() {
+            return;
+        }
+        tokio::time::sleep(MOMENT_EVERY).await;
     }
 }

@@ -133,6 +133,8 @@ pub struct Quarantined {
     pub since_ms: u64,
     /// Whether a person silenced its alarm.
     pub skipped: bool,
+    /// Whether it stands up to the checks, and waits for a person to take it: who wrote it was removed meanwhile.
+    pub held: bool,
 }
 
 /// The log as undoing reads it.

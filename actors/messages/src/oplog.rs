@@ -46,6 +46,8 @@ pub struct Admitted {
     pub known: u64,
     /// Quarantined, with their numbers.
     pub quarantined: Vec<u64>,
+    /// How many of these stand, and wait for a person to take them.
+    pub kept_for_people: u64,
     /// Waiting for ancestors that are not in the log: kept until these come, as long as there is room.
     pub waiting: u64,
     /// The end of the log afterwards.
@@ -58,6 +60,16 @@ pub struct Admitted {
     pub missing: Vec<Digest>,
 }
 
+/// Through whose hands bundles come. Whether they stand does not depend on it; whether they are let in at once does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hands {
+    /// A member's node, or a person who takes them: what stands is let in.
+    Members,
+    /// Anybody's, such as a file's: what was written by somebody who was removed meanwhile is kept until a person takes
+    /// it, unless a member has built on it.
+    Anybodys,
+}
+
 /// Messages to the oplog.
 pub enum OplogMsg {
     /// Append an own bundle. The reply comes after the durable commit (I-1).
@@ -67,12 +79,14 @@ pub enum OplogMsg {
         /// Its position.
         reply: RpcReplyPort<Result<Position, AppendError>>,
     },
-    /// Admit bundles from elsewhere (a workspace file, later a peer), parents first.
+    /// Admit bundles from elsewhere (a workspace file, a peer), parents first.
     Admit {
         /// Their bytes.
         bundles: Vec<Vec<u8>>,
         /// Where they come from, for the quarantine.
         source: String,
+        /// Who gives them.
+        hands: Hands,
         /// What became of them.
         reply: RpcReplyPort<Result<Admitted, AppendError>>,
     },
@@ -92,6 +106,13 @@ pub enum OplogMsg {
     },
     /// Check a quarantined bundle again, and admit it if it stands.
     Retry {
+        /// Its number.
+        number: u64,
+        /// What became of it.
+        reply: RpcReplyPort<Result<Admitted, AppendError>>,
+    },
+    /// A person takes a quarantined bundle, and what it builds on: it is let in if it stands, whoever was removed.
+    Take {
         /// Its number.
         number: u64,
         /// What became of it.

@@ -11,6 +11,8 @@ pub enum StateMsg {
         /// How far.
         through: Position,
     },
+    /// Damaged bundles of the log were replaced by good copies: a state that passed over them is folded anew.
+    Mended,
     /// A piece of the log was folded. Said by the state's own worker only.
     FoldedPiece {
         /// How far, or why not.

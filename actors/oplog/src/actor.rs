@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use openprod_messages::address::Address;
 use openprod_messages::environment::Environment;
-use openprod_messages::log::{LogReader, Stored, Tail};
-use openprod_messages::oplog::{Admitted, Append, AppendError, CommitOutcome, OplogMsg};
+use openprod_messages::log::{LogReader, Quarantined, Stored, Tail};
+use openprod_messages::oplog::{Admitted, Append, AppendError, CommitOutcome, Hands, OplogMsg};
 use openprod_messages::state::StateMsg;
 use openprod_model::ids::Position;
 use openprod_model::refusal::{Reason, Refusal};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::sync::{oneshot, watch};
 
-use crate::logic::admission::{Admission, Candidate, Wanted};
+use crate::logic::admission::{Admission, Candidate, Origin, Wanted};
 use crate::logic::along::along;
 use crate::logic::batch::{self, Batch, Change, Unit};
 use crate::logic::ledger::{Damage, Ledger, Taken, disk};
@@ -56,11 +56,12 @@ impl Actor for Oplog {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             OplogMsg::Append { append, reply } => desk.append(*append, reply).await,
-            OplogMsg::Admit { bundles, source, reply } => desk.admit(bundles, source, reply),
+            OplogMsg::Admit { bundles, source, hands, reply } => desk.admit(bundles, source, hands, reply),
             OplogMsg::Judge => desk.judge_next().await,
             OplogMsg::Tail { reply } => desk.tail(reply).await,
             OplogMsg::FoundDamaged { at, reason } => desk.found_damaged(at, &reason).await,
-            OplogMsg::Retry { number, reply } => desk.retry(number, reply).await,
+            OplogMsg::Retry { number, reply } => desk.again(number, Hands::Anybodys, reply).await,
+            OplogMsg::Take { number, reply } => desk.again(number, Hands::Members, reply).await,
             OplogMsg::Skip { number, reply } => desk.skip(number, reply).await,
             OplogMsg::Committed(outcome) => desk.committed(outcome),
             OplogMsg::Close { reply } => desk.close(reply),
@@ -105,10 +106,23 @@ fn answer<T: Send + 'static>(reply: RpcReplyPort<T>, answer: T) {
     let _ = reply.send(answer);
 }
 
-/// Bundles from elsewhere that wait to be judged; they are read meanwhile.
-struct Offered {
+/// Bundles from elsewhere, which are being read off the actor.
+struct Offer {
     candidates: Shares<Candidate>,
     source: String,
+    hands: Hands,
+}
+
+impl Offer {
+    /// Reading them begins at once.
+    fn of(env: &Environment, bundles: Vec<Vec<u8>>, source: String, hands: Hands) -> Self {
+        Self { candidates: share_out(env, bundles, Candidate::read), source, hands }
+    }
+}
+
+/// An offer that waits to be judged.
+struct Offered {
+    offer: Offer,
     reply: RpcReplyPort<Result<Admitted, AppendError>>,
 }
 
@@ -120,6 +134,8 @@ struct Queued {
 struct InFlight {
     number: u64,
     end: End,
+    /// Whether good copies take the places of damaged bundles.
+    mends: bool,
     waiters: Vec<Waiter>,
 }
 
@@ -218,16 +234,20 @@ impl Desk {
     fn has_come(&self, bundles: Vec<Vec<u8>>) {
         if !bundles.is_empty() {
             let (port, _) = ractor::concurrency::oneshot();
-            let source = "what waited".to_owned();
+            let (source, hands) = ("what waited".to_owned(), Hands::Anybodys);
             // Only a dead actor does not hear it, and its bundles come again.
-            let _ = self.myself.cast(OplogMsg::Admit { bundles, source, reply: port.into() });
+            let _ = self.myself.cast(OplogMsg::Admit { bundles, source, hands, reply: port.into() });
         }
     }
 
-    /// Takes bundles from elsewhere in. Reading them begins at once, off the actor.
-    fn admit(&mut self, bundles: Vec<Vec<u8>>, source: String, reply: RpcReplyPort<Result<Admitted, AppendError>>) {
-        let candidates = share_out(&self.env, bundles, Candidate::read);
-        self.offered.push_back(Offered { candidates, source, reply });
+    fn admit(
+        &mut self,
+        bundles: Vec<Vec<u8>>,
+        source: String,
+        hands: Hands,
+        reply: RpcReplyPort<Result<Admitted, AppendError>>,
+    ) {
+        self.offered.push_back(Offered { offer: Offer::of(&self.env, bundles, source, hands), reply });
         if self.offered.len() == 1 {
             self.judges_again();
         }
@@ -236,8 +256,8 @@ impl Desk {
     /// Judges what was offered first. What came meanwhile has its turn before the next: so whoever offers many bundles
     /// offers them in pieces, and local commands pass between these.
     async fn judge_next(&mut self) {
-        let Some(Offered { candidates, source, reply }) = self.offered.pop_front() else { return };
-        match self.judge(candidates, source).await {
+        let Some(Offered { offer, reply }) = self.offered.pop_front() else { return };
+        match self.judge(offer).await {
             Ok((admitted, unit)) => self.queue(unit, Waiter::Admit { admitted, reply }),
             Err(error) => answer(reply, Err(error)),
         }
@@ -252,13 +272,15 @@ impl Desk {
     }
 
     /// Judges bundles from elsewhere. Reading and verifying happen off the actor, which waits.
-    async fn judge(&mut self, candidates: Shares<Candidate>, source: String) -> Result<(Admitted, Unit), AppendError> {
+    async fn judge(&mut self, offer: Offer) -> Result<(Admitted, Unit), AppendError> {
         self.ready().await?;
+        let Offer { candidates, source, hands } = offer;
         let mut candidates = candidates.gathered().await?;
         let now_ms = self.env.clock.wall_ms();
         let ledger = self.ledger.as_mut().expect("it was made ready");
         candidates.extend(along(ledger, &*self.store, &candidates).map_err(disk)?);
-        let mut admission = Admission::begin(ledger, &*self.store, candidates, source, now_ms).map_err(disk)?;
+        let from = Origin { source, hands, now_ms };
+        let mut admission = Admission::begin(ledger, &*self.store, candidates, from).map_err(disk)?;
         loop {
             let wanted = admission.wanted();
             if wanted.is_empty() {
@@ -303,22 +325,22 @@ impl Desk {
         Ok(())
     }
 
-    async fn retry(&mut self, number: u64, reply: RpcReplyPort<Result<Admitted, AppendError>>) {
-        match self.judge_again(number).await {
+    async fn again(&mut self, number: u64, hands: Hands, reply: RpcReplyPort<Result<Admitted, AppendError>>) {
+        match self.judge_again(number, hands).await {
             Ok((admitted, unit)) => self.queue(unit, Waiter::Admit { admitted, reply }),
             Err(error) => answer(reply, Err(error)),
         }
     }
 
-    async fn judge_again(&mut self, number: u64) -> Result<(Admitted, Unit), AppendError> {
+    async fn judge_again(&mut self, number: u64, hands: Hands) -> Result<(Admitted, Unit), AppendError> {
         let found = self.store.quarantined_at(number).map_err(disk)?;
         let (quarantined, at) = found.ok_or_else(|| AppendError::Refused(unknown(number)))?;
         let whole_again = match at {
             Some(at) => matches!(self.store.bundle(at).map_err(disk)?, Some(Stored::Whole(_))),
             None => false,
         };
-        let candidates = share_out(&self.env, vec![quarantined.bytes], Candidate::read);
-        let (admitted, mut unit) = self.judge(candidates, quarantined.source).await?;
+        let Quarantined { bytes, source, .. } = quarantined;
+        let (admitted, mut unit) = self.judge(Offer::of(&self.env, vec![bytes], source, hands)).await?;
         if whole_again || (at.is_none() && admitted.known > 0) {
             unit.changes.push(Change::Release { number });
         }
@@ -380,7 +402,8 @@ impl Desk {
         }
         self.commits += 1;
         let number = self.commits;
-        self.in_flight = Some(InFlight { number, end, waiters });
+        let mends = changes.iter().any(|change| matches!(change, Change::Replace { .. }));
+        self.in_flight = Some(InFlight { number, end, mends, waiters });
         self.start(number, Batch { base, changes, end, now_ms: self.env.clock.wall_ms() });
     }
 
@@ -395,11 +418,18 @@ impl Desk {
 
     /// A commit ended: its waiters are answered, the facts told, and the next one starts with all that queued.
     fn committed(&mut self, CommitOutcome { number, result }: CommitOutcome) {
-        let Some(InFlight { end, waiters, .. }) = self.in_flight.take_if(|in_flight| in_flight.number == number) else {
+        let Some(InFlight { end, mends, waiters, .. }) = self.in_flight.take_if(|in_flight| in_flight.number == number)
+        else {
             return;
         };
         match result {
-            Ok(tail) => self.settle(end, tail, waiters),
+            Ok(tail) => {
+                self.settle(end, tail, waiters);
+                if mends {
+                    // A state that is not there to hear it looks for itself when it starts.
+                    let _ = self.state.cast(StateMsg::Mended);
+                }
+            }
             Err(error) => self.give_up(&error, waiters),
         }
     }

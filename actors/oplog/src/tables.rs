@@ -32,10 +32,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::logic::members::SetId;
 
+pub(crate) mod held;
 pub(crate) mod lanes;
 
 /// The format that this version writes: the number of its last migration.
-pub const FORMAT: u16 = 2;
+pub const FORMAT: u16 = 3;
 
 pub(crate) type ByWord = TableDefinition<'static, &'static str, &'static [u8]>;
 pub(crate) type ByNumber = TableDefinition<'static, u64, &'static [u8]>;
@@ -163,6 +164,8 @@ pub struct QuarantineRow {
     pub at: Option<Position>,
     /// BLAKE3 of its bytes.
     pub mark: [u8; 32],
+    /// Whether it stands up to the checks and waits for a person to take it.
+    pub held: bool,
 }
 
 /// What is known of a bundle that waits for ancestors.
@@ -192,6 +195,7 @@ pub(crate) struct Migration {
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { to: 1, what: "make the tables", run: make_tables },
     Migration { to: 2, what: "note the lane of each bundle, and make room for bundles that wait", run: lanes::note },
+    Migration { to: 3, what: "tell what waits for a person from what does not stand", run: held::tell_apart },
 ];
 
 fn make_tables(txn: &WriteTransaction) -> Result<(), redb::Error> {

@@ -115,6 +115,7 @@ impl Actor for State {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             StateMsg::Appended { through } => state.appended(&myself, through),
+            StateMsg::Mended => state.mended(&myself),
             StateMsg::FoldedPiece { result } => state.folded(&myself, result)?,
             StateMsg::Settle => state.settle(&myself),
             StateMsg::TryAgain => state.try_again(&myself),
@@ -127,6 +128,11 @@ impl Actor for State {
 impl Folding {
     fn appended(&mut self, myself: &ActorRef<StateMsg>, through: Position) {
         self.through = self.through.max(through);
+        self.go_on(myself);
+    }
+
+    fn mended(&mut self, myself: &ActorRef<StateMsg>) {
+        self.args.store.passes_over_nothing();
         self.go_on(myself);
     }
 

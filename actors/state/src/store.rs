@@ -132,6 +132,8 @@ pub struct StateStore {
     /// The last position that anybody was told of; no reader sees less (I-14).
     promised: AtomicU64,
     full: AtomicBool,
+    /// Whether damaged bundles were replaced since the file was looked at.
+    mended: AtomicBool,
 }
 
 struct Living {
@@ -172,6 +174,7 @@ impl StateStore {
             folded: watch::Sender::new(Folded::default()),
             promised: AtomicU64::default(),
             full: AtomicBool::default(),
+            mended: AtomicBool::default(),
         };
         store.open_file(&mut lock(&store.writer))?;
         Ok(Arc::new(store))
@@ -251,7 +254,12 @@ impl StateStore {
     /// Whether nothing is known to be wrong with the open file; otherwise the next round opens it anew.
     pub fn is_fine(&self) -> bool {
         let living = self.living.read().unwrap_or_else(PoisonError::into_inner);
-        living.as_ref().is_some_and(|living| living.health.fine())
+        living.as_ref().is_some_and(|living| living.health.fine()) && !self.mended.load(Ordering::Acquire)
+    }
+
+    /// Bundles that were damaged are whole: if it has passed over any, the next round opens it anew, and folds all.
+    pub fn passes_over_nothing(&self) {
+        self.mended.store(true, Ordering::Release);
     }
 
     fn holding(&self) -> bool {
@@ -279,7 +287,10 @@ impl StateStore {
         if writer.closed {
             return Err(FoldError::Closed);
         }
-        if let (true, Some((cursor, _))) = (self.is_fine(), &writer.known) {
+        let is_mended = self.mended.swap(false, Ordering::AcqRel);
+        if let (true, Some((cursor, _))) = (self.is_fine(), &writer.known)
+            && !(is_mended && cursor.counts.damaged > 0)
+        {
             return Ok(cursor.position);
         }
         tracing::warn!("opening the state anew");
@@ -448,6 +459,9 @@ impl StateStore {
         let cursor = read_cursor(transaction)?;
         if cursor.counts.unknown_ops > 0 && kinds != Some(tables::kinds_bytes(self.options.unknown)) {
             return Ok(Ok(Some("this version may know operations that it passed over")));
+        }
+        if cursor.counts.damaged > 0 {
+            return Ok(Ok(Some("it passed over damaged bundles, which may be whole by now")));
         }
         Ok(self.agrees(&cursor).map(|agrees| (!agrees).then_some("the log is not the one it was folded from")))
     }

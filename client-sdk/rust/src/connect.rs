@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use openprod_api::v1;
 use openprod_model::ids::{ActorId, OverlayId, SessionId, WorkspaceId};
+use openprod_wire::client_ticket::ClientTicket;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -16,6 +18,7 @@ use tonic::{Request, Status};
 
 use crate::attempt::Patience;
 use crate::error::Error;
+use crate::trust::ByTicket;
 use crate::{MAX_MESSAGE_BYTES, ids};
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -25,8 +28,11 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub enum Endpoint {
     /// A Unix socket: its permissions say who may speak.
     Socket(PathBuf),
-    /// An address such as `http://127.0.0.1:7117`, and the token that says who speaks.
+    /// An address on this machine, such as `http://127.0.0.1:7117`, and the token that says who speaks. On the way to
+    /// another machine anybody could read the token, so there it is refused: that needs a ticket.
     Http(String, Option<Token>),
+    /// A node on any machine, by TLS: the ticket says where, who speaks, and which certificate is the right one.
+    Ticket(ClientTicket),
 }
 
 /// A bearer token. It is never shown.
@@ -61,6 +67,7 @@ impl fmt::Display for Endpoint {
         match self {
             Self::Socket(path) => write!(f, "{}", path.display()),
             Self::Http(url, _) => f.write_str(url),
+            Self::Ticket(ticket) => f.write_str(&ticket_url(ticket)),
         }
     }
 }
@@ -108,9 +115,14 @@ impl Client {
     /// Connects to the node at `endpoint`; all its calls are made with this patience.
     pub async fn connect_with(endpoint: Endpoint, patience: Patience) -> Result<Self, Error> {
         let at = endpoint.to_string();
-        let (uri, token) = match endpoint {
-            Endpoint::Socket(path) => (format!("unix:{}", path.display()), None),
-            Endpoint::Http(url, token) => (plain_http(url)?, token),
+        let (uri, token, trusted) = match endpoint {
+            Endpoint::Socket(path) => (format!("unix:{}", path.display()), None, None),
+            Endpoint::Http(url, token) => (plain_http(url, token.is_some())?, token, None),
+            Endpoint::Ticket(ticket) => {
+                let no_tls = |error| Error::Unusable(format!("TLS cannot be used: {error}."));
+                let trusted = ByTicket::new(&ticket).map_err(no_tls)?;
+                (ticket_url(&ticket), Some(Token::new(&ticket.token.reveal())?), Some(trusted))
+            }
         };
         let invalid = |_| Error::Unusable(format!("{at} is not an address such as http://127.0.0.1:7117."));
         let transport = transport::Endpoint::from_shared(uri)
@@ -120,11 +132,7 @@ impl Client {
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
             .keep_alive_while_idle(true);
-        let connecting = tokio::time::timeout(patience.connect, transport.connect());
-        let channel = match connecting.await {
-            Ok(channel) => channel.map_err(|error| unreachable_at(&at, &error))?,
-            Err(_) => return Err(Error::Unreachable { at, why: "it did not answer in time".to_owned() }),
-        };
+        let channel = opened(transport, trusted, &at, patience.connect).await?;
         let shared = Shared { at, session: ids::session(), patience, seen: Mutex::default() };
         Ok(Self { channel: InterceptedService::new(channel, Bearer(token)), shared: Arc::new(shared) })
     }
@@ -251,6 +259,8 @@ generated! {
     blobs: blob_service_client::BlobServiceClient;
     /// Tickets, and those who ask to join.
     invites: invite_service_client::InviteServiceClient;
+    /// Clients on other machines, and the certificate by which they know the node.
+    access: access_service_client::AccessServiceClient;
     /// Other nodes.
     peers: peer_service_client::PeerServiceClient;
     /// What happens.
@@ -259,11 +269,55 @@ generated! {
     admin: admin_service_client::AdminServiceClient;
 }
 
-fn plain_http(url: String) -> Result<String, Error> {
-    if url.starts_with("http://") {
-        return Ok(url);
+/// Connects, by TLS where there is a certificate to be trusted.
+async fn opened(
+    transport: transport::Endpoint,
+    trusted: Option<ByTicket>,
+    at: &str,
+    within: Duration,
+) -> Result<Channel, Error> {
+    let connecting = async {
+        match &trusted {
+            Some(trusted) => transport.connect_with_connector(trusted.clone()).await,
+            None => transport.connect().await,
+        }
+    };
+    let found = |trusted: &ByTicket| trusted.other();
+    match (tokio::time::timeout(within, connecting).await, trusted.as_ref().and_then(found)) {
+        (Ok(Ok(channel)), _) => Ok(channel),
+        (_, Some(found)) => Err(Error::NotTrusted { at: at.to_owned(), found: found.to_string() }),
+        (Ok(Err(error)), None) => Err(unreachable_at(at, &error)),
+        (Err(_), None) => Err(Error::Unreachable { at: at.to_owned(), why: "it did not answer in time".to_owned() }),
     }
-    Err(Error::Unusable(format!("{url} cannot be used as an address: write http://HOST:PORT.")))
+}
+
+fn ticket_url(ticket: &ClientTicket) -> String {
+    ticket.addresses.first().map_or_else(String::new, |address| format!("https://{address}"))
+}
+
+fn plain_http(url: String, with_token: bool) -> Result<String, Error> {
+    let Some(rest) = url.strip_prefix("http://") else {
+        let next = "write http://HOST:PORT for a node on this machine, or use a ticket";
+        return Err(Error::Unusable(format!("{url} cannot be used as an address: {next}.")));
+    };
+    if with_token && !is_here(rest) {
+        let why = "anybody on the way could read the token";
+        return Err(Error::Unusable(format!(
+            "{url} is not on this machine, and {why}: use a ticket (`openprod token create` on the node's machine)."
+        )));
+    }
+    Ok(url)
+}
+
+/// Whether a host, with or without port and path, is this machine by a name that nobody can take over.
+fn is_here(rest: &str) -> bool {
+    let authority = rest.split('/').next().unwrap_or_default();
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|letter| letter.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 fn unreachable_at(at: &str, error: &transport::Error) -> Error {
@@ -291,6 +345,24 @@ mod tests {
     async fn an_address_that_is_none_is_refused() {
         let error = Client::connect(Endpoint::Http("stage.local".to_owned(), None)).await.unwrap_err();
         assert!(matches!(error, Error::Unusable(_)), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_token_does_not_leave_this_machine_in_clear() {
+        let token = Token::new("secret").unwrap();
+        let error = Client::connect(Endpoint::Http("http://10.0.0.5:7117".to_owned(), Some(token))).await.unwrap_err();
+        assert!(error.to_string().contains("openprod token create"), "{error}");
+    }
+
+    #[test]
+    fn this_machine_has_few_names() {
+        for here in ["127.0.0.1:7117", "127.0.0.2", "localhost:1/x", "[::1]:7117", "[::ffff:127.0.0.1]:80"] {
+            assert!(is_here(here), "{here}");
+        }
+        for other in ["10.0.0.5:7117", "stage.local", "localhost.evil.example:1", "127.0.0.1.nip.io", "[fd00::2]:1", ""]
+        {
+            assert!(!is_here(other), "{other}");
+        }
     }
 
     #[test]

@@ -19,6 +19,17 @@ pub enum Error {
         /// What the network said.
         why: String,
     },
+    /// Somebody answers there, and not with the certificate of the ticket. Nothing was said to it.
+    #[error(
+        "Whoever answers at {at} is not the node of this ticket: its certificate is {found}. Nothing was said to it. If the \
+         node's certificate was renewed, get a new ticket (`openprod token create` on the node's machine)."
+    )]
+    NotTrusted {
+        /// The address.
+        at: String,
+        /// The fingerprint of the certificate that was shown.
+        found: String,
+    },
     /// The address, the token or a file for them cannot be used.
     #[error("{0}")]
     Unusable(String),

@@ -14,7 +14,7 @@
 //!
 //! It holds no data and decides nothing: what a command means is said by the node.
 //!
-//! Reading order: [`connect`], [`commands`], [`reads`], [`overlays`], [`blobs`], [`watch`], [`streams`], [`error`].
+//! Reading order: [`connect`], [`commands`], [`reads`], [`overlays`], [`blobs`], [`watch`], [`streams`], [`error`]; `trust`.
 
 pub mod blobs;
 pub mod commands;
@@ -27,12 +27,14 @@ pub mod watch;
 
 mod attempt;
 mod ids;
+mod trust;
 
 pub use attempt::Patience;
 pub use commands::Change;
 pub use connect::{Client, Endpoint, Token, Workspace};
 pub use error::{Error, Refused};
 pub use openprod_api::v1;
+pub use openprod_wire::client_ticket::{BearerToken, ClientTicket, ClientTicketError, Fingerprint, NotAToken};
 pub use reads::{Pages, Question};
 pub use streams::Answers;
 pub use watch::{Event, From, Watch};

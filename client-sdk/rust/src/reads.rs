@@ -225,8 +225,13 @@ questions! {
     nodes.import_identity: ImportIdentityRequest => ImportIdentityResponse;
     nodes.set_default_identity: SetDefaultIdentityRequest => SetDefaultIdentityResponse;
     peers.list_peers: ListPeersRequest => ListPeersResponse;
+    peers.list_nearby: ListNearbyRequest => ListNearbyResponse;
     peers.add_peer: AddPeerRequest => AddPeerResponse;
     peers.forget_peer: ForgetPeerRequest => ForgetPeerResponse;
+    access.create_token: CreateTokenRequest => CreateTokenResponse;
+    access.list_tokens: ListTokensRequest => ListTokensResponse;
+    access.revoke_token: RevokeTokenRequest => RevokeTokenResponse;
+    access.get_certificate: GetCertificateRequest => GetCertificateResponse;
     workspaces.list_workspaces: ListWorkspacesRequest => ListWorkspacesResponse;
     workspaces.get_workspace: GetWorkspaceRequest => GetWorkspaceResponse;
     tables.list_tables: ListTablesRequest => ListTablesResponse;
@@ -242,6 +247,8 @@ questions! {
     commands.list_undo: ListUndoRequest => ListUndoResponse;
     conflicts.list_conflicts: ListConflictsRequest => ListConflictsResponse;
     conflicts.get_conflict: GetConflictRequest => GetConflictResponse;
+    events.set_presence: SetPresenceRequest => SetPresenceResponse;
+    events.list_presence: ListPresenceRequest => ListPresenceResponse;
     edges.list_edges: ListEdgesRequest => ListEdgesResponse;
     edges.get_edge: GetEdgeRequest => GetEdgeResponse;
     history.list_bundles: ListBundlesRequest => ListBundlesResponse;
@@ -275,9 +282,12 @@ questions! {
     invites.approve_join_request: ApproveJoinRequestRequest => ApproveJoinRequestResponse;
     invites.deny_join_request: DenyJoinRequestRequest => DenyJoinRequestResponse;
     invites.recover_workspace: RecoverWorkspaceRequest => RecoverWorkspaceResponse;
+    invites.create_recovery_key: CreateRecoveryKeyRequest => CreateRecoveryKeyResponse;
     admin.list_quarantine: ListQuarantineRequest => ListQuarantineResponse;
     admin.get_quarantined: GetQuarantinedRequest => GetQuarantinedResponse;
     admin.retry_quarantined: RetryQuarantinedRequest => RetryQuarantinedResponse;
+    admin.take_quarantined: TakeQuarantinedRequest => TakeQuarantinedResponse;
+    admin.list_waiting: ListWaitingRequest => ListWaitingResponse;
     admin.skip_quarantined: SkipQuarantinedRequest => SkipQuarantinedResponse;
     admin.export_quarantined: ExportQuarantinedRequest => ExportQuarantinedResponse;
     admin.set_log_level: SetLogLevelRequest => SetLogLevelResponse;
@@ -332,7 +342,8 @@ of_workspace! {
         RecallOverlayRequest, DiscardOverlayRequest, KeepMineRequest, UseCanonicalRequest, KnockOutRequest,
         UndoStagedRequest, RedoStagedRequest, GetThumbnailRequest, StatBlobRequest, ListBlobsRequest, PinBlobRequest,
         UnpinBlobRequest, CollectBlobsRequest, CreateInviteRequest, ListInvitesRequest, RevokeInviteRequest,
-        ListJoinRequestsRequest, ApproveJoinRequestRequest, DenyJoinRequestRequest;
+        ListJoinRequestsRequest, ApproveJoinRequestRequest, DenyJoinRequestRequest, CreateRecoveryKeyRequest,
+        TakeQuarantinedRequest, ListWaitingRequest, SetPresenceRequest, ListPresenceRequest;
 }
 
 macro_rules! paged {
@@ -365,6 +376,7 @@ paged! {
     ListConflictsRequest: conflicts of Conflict;
     GetBundleRequest: ops of OpInfo;
     ListQuarantineRequest: items of Quarantined;
+    ListWaitingRequest: items of WaitingBundle;
     PreviewOverlayRequest: differences of Difference;
     ListDriftRequest: drift of DriftedCell;
     ListBlobsRequest: blobs of Blob;

@@ -50,6 +50,11 @@ impl Client {
         self.begin(async || self.invites().join(Request::new(message)).await).await
     }
 
+    /// Tells of the other nodes at once, and whenever something has changed.
+    pub async fn watch_peers(&self) -> Result<Answers<v1::WatchPeersResponse>, Error> {
+        self.begin(async || self.peers().watch_peers(Request::new(v1::WatchPeersRequest {})).await).await
+    }
+
     /// Takes in a workspace from the pieces of an exported file, each at most 1 MiB. Where the node has that
     /// workspace already, the two histories are joined; so the same file may be brought twice.
     pub async fn import_workspace<S>(&self, pieces: S) -> Result<v1::ImportWorkspaceResponse, Error>

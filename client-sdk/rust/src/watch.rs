@@ -36,6 +36,8 @@ pub enum Event {
     Bookmark(u64),
     /// Something happened to an overlay of the node. A hint: read it anew.
     Overlay(v1::OverlayEvent),
+    /// Who is in the workspace now; what was told of it before counts no more.
+    Presence(v1::PresenceEvent),
     /// The watch could not go on where it was: forget what it told; a fresh snapshot follows.
     Resynced,
 }
@@ -115,6 +117,7 @@ impl Watch {
                 self.reach(bookmark.revision, bookmark.resume_token);
                 Event::Bookmark(bookmark.revision)
             }
+            Told::Presence(event) => Event::Presence(event),
             Told::Overlay(event) => Event::Overlay(event),
             Told::Batch(batch) => {
                 let revision = batch.bundle.as_ref().map(|bundle| bundle.revision).unwrap_or_default();

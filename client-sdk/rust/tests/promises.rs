@@ -126,6 +126,20 @@ impl EventService for Fake {
         let stream = if script.streams.is_empty() { Vec::new() } else { script.streams.remove(0) };
         Ok(Response::new(futures::stream::iter(stream)))
     }
+
+    async fn set_presence(
+        &self,
+        _: Request<v1::SetPresenceRequest>,
+    ) -> Result<Response<v1::SetPresenceResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn list_presence(
+        &self,
+        _: Request<v1::ListPresenceRequest>,
+    ) -> Result<Response<v1::ListPresenceResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
 }
 
 impl Fake {

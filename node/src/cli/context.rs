@@ -1,13 +1,16 @@
 //! What every command has at hand: the global flags, and the way to the node, the workspace and the people.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use openprod_client::{Client, Endpoint, Error, Token, Workspace, v1};
+use openprod_client::{Client, ClientTicket, Endpoint, Error, Token, Workspace, v1};
 use openprod_domain::describe::suggestion;
 use openprod_model::ids::{ActorId, WorkspaceId};
 
+use super::access;
 use super::error::CliError;
 use super::output::Style;
+use crate::certificate::Certificate;
 use crate::config::{self, Config, Flag};
 
 /// Fewer letters of an id than these are no prefix, only a slip.
@@ -27,7 +30,11 @@ pub struct Globals {
     /// Unix socket of the node
     #[arg(long, global = true, value_name = "PATH", id = "socket", value_parser = clap::value_parser!(String))]
     pub socket: Option<String>,
-    /// Address of a node, such as http://127.0.0.1:7117, in place of a socket
+    /// A node on another machine, by the name that `openprod connect` gave it, or by its ticket
+    #[arg(long, global = true, value_name = "NAME|TICKET", env = "OPENPROD_NODE", hide_env_values = true)]
+    #[arg(conflicts_with_all = ["socket", "connect"])]
+    pub node: Option<String>,
+    /// Address of a node on this machine, such as http://127.0.0.1:7117, in place of a socket
     #[arg(long, global = true, value_name = "URL", conflicts_with = "socket")]
     pub connect: Option<String>,
     /// File with the token for --connect; for this computer's own node it is found by itself
@@ -84,12 +91,23 @@ impl Context {
     }
 
     fn endpoint(&self) -> Result<Endpoint, CliError> {
+        if let Some(node) = self.globals.node.as_deref().filter(|node| !node.is_empty()) {
+            return Ok(Endpoint::Ticket(access::ticket_of(node)?));
+        }
         if let Some(url) = &self.globals.connect {
             return Ok(Endpoint::Http(url.clone(), self.token(url)?));
         }
         let config = self.config()?;
-        match (config.socket, config.listen) {
+        match (config.socket.clone(), config.listen) {
             (Some(path), _) => Ok(Endpoint::Socket(path)),
+            (None, Some(address)) if config.speaks_tls() => {
+                let folder = &config.data_dir;
+                let certificate = Certificate::read(&folder.join("tls.pem")).map_err(|error| {
+                    CliError::failed(format!("{error}.")).next("Start the node once, with `openprod up`.")
+                })?;
+                let token = self.globals.token_file.clone().or_else(|| own_token(folder));
+                by_port(address, Some(&certificate), token.as_deref())
+            }
             (None, Some(address)) => {
                 let url = format!("http://{address}");
                 let token = self.token(&url)?;
@@ -143,6 +161,27 @@ impl Context {
         let known: Vec<_> = known.iter().map(|one| (one.actor.as_str(), one.display_name.as_str())).collect();
         actor(wanted, &known, "identity").map(Some)
     }
+}
+
+/// The way to a node on this machine by its TCP port: by TLS if it has a certificate.
+pub fn by_port(
+    address: SocketAddr,
+    certificate: Option<&Certificate>,
+    token: Option<&Path>,
+) -> Result<Endpoint, CliError> {
+    let here = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
+        IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::new(Ipv6Addr::LOCALHOST.into(), address.port()),
+        _ => address,
+    };
+    let Some(certificate) = certificate else {
+        return Ok(Endpoint::Http(format!("http://{here}"), token.map(Token::read).transpose()?));
+    };
+    let unusable = |why: String| CliError::failed(why).next("Name the file of a token with --token-file.");
+    let path = token.ok_or_else(|| unusable("There is no token of this node.".to_owned()))?;
+    let text = std::fs::read_to_string(path).map_err(|error| CliError::file(path, &error))?;
+    let token = text.trim().parse().map_err(|error| unusable(format!("{}: {error}.", path.display())))?;
+    Ok(Endpoint::Ticket(ClientTicket { addresses: vec![here], certificate: certificate.fingerprint(), token }))
 }
 
 /// The overlay that people mean.

@@ -113,7 +113,9 @@ impl From<Refused> for CliError {
         let Refused { reason, message, mut next, .. } = refused;
         if reason == status::name(v1::Reason::Unauthenticated) {
             next =
-                "Name the file of a token with --token-file; a node keeps its own under tokens/ in its folder.".into();
+                "Name the file of a token with --token-file; a node keeps its own under tokens/ in its folder. With a \
+                    ticket: get a new one by `openprod token create` on the node's machine."
+                    .into();
         }
         Self { reason, ..Self::failed(message).next(next) }
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use openprod_client::{Workspace, v1};
+use openprod_client::{Client, Workspace, v1};
 use openprod_domain::describe::escaped;
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
@@ -33,9 +33,13 @@ pub struct InviteArgs {
 pub struct JoinArgs {
     /// Ticket, or recovery key
     ticket: Option<String>,
-    /// Where a member's node listens, such as 10.0.0.5:7118: needed for a recovery key, and to ask without a ticket
-    #[arg(long, value_name = "ADDRESS", required_unless_present = "ticket")]
+    /// Where a member's node listens, such as 10.0.0.5:7118: needed for a recovery key. To ask without a ticket, it may
+    /// be left out where the node is near
+    #[arg(long, value_name = "ADDRESS")]
     at: Option<String>,
+    /// A workspace near by that can be joined without a ticket, by its name or id: `openprod nearby` lists them
+    #[arg(long, value_name = "NAME|ID", conflicts_with_all = ["ticket", "at", "name"])]
+    open: Option<String>,
     /// What the workspace is called there, if several can be joined
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -90,6 +94,40 @@ pub struct RecoverArgs {
     key_file: Option<PathBuf>,
 }
 
+/// Looks after the workspace's recovery key
+#[derive(Debug, Clone, Args)]
+pub struct RecoveryArgs {
+    #[command(subcommand)]
+    command: RecoveryCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum RecoveryCommand {
+    /// Makes a new recovery key, and shows it this once; the one before lets nobody in any more
+    New,
+}
+
+/// Runs `recovery`.
+pub async fn recovery(args: &RecoveryArgs, context: &Context) -> Result<(), CliError> {
+    let RecoveryCommand::New = args.command;
+    let workspace = context.workspace().await?;
+    ask::sure(context, "Make a new recovery key? One that was made before lets nobody in any more.")?;
+    let actor = workspace.actor().map(|actor| actor.to_string()).unwrap_or_default();
+    let made = workspace.read(v1::CreateRecoveryKeyRequest { actor, ..Default::default() }).await?;
+    if context.style == Style::Json {
+        return output::json(&json!({
+            "recovery_key": made.recovery_key, "actor": made.actor, "replaced": made.replaced,
+            "revision": made.revision,
+        }));
+    }
+    line(&made.recovery_key)?;
+    remark("It is shown this once. Keep it on paper: it lets you in again when all devices are lost.");
+    if !made.replaced.is_empty() {
+        remark("The recovery key before is worth nothing any more: throw it away.");
+    }
+    Ok(())
+}
+
 /// Runs `invite`.
 pub async fn invite(args: InviteArgs, context: &Context) -> Result<(), CliError> {
     let workspace = context.workspace().await?;
@@ -126,7 +164,7 @@ fn seconds(text: &str) -> Result<u32, CliError> {
 }
 
 /// The ticket as a QR code of half blocks: two lines of it are one of the terminal.
-fn qr(ticket: &str) -> Result<String, CliError> {
+pub(super) fn qr(ticket: &str) -> Result<String, CliError> {
     let failed = |error| CliError::failed(format!("The ticket does not fit into a QR code: {error}."));
     let code = QrCode::new(ticket).map_err(failed)?;
     // Terminals are mostly dark, and scanners want a light ground.
@@ -138,12 +176,11 @@ pub async fn join(args: JoinArgs, context: &Context) -> Result<(), CliError> {
     use v1::join_response::Event;
     let client = context.client().await?;
     let actor = context.acting(&client).await?.map(|actor| actor.to_string()).unwrap_or_default();
-    let message = v1::JoinRequest {
-        ticket: args.ticket.unwrap_or_default(),
-        address: args.at.unwrap_or_default(),
-        workspace_name: args.name.unwrap_or_default(),
-        actor,
+    let (address, workspace_name) = match &args.open {
+        Some(wanted) => near(&client, wanted).await?,
+        None => (args.at.unwrap_or_default(), args.name.unwrap_or_default()),
     };
+    let message = v1::JoinRequest { ticket: args.ticket.unwrap_or_default(), address, workspace_name, actor };
     let mut answers = client.join(message).await?;
     while let Some(answer) = answers.next().await? {
         match answer.event {
@@ -153,6 +190,23 @@ pub async fn join(args: JoinArgs, context: &Context) -> Result<(), CliError> {
         }
     }
     Err(CliError::failed("The node broke off.").next("Try again: the same ticket is still good for you."))
+}
+
+/// The addresses of the nodes near that tell of a workspace, and its name.
+async fn near(client: &Client, wanted: &str) -> Result<(String, String), CliError> {
+    let v1::ListNearbyResponse { workspaces, trouble } = client.ask(v1::ListNearbyRequest {}).await?;
+    let folded = wanted.to_lowercase();
+    let fits = |one: &&v1::NearbyWorkspace| one.name.to_lowercase() == folded || one.workspace == folded;
+    let found: Vec<_> = workspaces.iter().filter(fits).collect();
+    let Some(first) = found.first() else {
+        let none = CliError::failed(format!("No node near tells of a workspace \"{wanted}\" to join. {trouble}"));
+        return Err(none.next("`openprod nearby` lists them; `openprod join --at ADDRESS` asks a node by its address."));
+    };
+    if found.iter().any(|one| one.workspace != first.workspace) {
+        return Err(CliError::usage(format!("Several workspaces near are called \"{wanted}\".")).next("Name its id."));
+    }
+    let addresses: Vec<_> = found.iter().flat_map(|one| one.addresses.clone()).collect();
+    Ok((addresses.join(","), first.name.clone()))
 }
 
 fn compare(context: &Context, shown: &v1::JoinComparison) -> Result<(), CliError> {
@@ -257,6 +311,10 @@ async fn waiting(context: &Context, workspace: &Workspace) -> Result<(), CliErro
     let requests = workspace.read(v1::ListJoinRequestsRequest::default()).await?.requests;
     if context.style == Style::Json {
         return requests.iter().try_for_each(|request| output::json(&request_json(request)));
+    }
+    if requests.is_empty() {
+        remark("Nobody waits at this node. Whoever asks waits at the node that he asked, and only there.");
+        return Ok(());
     }
     let mut shown = Grid::new(&["CODE", "NAME", "NODE", "SINCE"]);
     for request in requests {

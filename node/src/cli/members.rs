@@ -1,7 +1,7 @@
 //! Commands for the members of a workspace.
 
 use clap::{Args, Subcommand};
-use openprod_client::{Workspace, v1};
+use openprod_client::{Change, Workspace, v1};
 use openprod_domain::command::Command;
 use openprod_model::ids::ActorId;
 use serde_json::json;
@@ -30,6 +30,9 @@ enum MembersCommand {
         /// What people call the actor
         #[arg(long)]
         name: Option<String>,
+        /// Admits whoever is in doubt, too: who admitted him was removed meanwhile, or others removed him again
+        #[arg(long)]
+        decide: bool,
     },
     /// Removes a member
     Remove {
@@ -53,9 +56,14 @@ pub async fn run(args: MembersArgs, context: &Context) -> Result<(), CliError> {
     let workspace = context.workspace().await?;
     let (command, verb) = match args.command.unwrap_or(MembersCommand::List) {
         MembersCommand::List => return list(context, &workspace).await,
-        MembersCommand::Admit { member, name } => {
+        MembersCommand::Admit { member, name, decide } => {
             let name = name.as_deref().map(text).transpose()?;
-            (Command::AdmitMember { member: someone(&workspace, &member).await?, name }, "Admitted")
+            let command = Command::AdmitMember { member: someone(&workspace, &member).await?, name };
+            if decide {
+                let change = Change::new(&[command]).stance(v1::Stance::Decide);
+                return write::tell(context, &workspace.execute(&change).await?, "Admitted");
+            }
+            (command, "Admitted")
         }
         MembersCommand::Remove { member, why } => {
             let actor = someone(&workspace, &member).await?;

@@ -15,6 +15,7 @@
 //! Reading order: this file, [`context`] (flags, and the way to the node), [`known`] (what typed words mean), [`mod@write`]
 //! (how changes are sent), [`output`], [`error`]; then one file per group of commands.
 
+pub mod access;
 pub mod ask;
 pub mod backup;
 pub mod blobs;
@@ -50,6 +51,7 @@ pub mod undo;
 pub mod up;
 pub mod verify;
 pub mod watch;
+pub mod who;
 pub mod workspaces;
 pub mod write;
 
@@ -116,8 +118,18 @@ enum Commands {
     Invites(invites::InvitesArgs),
     Requests(invites::RequestsArgs),
     Recover(invites::RecoverArgs),
-    /// Lists the nodes that this one knows, and how it stands with each
-    Peers,
+    Token(access::TokenArgs),
+    /// Lists the clients on other machines that have a token of this node
+    Tokens,
+    /// Shows the certificate by which clients on other machines know this node
+    Certificate(access::CertificateArgs),
+    Connect(access::ConnectArgs),
+    Recovery(invites::RecoveryArgs),
+    Peers(peers::PeersArgs),
+    /// Lists the workspaces near by that can be joined without a ticket
+    Nearby,
+    /// Lists who is in the workspace now, and where
+    Who,
     Peer(peers::PeerArgs),
     /// Checks everything that a workspace has stored
     Verify(verify::VerifyArgs),
@@ -194,7 +206,14 @@ async fn run(command: Commands, context: &Context) -> Result<(), CliError> {
         Commands::Invites(args) => invites::invites(args, context).await,
         Commands::Requests(args) => invites::requests(args, context).await,
         Commands::Recover(args) => invites::recover(&args, context).await,
-        Commands::Peers => peers::list(context).await,
+        Commands::Token(args) => access::token(args, context).await,
+        Commands::Tokens => access::tokens(context).await,
+        Commands::Certificate(args) => access::certificate(args, context).await,
+        Commands::Connect(args) => access::connect(args, context).await,
+        Commands::Recovery(args) => invites::recovery(&args, context).await,
+        Commands::Peers(args) => peers::peers(&args, context).await,
+        Commands::Nearby => peers::nearby(context).await,
+        Commands::Who => who::run(context).await,
         Commands::Peer(args) => peers::peer(args, context).await,
         Commands::Verify(args) => verify::run(args, context).await,
         Commands::Quarantine(args) => quarantine::run(args, context).await,

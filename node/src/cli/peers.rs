@@ -1,9 +1,10 @@
-//! Commands for other nodes: `peers`, `peer add`, `peer forget`.
+//! Commands for other nodes: `peers`, `peer add`, `peer forget`, `nearby`.
 
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
 use openprod_client::{Client, v1};
+use openprod_domain::describe::escaped;
 use serde_json::{Value as Json, json};
 
 use super::context::Context;
@@ -14,6 +15,17 @@ use super::workspaces::bytes;
 
 /// How far a clock may be off before it is worth a word: people notice that.
 const CLOCK_WORTH_MS: i64 = 2_000;
+
+/// How long a node must be silent before it is worth a word: twice as long as both are when all is well.
+const SILENCE_WORTH_MS: i64 = 5_000;
+
+/// Lists the nodes that this one knows, and how it stands with each
+#[derive(Debug, Clone, Args)]
+pub struct PeersArgs {
+    /// Goes on telling what changes until it is stopped
+    #[arg(long)]
+    watch: bool,
+}
 
 /// Names and forgets other nodes
 #[derive(Debug, Clone, Args)]
@@ -74,7 +86,69 @@ async fn known(client: &Client, wanted: &str) -> Result<String, CliError> {
 }
 
 /// Runs `peers`.
-pub async fn list(context: &Context) -> Result<(), CliError> {
+pub async fn peers(args: &PeersArgs, context: &Context) -> Result<(), CliError> {
+    if args.watch { watch(context).await } else { list(context).await }
+}
+
+/// Tells of each peer again when something about it has changed that people care about.
+async fn watch(context: &Context) -> Result<(), CliError> {
+    let client = context.client().await?;
+    let workspaces = client.list_workspaces().await?.into_iter().map(|one| (one.workspace, one.name)).collect();
+    let (mut answers, mut told) = (client.watch_peers().await?, BTreeMap::new());
+    while let Some(answer) = answers.next().await? {
+        if context.style == Style::Json {
+            let peers: Vec<_> = answer.peers.iter().map(as_json).collect();
+            output::json(&json!({"peers": peers}))?;
+            continue;
+        }
+        for peer in &answer.peers {
+            let now = told_of(peer, &workspaces);
+            let address = peer.addresses.first().cloned().unwrap_or_default();
+            let is_news = told.insert((peer.key.clone(), address), now.clone()).as_ref() != Some(&now);
+            if is_news {
+                output::line(&escaped(&format!("{}  {now}", time::shown(now_ms()))))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn told_of(peer: &v1::Peer, workspaces: &BTreeMap<String, String>) -> String {
+    let [key, address, state, _, _, _, shares, attention] = row(peer, workspaces);
+    let told = [key, address, state, shares, attention].into_iter().filter(|part| !part.is_empty());
+    told.collect::<Vec<_>>().join("  ")
+}
+
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+/// Runs `nearby`.
+pub async fn nearby(context: &Context) -> Result<(), CliError> {
+    let client = context.client().await?;
+    let answer = client.ask(v1::ListNearbyRequest {}).await?;
+    if context.style == Style::Json {
+        return answer.workspaces.iter().try_for_each(|one| {
+            output::json(&json!({
+                "workspace": one.workspace, "name": one.name, "key": one.key, "addresses": one.addresses,
+            }))
+        });
+    }
+    if answer.workspaces.is_empty() {
+        let why =
+            if answer.trouble.is_empty() { "No node near tells of a workspace to join." } else { &answer.trouble };
+        remark(why);
+        return Ok(());
+    }
+    let mut shown = Grid::new(&["NAME", "WORKSPACE", "NODE", "ADDRESSES"]);
+    for one in answer.workspaces {
+        shown.row([escaped(&one.name), one.workspace, short(&one.key), one.addresses.join(", ")]);
+    }
+    grid(context.style, &shown)
+}
+
+/// Runs `peers` once.
+async fn list(context: &Context) -> Result<(), CliError> {
     let client = context.client().await?;
     let answer = client.ask(v1::ListPeersRequest {}).await?;
     if context.style == Style::Json {
@@ -94,7 +168,9 @@ pub async fn list(context: &Context) -> Result<(), CliError> {
         remark("It knows no others yet. Name one with `openprod peer add ADDRESS`.");
         return Ok(());
     }
-    grid(context.style, &shown)
+    grid(context.style, &shown)?;
+    answer.peers.iter().flat_map(|peer| &peer.advice).for_each(|advice| remark(advice));
+    Ok(())
 }
 
 fn short(key: &str) -> String {
@@ -132,8 +208,16 @@ fn how_far(one: &v1::SharedWorkspace) -> String {
         _ if !one.trouble.is_empty() => one.trouble.clone(),
         (Some(at), 0, 0) => format!("equal at {}", time::shown(at)),
         (_, 0, 0) => "comparing".to_owned(),
-        (_, 0, give) => format!("giving, {give} to look at"),
-        (_, take, _) => format!("taking, {take} to come"),
+        (_, 0, give) => format!("giving, {give} to look at{}", remaining(one.giving_remaining_ms)),
+        (_, take, _) => format!("taking, {take} to come{}", remaining(one.taking_remaining_ms)),
+    }
+}
+
+fn remaining(milliseconds: Option<i64>) -> String {
+    match milliseconds.map(|milliseconds| milliseconds.cast_unsigned().div_ceil(1_000)) {
+        None => String::new(),
+        Some(seconds @ 0..120) => format!(", about {seconds} s"),
+        Some(seconds) => format!(", about {} min", seconds.div_ceil(60)),
     }
 }
 
@@ -141,7 +225,8 @@ fn sharing_json(one: &v1::SharedWorkspace) -> Json {
     json!({
         "workspace": one.workspace, "given": one.given, "to_give": one.to_give, "taken": one.taken,
         "to_take": one.to_take, "verified_ms": one.verified_ms, "verified_bundles": one.verified_bundles,
-        "diverged": one.diverged, "trouble": one.trouble,
+        "diverged": one.diverged, "trouble": one.trouble, "giving_remaining_ms": one.giving_remaining_ms,
+        "taking_remaining_ms": one.taking_remaining_ms,
     })
 }
 
@@ -164,11 +249,18 @@ fn milliseconds(microseconds: u64) -> String {
 
 /// What is wrong, if anything.
 fn attention(peer: &v1::Peer) -> String {
+    let silent = peer.connection.as_ref().map(|one| one.silent_ms).filter(|silent| *silent >= SILENCE_WORTH_MS);
+    if let Some(silent) = silent {
+        return format!("silent for {} s", silent / 1_000);
+    }
     let off = peer.connection.as_ref().and_then(|one| one.clock_offset_ms).filter(|off| off.abs() >= CLOCK_WORTH_MS);
     match off {
         Some(off) => {
             let way = if off > 0 { "ahead" } else { "behind" };
             format!("its clock is {} s {way}", off.abs() / 1_000)
+        }
+        None if peer.connection.as_ref().is_some_and(|one| one.workspaces.is_empty()) => {
+            "nothing is shared: one of the two is no member of what the other has".to_owned()
         }
         None => peer.trouble.clone(),
     }
@@ -180,13 +272,13 @@ fn as_json(peer: &v1::Peer) -> Json {
             "since_ms": one.since_ms, "address": one.address, "dialled_by_this_node": one.dialled_by_this_node,
             "round_trip_us": one.round_trip_us, "clock_offset_ms": one.clock_offset_ms, "sent_bytes": one.sent_bytes,
             "received_bytes": one.received_bytes, "protocol_version": one.protocol_version,
-            "software": one.software, "workspaces": one.workspaces,
+            "software": one.software, "workspaces": one.workspaces, "silent_ms": one.silent_ms,
             "sharing": one.sharing.iter().map(sharing_json).collect::<Vec<_>>(),
         })
     });
     let state = peer.state().as_str_name().to_lowercase().replace("peer_state_", "");
     json!({
         "key": peer.key, "addresses": peer.addresses, "state": state, "trouble": peer.trouble,
-        "failures": peer.failures, "next_attempt_ms": peer.next_attempt_ms, "connection": connection,
+        "advice": peer.advice, "failures": peer.failures, "next_attempt_ms": peer.next_attempt_ms, "connection": connection,
     })
 }

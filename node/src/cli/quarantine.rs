@@ -1,4 +1,4 @@
-//! `openprod quarantine`: bundles that were not taken into history, or are no longer whole there.
+//! `openprod quarantine`: bundles that were not taken into history, or are no longer whole there; and those that wait.
 
 use std::path::PathBuf;
 
@@ -10,6 +10,9 @@ use super::context::Context;
 use super::error::CliError;
 use super::output::{Grid, Style, facts, grid, json as show, line, remark};
 use super::{ask, json as told, time};
+
+/// As many are asked for in one request as one may hold.
+const MOST_AT_ONCE: usize = 1_000;
 
 /// What `quarantine` takes.
 #[derive(Debug, Clone, clap::Args)]
@@ -32,6 +35,17 @@ enum QuarantineCommand {
         /// Number
         number: u64,
     },
+    /// Takes some in whose author was removed before they came here; they stay what they are, signed by their author
+    Take {
+        /// Numbers; what they build on comes along
+        #[arg(required_unless_present = "all")]
+        numbers: Vec<u64>,
+        /// Takes all that can be taken
+        #[arg(long, conflicts_with = "numbers")]
+        all: bool,
+    },
+    /// Lists the bundles that wait for others which they build on, and what for
+    Waiting,
     /// Silences the alarm of one; it is kept
     Skip {
         /// Number
@@ -53,6 +67,8 @@ pub async fn run(args: QuarantineArgs, context: &Context) -> Result<(), CliError
         QuarantineCommand::List => list(context).await,
         QuarantineCommand::Show { number } => shown(context, number).await,
         QuarantineCommand::Retry { number } => retry(context, number).await,
+        QuarantineCommand::Take { numbers, all } => take(context, numbers, all).await,
+        QuarantineCommand::Waiting => waiting(context).await,
         QuarantineCommand::Skip { number } => skip(context, number).await,
         QuarantineCommand::Export { number, output } => export(context, number, output).await,
     }
@@ -66,7 +82,11 @@ async fn list(context: &Context) -> Result<(), CliError> {
     }
     let mut table = Grid::new(&["NUMBER", "SINCE", "STATE", "LABEL", "WHY", "WHAT TO DO"]);
     for item in items {
-        let state = if item.skipped { "skipped" } else { "waiting" };
+        let state = match (item.skipped, item.held) {
+            (true, _) => "skipped",
+            (false, true) => "to be taken",
+            (false, false) => "refused",
+        };
         let number = item.number.to_string();
         table.row([number, time::shown(item.since_ms), state.to_owned(), item.label, item.sentence, item.next]);
     }
@@ -119,6 +139,63 @@ async fn retry(context: &Context, number: u64) -> Result<(), CliError> {
     Err(CliError::failed("It was not taken in.").affected(item.sentence).next(item.next))
 }
 
+async fn take(context: &Context, mut numbers: Vec<u64>, all: bool) -> Result<(), CliError> {
+    let workspace = context.workspace().await?;
+    if all {
+        let items = workspace.pages(v1::ListQuarantineRequest::default()).all().await?;
+        numbers = items.iter().filter(|item| item.held).map(|item| item.number).collect();
+    }
+    if numbers.is_empty() {
+        remark("There is nothing to take.");
+        return Ok(());
+    }
+    ask::sure(context, &format!("Take {} into the history of everybody?", counted(numbers.len())))?;
+    let actor = workspace.actor().map(|actor| actor.to_string()).unwrap_or_default();
+    let (mut taken, mut revision) = (0, 0);
+    for numbers in numbers.chunks(MOST_AT_ONCE) {
+        let (numbers, actor) = (numbers.to_vec(), actor.clone());
+        let answer = workspace.read(v1::TakeQuarantinedRequest { numbers, actor, ..Default::default() }).await?;
+        (taken, revision) = (taken + answer.taken, revision.max(answer.revision));
+    }
+    if context.style == Style::Json {
+        return show(&json!({"taken": taken, "revision": revision}));
+    }
+    remark(&format!("Took in {}. Revision {revision}.", counted(usize::try_from(taken).unwrap_or(usize::MAX))));
+    Ok(())
+}
+
+fn counted(bundles: usize) -> String {
+    if bundles == 1 { "1 bundle".to_owned() } else { format!("{bundles} bundles") }
+}
+
+async fn waiting(context: &Context) -> Result<(), CliError> {
+    let workspace = context.workspace().await?;
+    let items = workspace.pages(v1::ListWaitingRequest::default()).all().await?;
+    if context.style == Style::Json {
+        return items.iter().try_for_each(|item| show(&waiting_json(item)));
+    }
+    if items.is_empty() {
+        remark("Nothing waits.");
+        return Ok(());
+    }
+    let mut table = Grid::new(&["BUNDLE", "SINCE", "FROM", "WHAT FOR"]);
+    for item in items {
+        table.row([item.bundle_digest[..12].to_owned(), time::shown(item.since_ms), item.origin, item.sentence]);
+    }
+    grid(context.style, &table)
+}
+
+fn waiting_json(item: &v1::WaitingBundle) -> Json {
+    let missing = item
+        .missing
+        .iter()
+        .map(|one| json!({"bundle_digest": one.bundle_digest, "quarantined": one.quarantined, "waits": one.waits}));
+    json!({
+        "bundle_digest": item.bundle_digest, "origin": item.origin, "since_ms": item.since_ms,
+        "sentence": item.sentence, "missing": missing.collect::<Vec<_>>(),
+    })
+}
+
 async fn skip(context: &Context, number: u64) -> Result<(), CliError> {
     let workspace = context.workspace().await?;
     ask::sure(context, &format!("Silence the alarm of number {number}? It is kept, but no more reported."))?;
@@ -148,6 +225,6 @@ fn json_of(item: &v1::Quarantined) -> Json {
     json!({
         "number": item.number, "bundle_digest": item.bundle_digest, "origin": item.origin, "sentence": item.sentence,
         "next": item.next, "since_ms": item.since_ms, "skipped": item.skipped, "size": item.size, "actor": item.actor,
-        "label": item.label,
+        "label": item.label, "held": item.held,
     })
 }

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
-use openprod_client::{Client, Endpoint, Token};
+use openprod_client::{Client, Endpoint};
 
-use super::context::Context;
+use super::context::{Context, by_port};
 use super::error::CliError;
 use super::output;
+use crate::certificate::Certificate;
 use crate::config::{self, Flags};
 use crate::node::{Node, Slot};
 use crate::{demo, logging, run as life, telemetry};
@@ -44,7 +45,7 @@ pub async fn run(args: UpArgs, context: &Context) -> Result<(), CliError> {
 /// Says where the node is reached and what it holds. `port` is the address that it has: the system chooses one for 0.
 async fn greet(node: &Node, port: Option<SocketAddr>, with_demo: bool) -> Result<(), CliError> {
     let shown = if with_demo { Some(demo::open(&own_client(node, port).await?).await?) } else { None };
-    for line in doors(node.config.socket.as_deref(), port) {
+    for line in doors(node.config.socket.as_deref(), port, node.certificate.as_ref()) {
         output::line(&line)?;
     }
     let open = node.workspaces().iter().filter(|(_, slot)| matches!(slot, Slot::Open(_))).count();
@@ -60,17 +61,27 @@ const TRY: &str = "\n  openprod tables\n  openprod records cues\n  \
                    openprod query 'table == \"cues\" AND is_called == true AND department == \"Sound\"'\n  \
                    openprod set cues \"LX 12\" label=Darkness\n  openprod history\n";
 
-fn doors(socket: Option<&Path>, port: Option<SocketAddr>) -> Vec<String> {
+fn door(at: SocketAddr, certificate: Option<&Certificate>) -> String {
+    match certificate {
+        None => format!("OpenProd listens on http://{at} (gRPC; with a token)"),
+        Some(certificate) => format!(
+            "OpenProd listens on https://{at} (gRPC; with a token: `openprod token create --name CLIENT --qr`)\n\
+             Its certificate is {}",
+            certificate.fingerprint()
+        ),
+    }
+}
+
+fn doors(socket: Option<&Path>, port: Option<SocketAddr>, certificate: Option<&Certificate>) -> Vec<String> {
     let socket = socket.iter().map(|path| format!("OpenProd listens on {}", path.display()));
-    let port = port.iter().map(|at| format!("OpenProd listens on http://{at} (gRPC; with a token)"));
-    socket.chain(port).collect()
+    socket.chain(port.map(|at| door(at, certificate))).collect()
 }
 
 /// A client of this very node, by whichever door it has.
 async fn own_client(node: &Node, port: Option<SocketAddr>) -> Result<Client, CliError> {
     let by_port = |at| {
-        let token = node.identities.default_actor().map(|actor| Token::read(&node.identities.token_path(actor)));
-        Ok::<_, CliError>(Endpoint::Http(format!("http://{at}"), token.transpose()?))
+        let token = node.identities.default_actor().map(|actor| node.identities.token_path(actor));
+        by_port(at, node.certificate.as_ref(), token.as_deref())
     };
     let endpoint = match (&node.config.socket, port) {
         (Some(path), _) => Endpoint::Socket(path.clone()),

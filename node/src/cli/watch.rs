@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use super::context::Context;
 use super::error::CliError;
 use super::output::{self, Style, line, remark};
-use super::{json as told, time};
+use super::{json as told, time, who};
 
 /// Follows the workspace until it is stopped
 #[derive(Debug, Clone, clap::Args)]
@@ -32,6 +32,7 @@ pub async fn run(args: WatchArgs, context: &Context) -> Result<(), CliError> {
             (_, Event::Resynced) => remark("The watch could not go on where it was; some changes were not told."),
             (_, Event::SnapshotEnd(revision)) => remark(&format!("It goes on behind revision {revision}.")),
             (_, Event::Overlay(event)) => tell_of_overlay(event)?,
+            (_, Event::Presence(event)) => who::tell(event)?,
             (_, Event::Snapshot(_) | Event::Bookmark(_)) => {}
         }
     }
@@ -94,6 +95,8 @@ fn as_json(event: &Event) -> Json {
         Event::Bookmark(revision) => json!({"event": "bookmark", "revision": revision}),
         Event::Resynced => json!({"event": "resynced"}),
         Event::Batch(batch) => batch_json(batch),
+        Event::Presence(event) => json!({"event": "presence",
+            "people": event.people.iter().map(who::as_json).collect::<Vec<_>>()}),
         Event::Overlay(event) => json!({"event": "overlay", "what": event_word(event), "overlay": event.overlay,
             "name": event.name, "generation": event.generation, "revision": event.revision}),
     }

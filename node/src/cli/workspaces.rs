@@ -74,7 +74,12 @@ pub async fn status(context: &Context) -> Result<(), CliError> {
         shown.row(row(workspace));
     }
     line("")?;
-    grid(context.style, &shown)
+    grid(context.style, &shown)?;
+    // What is wrong is said here, too: few people ask for a check before something is.
+    let checks = client.ask(v1::RunDiagnosticsRequest {}).await?.checks;
+    let wrong = checks.iter().filter(|check| check.outcome() != v1::CheckOutcome::Ok);
+    wrong.for_each(|check| remark(&format!("{}: {} {}", check.id, check.evidence, check.fix)));
+    Ok(())
 }
 
 fn row(workspace: &v1::WorkspaceStatus) -> [String; 7] {

@@ -52,7 +52,8 @@ fn what_is_not_understood_is_refused_where_it_stands() {
     assert!(refusal("log = \"info\"\nlog = \"warn\"").starts_with("node.toml:2:1: this is not TOML"));
     assert!(refusal("max_clients = \"3\"").ends_with("write a whole number without quotes"));
     assert!(refusal("max_clients = 0").starts_with("node.toml:1:1: max_clients = \"0\": write a whole number from 1"));
-    assert!(refusal("listen = \"0.0.0.0:7117\"").contains("needs TLS"));
+    assert!(refusal("listen = \"0.0.0.0:7117\"\ntls = \"off\"").contains("ssh -L"));
+    assert!(refusal("tls = \"yes\"").contains("\"auto\""));
     assert!(refusal("log = \"inof\"").contains("no level"));
     assert!(refusal("data_dir = \"~/show\"").contains("in full"));
     assert!(refusal("allowed_origins = [\"https://a/b\"]").contains("host and port only"));
@@ -81,7 +82,7 @@ fn the_example_is_the_shipped_file_and_resolves_with_its_comments_removed() {
     let lines = example.lines().filter_map(|line| line.strip_prefix('#')).filter(|l| !l.starts_with(' '));
     let config = in_file(&lines.collect::<Vec<_>>().join("\n")).unwrap();
     assert_eq!(config.entries().len(), SETTINGS.len());
-    for (entry, default) in config.entries().iter().zip(in_file("").unwrap().entries()).skip(3) {
+    for (entry, default) in config.entries().iter().zip(in_file("").unwrap().entries()).skip(4) {
         assert_eq!(entry.value, default.value, "the example shows another default for {}", entry.name);
     }
 }
@@ -92,4 +93,18 @@ fn one_name_gives_key_variable_and_flag() {
         assert_eq!(s.env, format!("OPENPROD_{}", s.name.to_uppercase()));
         assert_eq!(s.flag, s.name.replace('_', "-"));
     }
+}
+
+#[test]
+fn beyond_this_machine_there_is_tls_and_nothing_else() {
+    let speaks = |text: &str| in_file(text).unwrap().speaks_tls();
+    for here in ["127.0.0.1:7117", "127.0.0.2:7117", "[::1]:7117", "[::ffff:127.0.0.1]:7117", "off"] {
+        assert!(!speaks(&format!("listen = {here:?}")), "{here}");
+        assert!(!speaks(&format!("listen = {here:?}\ntls = \"off\"")), "{here}");
+    }
+    for beyond in ["0.0.0.0:7117", "[::]:7117", "10.0.0.5:7117", "[::ffff:10.0.0.5]:7117", "[fd00::2]:7117"] {
+        assert!(speaks(&format!("listen = {beyond:?}")), "{beyond}");
+        assert!(refusal(&format!("listen = {beyond:?}\ntls = \"off\"")).contains("tls"), "{beyond}");
+    }
+    assert!(speaks("tls = \"on\""));
 }

@@ -1,13 +1,18 @@
 //! Gathers the facts that are judged: of this running node, or of a folder without a node.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::Timestamp;
+use openprod_domain::read;
 use openprod_domain::view::{Read, ReadFailure};
-use openprod_messages::log::{LogReader, Stored};
+use openprod_links::endpoint::EndpointMsg;
+use openprod_links::transport::Network as _;
+use openprod_messages::log::{Lanes, LogReader, Stored};
 use openprod_messages::snapshot::Snapshots;
-use openprod_model::ids::{Position, WorkspaceId};
+use openprod_model::ids::{ActorId, Position, WorkspaceId};
 
+use super::peers::{PeerFacts, judge_peers};
 use super::{
     Check, Lock, LogFacts, StateFacts, WorkspaceFacts, judge_clock, judge_lock, judge_permissions, judge_space,
     judge_sync, judge_workspace, sorted,
@@ -15,16 +20,38 @@ use super::{
 use crate::config::Config;
 use crate::folder::{Folder, LockError};
 use crate::node::{Node, Slot};
+use crate::peers::everywhere;
 use crate::workspace::Condition;
 use crate::{manifest, services, storage};
+
+/// Waiting bundles are counted so far: beyond that the number says no more.
+const MOST_WAITING: usize = 1_000;
+/// How long branches of one history are told: a week of the workspace's own time behind the last write on both.
+const BRANCHES_TOLD_MS: u64 = 7 * 24 * 3_600 * 1_000;
 
 /// How often a small write is tried.
 const SYNC_ROUNDS: usize = 5;
 
-/// Checks a running node. Blocks its thread for a moment.
-pub fn of_running(node: &Node) -> Vec<Check> {
-    let workspaces: Vec<_> = node.workspaces().iter().map(|(id, slot)| slot_facts(node, *id, slot)).collect();
-    judged(&node.folder, node.env.clock.wall_ms(), &Lock::Ours, &workspaces)
+/// How a running node stands among others; none if its endpoint does not say.
+pub async fn peer_facts(node: &Node) -> Option<PeerFacts> {
+    let (known, listening) = match node.peers.get() {
+        None => (Vec::new(), Vec::new()),
+        Some(peers) => {
+            let known = peers.endpoint.call(|reply| EndpointMsg::Status { reply }).await.ok()?;
+            (known, peers.network.addresses())
+        }
+    };
+    let wanted = node.peers.get().and(node.config.peer_listen);
+    let own = everywhere(&listening);
+    Some(PeerFacts { wanted, listening, own, known })
+}
+
+/// Checks a running node, these of its workspaces, and how it stands among others. Blocks its thread for a moment.
+pub fn of_running(node: &Node, workspaces: &[(WorkspaceId, Slot)], peers: Option<&PeerFacts>) -> Vec<Check> {
+    let workspaces: Vec<_> = workspaces.iter().map(|(id, slot)| slot_facts(node, *id, slot)).collect();
+    let mut checks = judged(&node.folder, node.env.clock.wall_ms(), &Lock::Ours, &workspaces);
+    checks.extend(peers.into_iter().flat_map(judge_peers));
+    sorted(checks)
 }
 
 /// Checks the folder of a node that does not run. What a node that does run holds open is left alone.
@@ -83,7 +110,7 @@ fn slot_facts(node: &Node, id: WorkspaceId, slot: &Slot) -> WorkspaceFacts {
             };
             let name = Some(services::name_of(workspace)).filter(|name| !name.is_empty());
             let overlays = workspace.shelf.all().map(|all| all.len()).map_err(|error| error.to_string());
-            let log = log_facts(&*workspace.log, &*workspace.snapshots, overlays);
+            let log = log_facts(&*workspace.store, &*workspace.snapshots, overlays);
             named(name.unwrap_or_else(|| id.to_string()), manifest, closed, log)
         }
     }
@@ -132,7 +159,7 @@ fn stored_facts(folder: &Folder, id: WorkspaceId, config: &Config) -> WorkspaceF
     }
 }
 
-fn log_facts(log: &dyn LogReader, snapshots: &dyn Snapshots, overlays: Result<usize, String>) -> Read<LogFacts> {
+fn log_facts(log: &dyn Lanes, snapshots: &dyn Snapshots, overlays: Result<usize, String>) -> Read<LogFacts> {
     let tail = log.tail()?;
     let unreadable = match log.bundle(tail.position) {
         Ok(Some(Stored::Whole(_))) => None,
@@ -150,7 +177,29 @@ fn log_facts(log: &dyn LogReader, snapshots: &dyn Snapshots, overlays: Result<us
         state: state_facts(log, snapshots, tail.position),
         overlays,
         alarms: log.quarantine_alarms()?,
+        waiting: log.waiting(0, MOST_WAITING).map(|waiting| waiting.len()).map_err(|failure| failure.to_string()),
+        branched: branched(log, snapshots)?,
     })
+}
+
+/// Who has written on two branches of his history at about the same time, and not long ago.
+fn branched(log: &dyn Lanes, snapshots: &dyn Snapshots) -> Read<Vec<String>> {
+    let mut tips: BTreeMap<ActorId, Vec<u64>> = BTreeMap::new();
+    for lane in log.lanes()? {
+        tips.entry(lane.actor).or_default().push(lane.hlc.ms);
+    }
+    let latest_ms = log.tail()?.hlc.ms;
+    let is_recent = |tips: &mut Vec<u64>| {
+        tips.sort_unstable();
+        tips.len() > 1 && tips[tips.len() - 2] + BRANCHES_TOLD_MS >= latest_ms
+    };
+    tips.retain(|_, tips| is_recent(tips));
+    let snapshot = snapshots.snapshot()?;
+    let named = |actor: ActorId| {
+        let name = read::actor_name(snapshot.view(), actor)?;
+        Ok(format!("{} ({})", name.as_ref().map_or("somebody", |name| name.as_str()), actor.short()))
+    };
+    tips.into_keys().map(named).collect()
 }
 
 fn state_facts(log: &dyn LogReader, snapshots: &dyn Snapshots, end: Position) -> StateFacts {

@@ -1,9 +1,10 @@
 //! What every gRPC call passes on its way to a service: who calls, whether there is room, until when, and what to do
 //! should a handler panic.
 
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -14,15 +15,17 @@ use futures::FutureExt;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use openprod_api::status::ApiError;
 use openprod_api::v1::Reason;
-use openprod_model::ids::ActorId;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tonic::service::Routes;
 use tonic::{Code, Status};
 use tracing::Instrument;
 
+use super::crowd::Whence;
+use super::strangers::{Strangers, Verdict};
 use crate::node::Node;
-use crate::services::{self, Caller, Deadline, Streamed, Streams};
+use crate::services::calling::by;
+use crate::services::{self, Caller, Deadline, Revoked, Streamed, Streams};
 use crate::telemetry;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -57,34 +60,85 @@ pub(super) fn layers(node: &Node, routes: Routes, streams: Streams) -> Router {
 /// Calls through the Unix socket: whoever can open it may act as each of the node's identities.
 pub(super) fn as_own_user(inside: Router) -> Router {
     let named = async |mut request: Request, next: Next| {
-        request.extensions_mut().insert(Caller { actor: None });
-        next.run(request).await
+        let own_user = Caller { actor: None };
+        request.extensions_mut().insert(own_user);
+        by(own_user, next.run(request)).await
     };
     inside.layer(middleware::from_fn(named)).layer(tonic_web::GrpcWebLayer::new())
 }
 
-/// Calls through the TCP port: each carries the token of the identity that it acts as.
-pub(super) fn by_token(node: Arc<Node>, inside: Router) -> Router {
-    inside.layer(middleware::from_fn_with_state(node, identified)).layer(tonic_web::GrpcWebLayer::new())
+/// Calls through the TCP port: each carries a token, which says as whom it acts.
+pub(super) fn by_token(desk: Desk, inside: Router) -> Router {
+    inside.layer(middleware::from_fn_with_state(desk, identified)).layer(tonic_web::GrpcWebLayer::new())
 }
 
-async fn identified(State(node): State<Arc<Node>>, mut request: Request, next: Next) -> Response {
+async fn identified(State(desk): State<Desk>, mut request: Request, next: Next) -> Response {
     if request.uri().path().starts_with(HEALTH) {
         return next.run(request).await;
     }
-    let actor = acts_as(&node, request.headers());
-    if actor.is_none() {
-        let status = stranger(&node);
-        count(UNKNOWN, UNKNOWN, status.code());
-        return status.into_http();
+    match desk.pass(&request) {
+        Ok(pass) => {
+            request.extensions_mut().insert(pass.caller);
+            if let Some(revoked) = pass.revoked {
+                request.extensions_mut().insert(Revoked(revoked));
+            }
+            by(pass.caller, next.run(request)).await
+        }
+        Err(status) => {
+            count(UNKNOWN, UNKNOWN, status.code());
+            status.into_http()
+        }
     }
-    request.extensions_mut().insert(Caller { actor });
-    next.run(request).await
 }
 
-/// The actor whose token the headers carry.
-pub(super) fn acts_as(node: &Node, headers: &HeaderMap) -> Option<ActorId> {
-    bearer(headers).and_then(|token| node.identities.actor_of_token(token))
+/// Where tokens are looked at.
+#[derive(Clone)]
+pub(super) struct Desk {
+    node: Arc<Node>,
+    strangers: Arc<Mutex<Strangers>>,
+}
+
+/// What a right token is worth.
+pub(super) struct Pass {
+    /// As whom the call acts.
+    pub(super) caller: Caller,
+    /// Turns true when the token is taken back; none for the token of an identity, which is as lasting as that.
+    revoked: Option<watch::Receiver<bool>>,
+}
+
+impl Desk {
+    pub(super) fn new(node: Arc<Node>) -> Self {
+        Self { node, strangers: Arc::default() }
+    }
+
+    /// What the token of a request is worth, or what is to be said to whoever carries none that is right.
+    pub(super) fn pass(&self, request: &Request) -> Result<Pass, Status> {
+        let token = bearer(request.headers());
+        if let Some(actor) = token.and_then(|token| self.node.identities.actor_of_token(token)) {
+            return Ok(Pass { caller: Caller { actor: Some(actor) }, revoked: None });
+        }
+        if let Some((actor, revoked)) = token.and_then(|token| self.node.clients.owner(token)) {
+            return Ok(Pass { caller: Caller { actor: Some(actor) }, revoked: Some(revoked) });
+        }
+        Err(self.turned_away(request.extensions().get::<Whence>().and_then(|whence| whence.0)))
+    }
+
+    fn turned_away(&self, from: Option<IpAddr>) -> Status {
+        let now_ms = self.node.env.clock.monotonic_ms();
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        let verdict = from.map_or(Verdict::Explain, |from| strangers.err(from, now_ms));
+        if let (Verdict::Report, Some(from)) = (verdict, from) {
+            tracing::warn!(%from, "many calls with wrong tokens come from there; for a while it is only told to wait");
+        }
+        match verdict {
+            Verdict::Explain => stranger(&self.node, from),
+            Verdict::Report | Verdict::Wait => {
+                ApiError::new(Reason::TooBusy, "Too many calls with wrong tokens came from this address.")
+                    .next("Wait a minute. If the token was taken back, get a new ticket.")
+                    .into()
+            }
+        }
+    }
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -92,13 +146,18 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// What is said to whoever carries none.
-pub(super) fn stranger(node: &Node) -> Status {
+/// What is said to whoever carries none. Where things lie on the node's disk is told on its own machine only.
+fn stranger(node: &Node, from: Option<IpAddr>) -> Status {
+    let error = ApiError::new(Reason::Unauthenticated, "This call carries no token that this node knows.");
+    if !from.is_some_and(|from| from.is_loopback()) {
+        let next = "If it was taken back or mistyped, get a new ticket: `openprod token create` on the node's machine.";
+        return error.next(next).into();
+    }
     let path = match node.identities.default_actor() {
         Some(actor) => node.identities.token_path(actor),
         None => node.folder.tokens(),
     };
-    ApiError::new(Reason::Unauthenticated, "This call carries no token that this node knows.")
+    error
         .next(format!(
             "Send the header \"authorization: Bearer TOKEN\" with the content of {} on the node's machine, \
              or call through its Unix socket, which needs no token.",

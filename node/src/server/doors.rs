@@ -5,11 +5,14 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream as Knock;
 use std::path::Path;
+use std::sync::Arc;
 
 use axum::serve::{Listener, ListenerExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio_rustls::TlsAcceptor;
 
 use super::ServeError;
+use crate::node::Node;
 
 /// `sockaddr_un` holds 108 bytes on Linux, the closing zero included.
 const MAX_PATH_BYTES: usize = 107;
@@ -89,6 +92,13 @@ pub(super) async fn port(address: Option<SocketAddr>) -> Result<Option<impl List
     tracing::info!(address = %listener.local_addr().unwrap_or(address), "listening");
     // Small answers must not wait for more to come (Nagle's algorithm).
     Ok(Some(listener.tap_io(|stream: &mut TcpStream| drop(stream.set_nodelay(true)))))
+}
+
+/// How the TCP port speaks TLS, if it does.
+pub(super) fn tls(node: &Node) -> Result<Option<TlsAcceptor>, ServeError> {
+    let Some(certificate) = &node.certificate else { return Ok(None) };
+    tracing::info!(certificate = %certificate.fingerprint(), "clients on other machines know this node by");
+    Ok(Some(TlsAcceptor::from(Arc::new(certificate.server_config()?))))
 }
 
 #[cfg(test)]

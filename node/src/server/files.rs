@@ -28,11 +28,12 @@ use openprod_model::ids::BlobHash;
 use tokio::sync::{Semaphore, watch};
 use tonic::{Code, Status};
 
-use super::calls;
+use super::calls::Desk;
 use super::range::{Asked, asked};
 use crate::files::{self, FileError, Known};
 use crate::node::Node;
-use crate::services;
+use crate::services::calling::by;
+use crate::services::{self, Caller};
 use crate::workspace::Workspace;
 
 /// Most files under way at once by plain HTTP; beyond that, browsers are told to come again.
@@ -69,6 +70,11 @@ pub(super) fn is_one(path: &str) -> bool {
 
 /// The files of this node's workspaces, for whoever can open the Unix socket.
 pub(super) fn for_own_user(node: &Arc<Node>, stopping: &watch::Receiver<bool>) -> Router {
+    let as_own_user = async |request: Request, next: Next| by(Caller { actor: None }, next.run(request)).await;
+    routes(node, stopping).layer(middleware::from_fn(as_own_user))
+}
+
+fn routes(node: &Arc<Node>, stopping: &watch::Receiver<bool>) -> Router {
     let (node, stopping) = (Arc::clone(node), stopping.clone());
     let counter = Counter { node, room: Arc::new(Semaphore::new(AT_ONCE)), stopping };
     Router::new()
@@ -79,17 +85,19 @@ pub(super) fn for_own_user(node: &Arc<Node>, stopping: &watch::Receiver<bool>) -
 }
 
 /// The same for whoever carries a token.
-pub(super) fn by_token(node: &Arc<Node>, stopping: &watch::Receiver<bool>) -> Router {
-    for_own_user(node, stopping).layer(middleware::from_fn_with_state(Arc::clone(node), identified))
+pub(super) fn by_token(node: &Arc<Node>, desk: Desk, stopping: &watch::Receiver<bool>) -> Router {
+    routes(node, stopping).layer(middleware::from_fn_with_state(desk, identified))
 }
 
-async fn identified(State(node): State<Arc<Node>>, request: Request, next: Next) -> Response {
-    if calls::acts_as(&node, request.headers()).is_some() {
-        return next.run(request).await;
+async fn identified(State(desk): State<Desk>, request: Request, next: Next) -> Response {
+    match desk.pass(&request) {
+        Ok(pass) => by(pass.caller, next.run(request)).await,
+        Err(status) => {
+            let mut response = refused(&status);
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            response
+        }
     }
-    let mut response = refused(&calls::stranger(&node));
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    response
 }
 
 async fn give(

@@ -4,6 +4,7 @@
 //! posts here sends its Origin. Both are checked before anything is read (RFC 9110, sections 7.4 and 15.5.20; WHATWG
 //! Fetch for the answers that allowed pages need).
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -15,7 +16,8 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
 use super::{calls, files, pages};
-use crate::config::Config;
+use crate::certificate;
+use crate::config::{Config, is_beyond};
 
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 /// What an allowed page may read of an answer.
@@ -27,12 +29,19 @@ const ACCEPTED: &str = "authorization,content-type,grpc-timeout,if-none-match,if
 /// Whom the gate lets in beside this machine.
 struct Allowed {
     hosts: Vec<String>,
+    /// Whether other machines call, too: then they may call this one by any address. No name can be made to stand for an
+    /// address that is written out.
+    by_address: bool,
     origins: Vec<String>,
 }
 
 /// Puts the gate before everything that `app` serves.
 pub(super) fn lock(app: Router, config: &Config) -> Router {
-    let allowed = Allowed { hosts: config.allowed_hosts.clone(), origins: config.allowed_origins.clone() };
+    let by_address = config.listen.is_some_and(is_beyond);
+    let own_names = if by_address { certificate::own_names() } else { Vec::new() };
+    let own_names = own_names.into_iter().chain(by_address.then(|| certificate::NAME.to_owned()));
+    let hosts = config.allowed_hosts.iter().cloned().chain(own_names).collect();
+    let allowed = Allowed { hosts, by_address, origins: config.allowed_origins.clone() };
     plain_requests_stay_out(app).layer(middleware::from_fn_with_state(Arc::new(allowed), check))
 }
 
@@ -55,7 +64,7 @@ async fn sort(request: Request, next: Next) -> Response {
 async fn check(State(allowed): State<Arc<Allowed>>, request: Request, next: Next) -> Response {
     let host = request.uri().authority().map(http::uri::Authority::as_str);
     let host = host.or_else(|| text(request.headers(), header::HOST));
-    if !host.is_some_and(|host| is_ours(host, &allowed.hosts)) {
+    if !host.is_some_and(|host| is_ours(host, &allowed.hosts) || allowed.by_address && is_address(host)) {
         return refuse(
             StatusCode::MISDIRECTED_REQUEST,
             "This node is not called so. Call it localhost, or add the name to allowed_hosts.\n",
@@ -91,6 +100,13 @@ fn is_ours(host: &str, more: &[String]) -> bool {
     let host = host.to_ascii_lowercase();
     let name = without_port(&host);
     LOOPBACK.contains(&name) || more.iter().any(|allowed| *allowed == host || *allowed == name)
+}
+
+/// Whether a Host is an address rather than a name.
+fn is_address(host: &str) -> bool {
+    let host = without_port(host);
+    let inside = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    inside.map_or_else(|| host.parse::<Ipv4Addr>().is_ok(), |host| host.parse::<Ipv6Addr>().is_ok())
 }
 
 /// Whether pages of an origin may call: those of this machine, and of the origins allowed.
@@ -136,6 +152,16 @@ mod tests {
         for host in ["desk.example.org", "evil.example", "localhost.evil.example", "127.0.0.1.nip.io", "", "::1", "x:y"]
         {
             assert!(!is_ours(host, &more), "{host}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_not_a_name() {
+        for host in ["10.0.0.5", "10.0.0.5:7117", "[fd00::2]", "[fd00::2]:7117"] {
+            assert!(is_address(host), "{host}");
+        }
+        for host in ["10.0.0.5.nip.io", "10.0.5", "fd00::2", "[fd00::2", "stage.local", ""] {
+            assert!(!is_address(host), "{host}");
         }
     }
 

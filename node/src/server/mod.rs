@@ -1,13 +1,15 @@
-//! The server: gRPC and a few plain pages on a Unix socket and on a TCP port of this machine.
+//! The server: gRPC and a few plain pages on a Unix socket and on a TCP port, by TLS where other machines reach it.
 //!
 //! What a request passes, from outside to inside:
 //!
 //! ```text
+//! crowd         so many connections from each other machine                                    crowd.rs
+//! TLS           where other machines reach the port; the handshake has its time                doors.rs
 //! door          who may knock: own user (socket); Host 421, Origin 403 (TCP)                    gate.rs
-//! page          /metrics, /healthz, /readyz: plain HTTP GET, no token, so loopback only        pages.rs
+//! page          /metrics, /healthz, /readyz: plain HTTP GET; with TLS, metrics need a token    pages.rs
 //! file          /workspaces/ID/blobs: plain HTTP, under the same token                         files.rs, range.rs
 //! gRPC-Web      browsers speak it; everybody behind it sees plain gRPC
-//! caller        bearer token (TCP), or whoever can open the socket                              calls.rs
+//! caller        bearer token (TCP), or whoever can open the socket                              calls.rs, strangers.rs
 //! admission     RESOURCE_EXHAUSTED rather than a queue without bound
 //! count         metrics, a request number in every log line
 //! deadline      grpc-timeout gives DEADLINE_EXCEEDED
@@ -19,11 +21,13 @@
 //! running calls finish, and cuts off what is left after `shutdown_seconds`.
 
 mod calls;
+mod crowd;
 mod doors;
 mod files;
 mod gate;
 mod pages;
 mod range;
+mod strangers;
 #[cfg(test)]
 mod tests;
 
@@ -41,8 +45,11 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tonic_health::server::HealthReporter;
+use tower::ServiceExt as _;
 
+use self::crowd::{Crowd, Room, Whence};
 use crate::node::Node;
 use crate::services::{self, Streams};
 use crate::telemetry::Metrics;
@@ -60,6 +67,8 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
 /// How long a client of plain HTTP may take for its headers.
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
+/// How long a client may take for its part of TLS: two round trips on a bad Wi-Fi.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// How often it is looked whether the node has caught up with its logs.
 const READY_EVERY: Duration = Duration::from_millis(50);
 
@@ -91,6 +100,9 @@ pub enum ServeError {
     /// The address could not be taken.
     #[error("{0}: cannot listen there: {1}; set another address with --listen, or \"off\"")]
     Address(SocketAddr, #[source] std::io::Error),
+    /// TLS cannot use the certificate.
+    #[error(transparent)]
+    Certificate(#[from] crate::certificate::CertificateError),
 }
 
 /// Serves `node` until `shutdown`, and then as long as running calls take, at most `shutdown_seconds`. `opened` is told
@@ -104,6 +116,11 @@ pub async fn serve(
     let socket = node.config.socket.as_deref().map(doors::socket).transpose()?;
     let port = doors::port(node.config.listen).await?;
     let bound = port.as_ref().and_then(|port| port.local_addr().ok());
+    let tls = doors::tls(&node)?;
+    if let Some(address) = bound.filter(|_| tls.is_some()) {
+        // It is set here and nowhere else.
+        let _ = node.port.set(address);
+    }
     let (stop, stopping) = watch::channel(false);
     let (ready, is_ready) = watch::channel(node.is_ready());
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -118,12 +135,14 @@ pub async fn serve(
     if let Some(socket) = socket {
         let files = files::for_own_user(&node, &stopping);
         let app = calls::as_own_user(inside.clone()).merge(pages.clone()).merge(files);
-        doors.spawn(open(socket, gate::plain_requests_stay_out(app), stopping.clone()));
+        doors.spawn(open(socket, None, gate::plain_requests_stay_out(app), stopping.clone()));
     }
     if let Some(port) = port {
-        let files = files::by_token(&node, &stopping);
-        let app = calls::by_token(Arc::clone(&node), inside).merge(pages).merge(files);
-        doors.spawn(open(port, gate::lock(app, &node.config), stopping));
+        let desk = calls::Desk::new(Arc::clone(&node));
+        let pages = if tls.is_some() { pages::by_token(pages, desk.clone()) } else { pages };
+        let files = files::by_token(&node, desk.clone(), &stopping);
+        let app = calls::by_token(desk, inside).merge(pages).merge(files);
+        doors.spawn(open(port, tls, gate::lock(app, &node.config), stopping));
     }
     let watcher = tokio::spawn(tell_when_ready(Arc::clone(&node), ready, health.clone()));
     opened(bound);
@@ -167,15 +186,21 @@ async fn silence(health: &HealthReporter) {
 }
 
 /// Accepts connections until `stopping`, then waits for them to end.
-async fn open<L: Listener>(mut listener: L, app: Router, stopping: watch::Receiver<bool>) {
-    let mut connections = JoinSet::new();
+async fn open<L>(mut listener: L, tls: Option<TlsAcceptor>, app: Router, stopping: watch::Receiver<bool>)
+where
+    L: Listener,
+    L::Addr: Into<Whence>,
+{
+    let (mut connections, crowd) = (JoinSet::new(), Arc::new(Crowd::default()));
     loop {
         tokio::select! {
             biased;
             () = services::stopped(stopping.clone()) => break,
             Some(_) = connections.join_next() => {}
-            (io, _) = listener.accept(), if connections.len() < MAX_CONNECTIONS => {
-                connections.spawn(converse(io, app.clone(), stopping.clone()));
+            (io, address) = listener.accept(), if connections.len() < MAX_CONNECTIONS => {
+                let whence = address.into();
+                let Some(room) = crowd.admit(whence) else { continue };
+                connections.spawn(welcome(io, tls.clone(), Talk { app: app.clone(), whence, _room: room }, stopping.clone()));
             }
         }
     }
@@ -183,11 +208,36 @@ async fn open<L: Listener>(mut listener: L, app: Router, stopping: watch::Receiv
     while connections.join_next().await.is_some() {}
 }
 
-async fn converse<Io>(io: Io, app: Router, stopping: watch::Receiver<bool>)
+/// What a connection is for, and the room that it takes.
+struct Talk {
+    app: Router,
+    whence: Whence,
+    _room: Room,
+}
+
+/// Shakes hands, where that is asked for, and serves the connection.
+async fn welcome<Io>(io: Io, tls: Option<TlsAcceptor>, talk: Talk, stopping: watch::Receiver<bool>)
+where
+    Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let Some(tls) = tls else { return converse(io, talk, stopping).await };
+    match tokio::time::timeout(HANDSHAKE_WITHIN, tls.accept(io)).await {
+        Ok(Ok(io)) => converse(io, talk, stopping).await,
+        Ok(Err(error)) => tracing::debug!(%error, whence = ?talk.whence, "a client and this node found no common TLS"),
+        Err(_) => tracing::debug!(whence = ?talk.whence, "a client did not shake hands in time"),
+    }
+}
+
+async fn converse<Io>(io: Io, talk: Talk, stopping: watch::Receiver<bool>)
 where
     Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let protocol = protocol();
+    let whence = talk.whence;
+    let app = talk.app.clone().map_request(move |mut request: http::Request<_>| {
+        request.extensions_mut().insert(whence);
+        request
+    });
     let mut connection = pin!(protocol.serve_connection(TokioIo::new(io), TowerToHyperService::new(app)));
     let ended = tokio::select! {
         biased;

@@ -1,16 +1,18 @@
 //! Plain pages for those who watch over the node: `/metrics` (Prometheus), `/healthz`, `/readyz`.
 //!
-//! They need no token: the TCP port is reached from this machine only, and they tell counts, never contents.
+//! They tell counts, never contents, and need no token; but metrics do where other machines reach the port.
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{StatusCode, header};
 use tokio::sync::watch;
 
+use super::calls::Desk;
 use crate::node::{Node, Slot};
 use crate::telemetry::{self, Metrics};
 use crate::workspace::Condition;
@@ -33,6 +35,20 @@ pub(super) fn router(node: Arc<Node>, metrics: Metrics, ready: watch::Receiver<b
         .route(health_at, get(async || "ok\n"))
         .route(ready_at, get(readiness))
         .with_state(Pages { node, metrics, ready })
+}
+
+/// The same where other machines reach them.
+pub(super) fn by_token(pages: Router, desk: Desk) -> Router {
+    pages.layer(middleware::from_fn_with_state(desk, identified))
+}
+
+async fn identified(State(desk): State<Desk>, request: Request, next: Next) -> Response {
+    let [metrics_at, ..] = PATHS;
+    if request.uri().path() != metrics_at || desk.pass(&request).is_ok() {
+        return next.run(request).await;
+    }
+    let asks = [(header::WWW_AUTHENTICATE, "Bearer")];
+    (StatusCode::UNAUTHORIZED, asks, "Metrics are told to whoever carries a token of this node.\n").into_response()
 }
 
 async fn page_of_metrics(State(pages): State<Pages>) -> Response {

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use openprod_api::convert::ids;
 use openprod_api::status;
 use openprod_api::v1;
 use openprod_api::v1::admin_service_server::AdminService as Service;
@@ -16,11 +17,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{CHUNK_BYTES, Parts, STREAM_AHEAD, no_answer, not_appended, sentence, streaming, unreadable};
+use super::{acting, caller};
 use crate::node::Node;
 use crate::workspace::Workspace;
 use crate::{backup, logging, verification, workspace_file};
 
 mod quarantine;
+mod waiting;
 
 /// Verifies, saves and repairs.
 pub struct AdminService(Arc<Node>);
@@ -48,8 +51,9 @@ impl Service for AdminService {
         let workspace = self.workspace(&request.get_ref().workspace)?;
         let end = workspace.log.tail().map_err(|failure| unreadable(&failure))?.position;
         let snapshot = super::snapshot_from(&workspace, end).await?;
-        let subject = verification::Subject { workspace: workspace.id, log: workspace.log, snapshot: Some(snapshot) };
-        let job = move |sender: &Sender<v1::VerifyResponse>| verified(&subject, sender);
+        let log = Arc::clone(&workspace.log);
+        let subject = verification::Subject { workspace: workspace.id, log, snapshot: Some(snapshot) };
+        let job = move |sender: &Sender<v1::VerifyResponse>| verified(&workspace, &subject, sender);
         self.stream(&request, job)
     }
 
@@ -83,6 +87,27 @@ impl Service for AdminService {
         let item = if admitted_now { None } else { Some(quarantine::item(&quarantine::find(&workspace, number)?)) };
         let revision = if admitted_now { admitted.through.0 } else { 0 };
         Ok(Response::new(v1::RetryQuarantinedResponse { admitted: admitted_now, revision, item }))
+    }
+
+    async fn take_quarantined(
+        &self,
+        request: Request<v1::TakeQuarantinedRequest>,
+    ) -> Result<Response<v1::TakeQuarantinedResponse>, Status> {
+        let caller = caller(request.extensions())?;
+        let v1::TakeQuarantinedRequest { workspace, numbers, actor } = request.into_inner();
+        let named = ids::optional_id(&actor, "actor").map_err(|refusal| status::refused(&refusal))?;
+        let taker = acting(caller, named, "actor")?.or_else(|| self.0.identities.default_actor());
+        let workspace = self.workspace(&workspace)?;
+        quarantine::may_take(&workspace, taker, &numbers)?;
+        quarantine::take(&workspace, numbers).await.map(Response::new)
+    }
+
+    async fn list_waiting(
+        &self,
+        request: Request<v1::ListWaitingRequest>,
+    ) -> Result<Response<v1::ListWaitingResponse>, Status> {
+        let workspace = self.workspace(&request.get_ref().workspace)?;
+        waiting::list(&workspace, request.get_ref()).map(Response::new)
     }
 
     async fn skip_quarantined(
@@ -131,6 +156,7 @@ impl Service for AdminService {
         &self,
         request: Request<v1::SetLogLevelRequest>,
     ) -> Result<Response<v1::SetLogLevelResponse>, Status> {
+        super::own_user_only(super::caller(request.extensions())?, "What is logged is changed")?;
         let filter = &request.get_ref().filter;
         let changed = logging::change_filter(filter).map_err(|error| {
             let refusal = Refusal::new(Reason::InvalidValue, sentence(&error.to_string())).at("filter");
@@ -186,7 +212,11 @@ fn progress(stage: &str, done: u64, total: u64) -> v1::Progress {
     v1::Progress { stage: stage.to_owned(), done, total }
 }
 
-fn verified(subject: &verification::Subject, sender: &Sender<v1::VerifyResponse>) -> Result<(), Status> {
+fn verified(
+    workspace: &Workspace,
+    subject: &verification::Subject,
+    sender: &Sender<v1::VerifyResponse>,
+) -> Result<(), Status> {
     let mut tell = |at: verification::Progress| {
         let event = v1::verify_response::Event::Progress(progress(at.stage.words(), at.done, at.total));
         match sender.blocking_send(Ok(v1::VerifyResponse { event: Some(event) })) {
@@ -199,8 +229,20 @@ fn verified(subject: &verification::Subject, sender: &Sender<v1::VerifyResponse>
         Err(verification::VerifyError::BrokenOff) => return Err(gone(())),
         Err(verification::VerifyError::Read(failure)) => return Err(unreadable(&failure)),
     };
+    tell_of_damage(workspace, &report);
     let event = Some(v1::verify_response::Event::Report(verify_report(report)));
     sender.blocking_send(Ok(v1::VerifyResponse { event })).map_err(gone)
+}
+
+/// The oplog sets aside what is damaged; then good copies are asked for from other nodes.
+fn tell_of_damage(workspace: &Workspace, report: &verification::Report) {
+    for (digest, reason) in report.damaged() {
+        match workspace.log.position_of(digest) {
+            Ok(Some(at)) => drop(workspace.oplog.cast(OplogMsg::FoundDamaged { at, reason: reason.to_owned() })),
+            Ok(None) => {}
+            Err(failure) => tracing::warn!(%failure, "where a damaged bundle lies could not be read"),
+        }
+    }
 }
 
 fn verify_report(report: verification::Report) -> v1::VerifyReport {

@@ -24,7 +24,7 @@ use openprod_model::refusal::{Reason, Refusal};
 use openprod_model::value::Name;
 use tonic::{Request, Response, Status};
 
-use super::disputes::{Disputes, author, places};
+use super::disputes::{Disputes, author, places_once};
 use super::history::position_of;
 use super::paging::{self, Pages};
 use super::reading::{self, Asked, Problem, Scene, read};
@@ -240,7 +240,7 @@ impl Filter {
 
     fn fits(&self, scene: &Scene, view: &dyn View, conflict: &Conflict) -> Read<bool> {
         let (history, log): (&dyn History, _) = (&*scene.snapshot, &*scene.log);
-        let places = places(view, &conflict.cell)?;
+        let places = places_once(view, history, &conflict.cell)?;
         if self.table.as_ref().is_some_and(|table| !places.tables.contains(table))
             || self.record.is_some_and(|record| !places.records.contains(&record))
         {

@@ -10,7 +10,7 @@ use openprod_domain::describe;
 use openprod_domain::read::{self, Tables};
 use openprod_domain::view::{History, Read, ReadFailure, View};
 use openprod_messages::log::LogReader;
-use openprod_model::ids::{ActorId, EntityId, Position};
+use openprod_model::ids::{ActorId, EntityId, OpRef, Position};
 use openprod_model::value::Name;
 
 use super::batch::{Names, info};
@@ -144,6 +144,32 @@ pub(super) fn places(view: &dyn View, cell: &Cell) -> Read<Places> {
         }
     }
     Ok(places)
+}
+
+/// The same, and what a removed edge joined before, which only history tells.
+pub(super) fn places_once(view: &dyn View, history: &dyn History, cell: &Cell) -> Read<Places> {
+    let mut found = places(view, cell)?;
+    if let Cell::Edge { edge } | Cell::EdgeProperty { edge, .. } | Cell::EdgePosition { edge } = cell
+        && found.records.is_empty()
+        && let Some(joined) = joined(view, history, &Cell::Edge { edge: *edge })?
+    {
+        found.add_ends(view, &joined)?;
+    }
+    Ok(found)
+}
+
+/// The write of an edge by which it joined two records, the latest that what stands has superseded.
+fn joined(view: &dyn View, history: &dyn History, edge: &Cell) -> Read<Option<Tip>> {
+    let mut open: Vec<OpRef> = view.tips(edge)?.iter().map(|tip| tip.op).collect();
+    let mut seen = BTreeSet::new();
+    while let Some(op) = open.pop() {
+        let Some((tip, before)) = history.write(edge, op)?.filter(|_| seen.insert(op)) else { continue };
+        if matches!(tip.content, Content::Edge(_)) {
+            return Ok(Some(tip));
+        }
+        open.extend(before);
+    }
+    Ok(None)
 }
 
 impl Places {

@@ -7,11 +7,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use openprod_api::convert::ids;
 use openprod_api::convert::path::known;
-use openprod_api::status::ApiError;
+use openprod_api::status::{ApiError, refused};
 use openprod_api::v1;
 use openprod_api::v1::event_service_server::EventService as Service;
 use openprod_api::v1::watch_request::{From, Start};
+use openprod_links::company::HERE_FOR;
 use openprod_messages::log::LogReader;
 use openprod_model::ids::{Digest, Position};
 use openprod_model::refusal::{Reason, Refusal};
@@ -29,6 +31,7 @@ use crate::workspace::Workspace;
 
 mod pace;
 mod picture;
+mod presence;
 mod staged;
 #[cfg(test)]
 mod tests;
@@ -83,6 +86,39 @@ impl Service for EventService {
             blocking(move |_| Beginning::of(&workspace, &request)).await?
         };
         streaming(&extensions, Watcher::new(workspace, start, open).messages())
+    }
+
+    async fn set_presence(
+        &self,
+        request: Request<v1::SetPresenceRequest>,
+    ) -> Result<Response<v1::SetPresenceResponse>, Status> {
+        let caller = super::caller(request.extensions())?;
+        let request = request.into_inner();
+        let workspace = super::workspace(&self.node, &request.workspace)?;
+        if request.gone {
+            workspace.doorway.leaves(ids::id(&request.session, "session").map_err(|refusal| refused(&refusal))?);
+            return Ok(Response::new(v1::SetPresenceResponse { again_within_ms: 0 }));
+        }
+        let named = ids::optional_id(&request.actor, "actor").map_err(|refusal| refused(&refusal))?;
+        let actor = super::acting(caller, named, "actor")?.or_else(|| self.node.identities.default_actor());
+        let actor = actor.ok_or_else(|| super::unavailable("This node has no identity yet."))?;
+        let place = workspace.clone();
+        let person = blocking(move |_| presence::person(&place, actor, &request)).await?;
+        if !workspace.doorway.arrives(person).await.map_err(super::no_answer)? {
+            return Err(super::too_busy());
+        }
+        let again_within_ms = i64::try_from(HERE_FOR.as_millis()).unwrap_or(i64::MAX);
+        Ok(Response::new(v1::SetPresenceResponse { again_within_ms }))
+    }
+
+    async fn list_presence(
+        &self,
+        request: Request<v1::ListPresenceRequest>,
+    ) -> Result<Response<v1::ListPresenceResponse>, Status> {
+        let workspace = super::workspace(&self.node, &request.get_ref().workspace)?;
+        let present = workspace.doorway.company().borrow().clone();
+        let people = blocking(move |_| Ok(presence::people(&workspace, &present)?)).await?;
+        Ok(Response::new(v1::ListPresenceResponse { people }))
     }
 }
 

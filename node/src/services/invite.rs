@@ -24,10 +24,10 @@ use tonic::{Request, Response, Status};
 use super::peer::resolved;
 use super::{Caller, Parts, STREAM_AHEAD, acting, caller, failed, no_answer, streaming, workspace};
 use crate::identities::Identity;
-use crate::joining::{self, JoinError, Way};
+use crate::joining::{self, JoinError, NobodyNear, Way};
 use crate::node::Node;
 use crate::peers::Peers;
-use crate::recovery;
+use crate::recovery::{self, Renewed};
 
 /// How many nodes may join with a ticket where nothing is said.
 const DEFAULT_USES: u16 = 1;
@@ -84,14 +84,27 @@ impl Service for InviteService {
         let person = person(&self.node, actor).map_err(|refusal| refused(&refusal))?;
         let addresses = match asked.address.trim() {
             "" => Vec::new(),
-            address => resolved(address).await.map_err(|refusal| refused(&refusal))?,
+            listed => {
+                let mut addresses = Vec::new();
+                for address in listed.split(',').map(str::trim).take(MAX_ADDRESSES) {
+                    addresses.extend(resolved(address).await.map_err(|refusal| refused(&refusal))?);
+                }
+                addresses
+            }
         };
-        let way = way(asked, addresses).map_err(|refusal| refused(&refusal))?;
-        if self.node.peers.get().is_none() {
+        let Some(peers) = self.node.peers.get() else {
             let alone = Refusal::new(Reason::InvalidRequest, "This node does not speak with other nodes.");
             let next = "Set peer_listen to an address and port, then start the node again.";
             return Err(refused(&alone.next(next)));
-        }
+        };
+        let way = match way(asked, addresses).map_err(|refusal| refused(&refusal))? {
+            Way::Asking(name, addresses) if addresses.is_empty() => {
+                let near = joining::near(peers, name.as_ref()).await;
+                let (name, addresses) = near.map_err(|nobody| refused(&not_near(&nobody)))?;
+                Way::Asking(Some(name), addresses)
+            }
+            way => way,
+        };
         let (sender, parts) = mpsc::channel(STREAM_AHEAD);
         tokio::spawn(joins(Arc::clone(&self.node), way, person, sender));
         streaming(request.extensions(), ReceiverStream::new(parts))
@@ -187,6 +200,23 @@ impl Service for InviteService {
         let actor = recovery::recover(&self.node, key, actor).await.map_err(failed)?;
         Ok(Response::new(v1::RecoverWorkspaceResponse { workspace, actor: actor.to_string() }))
     }
+
+    async fn create_recovery_key(
+        &self,
+        request: Request<v1::CreateRecoveryKeyRequest>,
+    ) -> Result<Response<v1::CreateRecoveryKeyResponse>, Status> {
+        let caller = caller(request.extensions())?;
+        let v1::CreateRecoveryKeyRequest { workspace: named, actor } = request.into_inner();
+        let by = Who { caller, named: &actor }.actor()?;
+        let workspace = workspace(&self.node, &named)?;
+        let Renewed { key, replaced, revision } = recovery::renew(&self.node, &workspace, by).await.map_err(failed)?;
+        Ok(Response::new(v1::CreateRecoveryKeyResponse {
+            recovery_key: key.reveal().to_string(),
+            actor: key.keys.actor().to_string(),
+            replaced: replaced.map_or_else(String::new, |key| key.to_string()),
+            revision: revision.0,
+        }))
+    }
 }
 
 /// Who works on the workspace here.
@@ -201,7 +231,7 @@ fn way(asked: &v1::JoinRequest, addresses: Vec<SocketAddr>) -> Result<Way, Refus
     let invalid = |why: String| Refusal::new(Reason::InvalidValue, why).at("ticket");
     if asked.ticket.is_empty() {
         let name = Some(asked.workspace_name.trim()).filter(|name| !name.is_empty());
-        return Ok(Way::Asking(name.map(modest), needed(addresses)?));
+        return Ok(Way::Asking(name.map(modest), addresses));
     }
     if RecoveryKey::is_meant(&asked.ticket) {
         let key = RecoveryKey::parse(&asked.ticket).map_err(|error| invalid(format!("The recovery key: {error}.")))?;
@@ -218,6 +248,14 @@ fn way(asked: &v1::JoinRequest, addresses: Vec<SocketAddr>) -> Result<Way, Refus
 fn needed(addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Refusal> {
     let missing = || Refusal::new(Reason::InvalidRequest, "The request lacks the address of a member's node.");
     if addresses.is_empty() { Err(missing().at("address")) } else { Ok(addresses) }
+}
+
+fn not_near(nobody: &NobodyNear) -> Refusal {
+    let next = match nobody {
+        NobodyNear::None => "Ask a member for a ticket, or name the address of a member's node.",
+        NobodyNear::Several(_) => "Name one of them, or the address of a member's node if several are called the same.",
+    };
+    Refusal::new(Reason::InvalidRequest, super::sentence(&nobody.to_string())).at("address").next(next)
 }
 
 /// Joins, whether or not anybody still listens: what is begun is not left half done.

@@ -13,6 +13,7 @@ use futures::{FutureExt, StreamExt};
 use http::Extensions;
 use openprod_api::status::{self, ApiError};
 use openprod_api::v1::Reason;
+use openprod_api::v1::access_service_server::{self, AccessServiceServer};
 use openprod_api::v1::admin_service_server::{self, AdminServiceServer};
 use openprod_api::v1::blob_service_server::{self, BlobServiceServer};
 use openprod_api::v1::command_service_server::{self, CommandServiceServer};
@@ -41,11 +42,13 @@ use tokio::time::Instant;
 use tonic::service::Routes;
 use tonic::{Code, Response, Status};
 
-use crate::node::Node;
+use crate::node::{Node, Slot};
 use crate::workspace::Workspace;
 
+pub mod access;
 pub mod admin;
 pub mod blob;
+pub mod calling;
 pub mod command;
 pub mod conflict;
 pub mod edge;
@@ -72,7 +75,8 @@ pub const STREAM_AHEAD: usize = 16;
 pub const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// The full names of the services, as health checks name them.
-pub const NAMES: [&str; 13] = [
+pub const NAMES: [&str; 14] = [
+    access_service_server::SERVICE_NAME,
     admin_service_server::SERVICE_NAME,
     blob_service_server::SERVICE_NAME,
     command_service_server::SERVICE_NAME,
@@ -105,6 +109,7 @@ pub fn routes(node: &Arc<Node>) -> Routes {
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     Routes::default()
+        .add_service(bounded!(AccessServiceServer(access::AccessService)))
         .add_service(bounded!(AdminServiceServer(admin::AdminService)))
         .add_service(bounded!(BlobServiceServer(blob::BlobService)))
         .add_service(bounded!(CommandServiceServer(command::CommandService)))
@@ -140,6 +145,10 @@ pub struct Streams {
     stopping: watch::Receiver<bool>,
 }
 
+/// Turns true when the token of a call is taken back. An extension of requests that carry such a token.
+#[derive(Debug, Clone)]
+pub struct Revoked(pub watch::Receiver<bool>);
+
 /// A mark on answers that are streamed: what they take in time says nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct Streamed;
@@ -168,7 +177,8 @@ where
     let streams = extensions.get::<Streams>().cloned();
     let slot = streams.as_ref().map(Streams::slot).transpose()?;
     let deadline = extensions.get::<Deadline>().copied();
-    let end = Box::pin(ends(streams.map(|streams| streams.stopping), deadline));
+    let revoked = extensions.get::<Revoked>().cloned();
+    let end = Box::pin(ends(streams.map(|streams| streams.stopping), revoked, deadline));
     let state = Some((Box::pin(parts), end, slot));
     let parts = futures::stream::unfold(state, |state| async move {
         let (mut parts, mut end, slot) = state?;
@@ -187,12 +197,10 @@ where
     Ok(response)
 }
 
-async fn ends(stopping: Option<watch::Receiver<bool>>, deadline: Option<Deadline>) -> Status {
-    let stops = async {
-        match stopping {
-            Some(stopping) => stopped(stopping).await,
-            None => std::future::pending().await,
-        }
+async fn ends(stopping: Option<watch::Receiver<bool>>, revoked: Option<Revoked>, deadline: Option<Deadline>) -> Status {
+    let turns_true = async |told: Option<watch::Receiver<bool>>| match told {
+        Some(told) => stopped(told).await,
+        None => std::future::pending().await,
     };
     let expires = async {
         match deadline {
@@ -202,7 +210,8 @@ async fn ends(stopping: Option<watch::Receiver<bool>>, deadline: Option<Deadline
     };
     tokio::select! {
         biased;
-        () = stops => unavailable("The node is stopping."),
+        () = turns_true(stopping) => unavailable("The node is stopping."),
+        () = turns_true(revoked.map(|Revoked(told)| told)) => taken_back(),
         () = expires => deadline_exceeded(),
     }
 }
@@ -243,7 +252,17 @@ pub fn own_user_only(caller: Caller, what: &str) -> Result<(), Status> {
     Err(denied.next("Use the command `openprod` on the node's machine, as the node's user.").into())
 }
 
-/// The running workspace of that id, or of that name if only one has it.
+/// The workspaces that the caller may know of; those that could not be opened, whoever may know of all.
+pub fn workspaces(node: &Node) -> Vec<(WorkspaceId, Slot)> {
+    let mut all = node.workspaces();
+    all.retain(|(_, slot)| match slot {
+        Slot::Open(workspace) => calling::sees(workspace),
+        Slot::Closed { .. } => calling::sees_all(),
+    });
+    all
+}
+
+/// The running workspace of that id, or of that name if only one has it. One that the caller may not know of is not there.
 pub fn workspace(node: &Node, named: &str) -> Result<Workspace, Status> {
     if named.is_empty() {
         let missing = Refusal::new(refusal::Reason::InvalidRequest, "The request lacks `workspace`.").at("workspace");
@@ -253,13 +272,19 @@ pub fn workspace(node: &Node, named: &str) -> Result<Workspace, Status> {
         Ok(id) => id,
         Err(_) => named_so(node, named).map_err(|refusal| status::refused(&refusal))?,
     };
-    node.workspace(id).map_err(|refusal| status::refused(&refusal))
+    match node.workspace(id) {
+        Ok(workspace) if calling::sees(&workspace) => Ok(workspace),
+        Err(refusal) if refusal.reason == refusal::Reason::UnknownWorkspace || calling::sees_all() => {
+            Err(status::refused(&refusal))
+        }
+        Ok(_) | Err(_) => Err(status::refused(&crate::node::unknown_workspace(id))),
+    }
 }
 
 fn named_so(node: &Node, name: &str) -> Result<WorkspaceId, Refusal> {
-    let open = node.workspaces().into_iter().filter_map(|(id, slot)| match slot {
-        crate::node::Slot::Open(workspace) => Some((id, *workspace)),
-        crate::node::Slot::Closed { .. } => None,
+    let open = workspaces(node).into_iter().filter_map(|(id, slot)| match slot {
+        Slot::Open(workspace) => Some((id, *workspace)),
+        Slot::Closed { .. } => None,
     });
     let named: Vec<_> = open.filter(|(_, workspace)| name_of(workspace) == name).map(|(id, _)| id).collect();
     match named.as_slice() {
@@ -376,6 +401,13 @@ pub fn too_busy() -> Status {
 /// There is no space.
 pub fn disk_full() -> Status {
     ApiError::new(Reason::DiskFull, "The disk is full.").next("Free some space, then try again.").into()
+}
+
+/// The token was good when the call began.
+fn taken_back() -> Status {
+    ApiError::new(Reason::Unauthenticated, "The token of this call was taken back.")
+        .next("Get a new ticket: `openprod token create` on the node's machine.")
+        .into()
 }
 
 /// Something went wrong that nobody foresaw; the log has the details, the caller gets none.

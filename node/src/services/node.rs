@@ -48,7 +48,7 @@ impl Service for NodeService {
     }
 
     async fn get_status(&self, _: Request<v1::GetStatusRequest>) -> Result<Response<v1::GetStatusResponse>, Status> {
-        let slots = self.0.workspaces();
+        let slots = super::workspaces(&self.0);
         let mut workspaces: Vec<_> = slots.iter().map(|(id, slot)| slot_status(&id.to_string(), slot)).collect();
         workspaces.sort_by(|a, b| (&a.name, &a.workspace).cmp(&(&b.name, &b.workspace)));
         Ok(Response::new(v1::GetStatusResponse {
@@ -62,8 +62,10 @@ impl Service for NodeService {
         &self,
         _: Request<v1::RunDiagnosticsRequest>,
     ) -> Result<Response<v1::RunDiagnosticsResponse>, Status> {
-        let node = Arc::clone(&self.0);
-        let checks = self.0.env.offload(move || diagnostics::of_running(&node)).await;
+        let (node, workspaces) = (Arc::clone(&self.0), super::workspaces(&self.0));
+        let peers = diagnostics::peer_facts(&node).await;
+        let job = move || diagnostics::of_running(&node, &workspaces, peers.as_ref());
+        let checks = self.0.env.offload(job).await;
         let checks = checks.ok_or_else(|| super::internal("the diagnostics panicked"))?;
         Ok(Response::new(v1::RunDiagnosticsResponse { checks: checks.into_iter().map(diagnosis).collect() }))
     }
@@ -162,7 +164,7 @@ fn own_user_only(caller: Caller) -> Result<(), Status> {
     super::own_user_only(caller, "Identities are made, chosen, exported and imported")
 }
 
-fn person(name: &str) -> Result<Text, Status> {
+pub(super) fn person(name: &str) -> Result<Text, Status> {
     let refused = |refusal: Refusal| status::refused(&refusal.at("display_name"));
     if name.trim().is_empty() || name.chars().any(char::is_control) {
         let message = "A person needs a name without control characters.";
@@ -171,7 +173,7 @@ fn person(name: &str) -> Result<Text, Status> {
     Text::new(name.trim()).map_err(|invalid| refused(invalid.into()))
 }
 
-fn unknown_actor(actor: ActorId) -> Status {
+pub(super) fn unknown_actor(actor: ActorId) -> Status {
     let message = format!("This node does not hold the keys of {}.", actor.short());
     status::refused(&Refusal::new(Reason::UnknownActor, message).at("actor"))
 }

@@ -2,25 +2,33 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use openprod_api::convert::history::signed_ms;
 use openprod_api::convert::ids;
 use openprod_api::status;
 use openprod_api::v1;
 use openprod_api::v1::peer_service_server::PeerService as Service;
+use openprod_links::discovery::Nearby;
 use openprod_links::endpoint::{Connected, EndpointMsg, PeerName, PeerStage, PeerStatus};
 use openprod_links::replication::session::LinkStanding;
 use openprod_links::transport::{Network, Side};
 use openprod_model::ids::WorkspaceId;
 use openprod_model::refusal::{Reason, Refusal};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{caller, no_answer};
+use super::{Parts, caller, calling, no_answer, streaming};
+use crate::diagnostics::peers::{Complaint, PORT, complaints};
 use crate::node::{Node, Slot};
 use crate::peers::Peers;
 
-/// The port that is meant where none is named.
-const PORT: u16 = 7118;
+/// How often a watch looks: people follow a catching-up with their eyes.
+const WATCH_EVERY: Duration = Duration::from_millis(500);
+
+const ALONE: &str = "This node does not speak with other nodes.";
+const LOOKS_NOWHERE: &str = "This node does not look for others: discovery is off, or it listens on no network.";
 
 /// Tells of other nodes.
 pub struct PeerService(Arc<Node>);
@@ -33,7 +41,7 @@ impl PeerService {
 
     /// Adds how far this node is with each workspace over each connection.
     async fn tell_sharing(&self, peers: &mut [v1::Peer]) {
-        for (id, slot) in self.0.workspaces() {
+        for (id, slot) in super::workspaces(&self.0) {
             let Slot::Open(workspace) = slot else { continue };
             for session in workspace.doorway.status().await {
                 let key = session.peer.to_string();
@@ -46,10 +54,56 @@ impl PeerService {
         }
     }
 
+    /// The workspaces that whoever calls may not know of are not told as shared either.
+    fn leave_out_hidden(&self, peers: &mut [v1::Peer]) {
+        let seen: Vec<_> = super::workspaces(&self.0).iter().map(|(id, _)| id.to_string()).collect();
+        for connection in peers.iter_mut().filter_map(|peer| peer.connection.as_mut()) {
+            connection.workspaces.retain(|id| seen.contains(id));
+        }
+    }
+
+    async fn all(&self) -> Result<v1::ListPeersResponse, Status> {
+        let key = self.0.device.actor().to_string();
+        let Some(peers) = self.0.peers.get() else {
+            return Ok(v1::ListPeersResponse { key, ..Default::default() });
+        };
+        let known = peers.endpoint.call(|reply| EndpointMsg::Status { reply }).await;
+        let own = peers.addresses();
+        let mut known: Vec<_> = known.map_err(no_answer)?.into_iter().map(|peer| shown(peer, &own)).collect();
+        self.tell_sharing(&mut known).await;
+        self.leave_out_hidden(&mut known);
+        known.sort_by_key(|peer| (peer.connection.is_none(), peer.key.clone(), peer.addresses.clone()));
+        let listens_on = peers.network.addresses().iter().map(ToString::to_string).collect();
+        Ok(v1::ListPeersResponse { peers: known, key, listens_on })
+    }
+
+    /// Tells all there is to tell, again whenever it has changed, until nobody listens.
+    async fn tells(self, sender: mpsc::Sender<Result<v1::WatchPeersResponse, Status>>) {
+        let mut told = None;
+        while !sender.is_closed() {
+            let now = self.all().await;
+            let has_failed = now.is_err();
+            let answer = now.map(|v1::ListPeersResponse { peers, key, listens_on }| v1::WatchPeersResponse {
+                peers,
+                key,
+                listens_on,
+            });
+            let is_news = answer.as_ref().ok() != told.as_ref();
+            told = answer.as_ref().ok().cloned();
+            if is_news && sender.send(answer).await.is_err() || has_failed {
+                return;
+            }
+            tokio::select! {
+                biased;
+                () = sender.closed() => return,
+                () = tokio::time::sleep(WATCH_EVERY) => {}
+            }
+        }
+    }
+
     fn peers(&self) -> Result<&Peers, Status> {
         let alone = || {
-            let message = "This node does not speak with other nodes.";
-            let refusal = Refusal::new(Reason::InvalidRequest, message);
+            let refusal = Refusal::new(Reason::InvalidRequest, ALONE);
             status::refused(&refusal.next("Set peer_listen to an address and port, then start the node again."))
         };
         self.0.peers.get().ok_or_else(alone)
@@ -58,17 +112,28 @@ impl PeerService {
 
 #[tonic::async_trait]
 impl Service for PeerService {
+    type WatchPeersStream = Parts<v1::WatchPeersResponse>;
+
     async fn list_peers(&self, _: Request<v1::ListPeersRequest>) -> Result<Response<v1::ListPeersResponse>, Status> {
-        let key = self.0.device.actor().to_string();
-        let Some(peers) = self.0.peers.get() else {
-            return Ok(Response::new(v1::ListPeersResponse { key, ..Default::default() }));
-        };
-        let known = peers.endpoint.call(|reply| EndpointMsg::Status { reply }).await;
-        let mut known: Vec<_> = known.map_err(no_answer)?.into_iter().map(shown).collect();
-        self.tell_sharing(&mut known).await;
-        known.sort_by_key(|peer| (peer.connection.is_none(), peer.key.clone(), peer.addresses.clone()));
-        let listens_on = peers.network.addresses().iter().map(ToString::to_string).collect();
-        Ok(Response::new(v1::ListPeersResponse { peers: known, key, listens_on }))
+        self.all().await.map(Response::new)
+    }
+
+    async fn watch_peers(
+        &self,
+        request: Request<v1::WatchPeersRequest>,
+    ) -> Result<Response<Self::WatchPeersStream>, Status> {
+        let (sender, parts) = mpsc::channel(1);
+        let caller = caller(request.extensions())?;
+        tokio::spawn(calling::by(caller, Self(Arc::clone(&self.0)).tells(sender)));
+        streaming(request.extensions(), ReceiverStream::new(parts))
+    }
+
+    async fn list_nearby(&self, _: Request<v1::ListNearbyRequest>) -> Result<Response<v1::ListNearbyResponse>, Status> {
+        let trouble = self.0.peers.get().map_or(ALONE, |peers| if peers.looks() { "" } else { LOOKS_NOWHERE });
+        let found = self.0.peers.get().map(|peers| peers.nearby.borrow().clone()).unwrap_or_default();
+        let mut workspaces: Vec<_> = found.into_iter().map(nearby).collect();
+        workspaces.sort_by(|a, b| (&a.name, &a.workspace, &a.key).cmp(&(&b.name, &b.workspace, &b.key)));
+        Ok(Response::new(v1::ListNearbyResponse { workspaces, trouble: trouble.to_owned() }))
     }
 
     async fn add_peer(&self, request: Request<v1::AddPeerRequest>) -> Result<Response<v1::AddPeerResponse>, Status> {
@@ -125,11 +190,22 @@ pub(super) async fn resolved(text: &str) -> Result<Vec<SocketAddr>, Refusal> {
     if found.is_empty() { Err(refused(format!("{text:?} names no machine."))) } else { Ok(found) }
 }
 
-fn shown(peer: PeerStatus) -> v1::Peer {
+fn nearby(found: Nearby) -> v1::NearbyWorkspace {
+    v1::NearbyWorkspace {
+        workspace: found.workspace.to_string(),
+        name: found.name,
+        key: found.key.to_string(),
+        addresses: found.addresses.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn shown(peer: PeerStatus, own: &[SocketAddr]) -> v1::Peer {
+    let advice = complaints(&peer, own).iter().map(Complaint::sentences).collect();
     let mut shown = v1::Peer {
         key: peer.key.map_or_else(String::new, |key| key.to_string()),
         addresses: peer.addresses.iter().map(ToString::to_string).collect(),
         trouble: peer.trouble,
+        advice,
         ..Default::default()
     };
     match peer.stage {
@@ -149,7 +225,7 @@ fn shown(peer: PeerStatus) -> v1::Peer {
 }
 
 fn shared(workspace: WorkspaceId, standing: LinkStanding) -> v1::SharedWorkspace {
-    let LinkStanding { progress, synced, diverged, ended, .. } = standing;
+    let LinkStanding { progress, paces, synced, diverged, ended, .. } = standing;
     v1::SharedWorkspace {
         workspace: workspace.to_string(),
         given: progress.given,
@@ -161,6 +237,8 @@ fn shared(workspace: WorkspaceId, standing: LinkStanding) -> v1::SharedWorkspace
         diverged: diverged.is_some(),
         diverging: diverged.iter().flat_map(|diverged| &diverged.cells).map(v1::Cell::from).collect(),
         trouble: ended.unwrap_or_default(),
+        giving_remaining_ms: paces.giving.remaining_ms().map(signed_ms),
+        taking_remaining_ms: paces.taking.remaining_ms().map(signed_ms),
     }
 }
 
@@ -177,5 +255,6 @@ fn connection(connected: Connected) -> v1::PeerConnection {
         software: connected.software,
         workspaces: connected.workspaces.iter().map(ToString::to_string).collect(),
         sharing: Vec::new(),
+        silent_ms: signed_ms(connected.silent_ms),
     }
 }

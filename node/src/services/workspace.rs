@@ -55,7 +55,7 @@ impl Service for WorkspaceService {
         &self,
         _: Request<v1::ListWorkspacesRequest>,
     ) -> Result<Response<v1::ListWorkspacesResponse>, Status> {
-        let slots = self.node.workspaces();
+        let slots = super::workspaces(&self.node);
         let summary = |(id, slot): &(WorkspaceId, Slot)| v1::WorkspaceSummary {
             workspace: id.to_string(),
             name: match slot {
@@ -109,6 +109,7 @@ impl Service for WorkspaceService {
             new_bundles: imported.new,
             known_bundles: imported.known,
             refused_bundles: imported.quarantined,
+            held_bundles: imported.held,
         }))
     }
 }

@@ -1,13 +1,13 @@
 //! Taking in a workspace file: bundle by bundle, through the oplog's own checks.
 //!
 //! Where the node has no such workspace, it makes one: all of the file or nothing. Where it has, the file's history is
-//! joined with the one that is here, as if a peer had sent it: what is new is added, what does not stand up to its
-//! checks goes into quarantine. So two nodes without a network meet by a stick.
+//! joined with the one that is here: what is new is added, what does not stand up to its checks goes into quarantine.
+//! So does, for a person to take, what somebody wrote who was removed meanwhile: a file comes through anybody's hands. So two nodes without a network meet by a stick.
 
 use std::io::Read;
 
 use openprod_messages::commands::CommandError;
-use openprod_messages::oplog::{Admitted, AppendError, OplogMsg};
+use openprod_messages::oplog::{Admitted, AppendError, Hands, OplogMsg};
 use openprod_model::ids::{Position, WorkspaceId};
 use openprod_model::refusal::{Reason, Refusal};
 use tokio::sync::mpsc;
@@ -41,8 +41,10 @@ pub struct Imported {
     pub new: u64,
     /// How many were here already.
     pub known: u64,
-    /// How many went into quarantine.
+    /// How many went into quarantine, or wait for others.
     pub quarantined: u64,
+    /// How many wait in quarantine for a person to take them.
+    pub held: u64,
 }
 
 /// What the reading thread tells.
@@ -77,7 +79,15 @@ async fn found(node: &Node, manifest: &Manifest, told: Telling, source: &str) ->
         Ok(revision) => {
             node.list_made(&workspace)?;
             let name = name_of(&workspace);
-            Ok(Imported { workspace: workspace.id, name, revision, new: manifest.bundles, known: 0, quarantined: 0 })
+            Ok(Imported {
+                workspace: workspace.id,
+                name,
+                revision,
+                new: manifest.bundles,
+                known: 0,
+                quarantined: 0,
+                held: 0,
+            })
         }
         Err(error) => {
             workspace.close().await;
@@ -90,18 +100,22 @@ async fn found(node: &Node, manifest: &Manifest, told: Telling, source: &str) ->
 /// Adds what is new to a workspace that is here already. Each bundle stands or falls by itself, so a file that breaks
 /// off has still brought what came before.
 async fn join(workspace: &Workspace, mut told: Telling, source: &str) -> Result<Imported, CommandError> {
-    let mut offered = Offered::default();
+    let is_empty = workspace.log.tail().is_ok_and(|tail| tail.position == Position::ZERO);
+    let hands = if is_empty { Hands::Members } else { Hands::Anybodys };
+    let mut offered = Offered::through(hands);
     if let Err(error) = offer_all(&mut offered, workspace, &mut told, source).await {
         return Err(partly(&offered, error));
     }
+    let (suspects, kept) = (offered.quarantined(), offered.kept_for_people);
     shown(workspace, offered.through).await?;
     Ok(Imported {
         workspace: workspace.id,
         name: name_of(workspace),
         revision: offered.through,
         new: offered.new,
-        known: offered.total.saturating_sub(offered.new + offered.quarantined() + offered.waiting),
-        quarantined: offered.quarantined() + offered.waiting,
+        known: offered.total.saturating_sub(offered.new + suspects + offered.waiting),
+        quarantined: suspects.saturating_sub(kept) + offered.waiting,
+        held: kept,
     })
 }
 
@@ -152,7 +166,8 @@ async fn fill(
     mut told: Telling,
     source: &str,
 ) -> Result<Position, CommandError> {
-    let mut offered = Offered::default();
+    // Whoever takes in a whole workspace takes in its past.
+    let mut offered = Offered::through(Hands::Members);
     offer_all(&mut offered, workspace, &mut told, source).await?;
     if offered.waiting > 0 || !offered.suspects.is_empty() {
         return Err(not_standing(&offered.suspects, workspace));
@@ -169,8 +184,8 @@ async fn fill(
 const OTHER_COPY: &str = "Nothing was taken in. Export the workspace again where it came from, and try that file.";
 
 /// What was handed to the oplog, and what came of it.
-#[derive(Default)]
 struct Offered {
+    hands: Hands,
     /// Bundles in the file so far.
     total: u64,
     /// Bundles appended.
@@ -179,6 +194,8 @@ struct Offered {
     waiting: u64,
     /// Numbers in the quarantine.
     suspects: Vec<u64>,
+    /// How many of these wait for a person.
+    kept_for_people: u64,
     /// The end of the log.
     through: Position,
     /// Batches of which something was not taken: a bundle may need one of its author further on that vouches for it.
@@ -204,6 +221,20 @@ async fn offer_all(
 }
 
 impl Offered {
+    fn through(hands: Hands) -> Self {
+        Self {
+            hands,
+            total: 0,
+            new: 0,
+            waiting: 0,
+            suspects: Vec::new(),
+            kept_for_people: 0,
+            through: Position::ZERO,
+            again: Vec::new(),
+            again_bytes: 0,
+        }
+    }
+
     fn quarantined(&self) -> u64 {
         u64::try_from(self.suspects.len()).unwrap_or(u64::MAX)
     }
@@ -211,14 +242,13 @@ impl Offered {
     async fn offer(&mut self, workspace: &Workspace, batch: Vec<Vec<u8>>, source: &str) -> Result<(), CommandError> {
         self.total += u64::try_from(batch.len()).unwrap_or(u64::MAX);
         let (copy, size) = (batch.clone(), batch.iter().map(Vec::len).sum::<usize>());
-        let admitted = admit(workspace, batch, source).await?;
+        let admitted = admit(workspace, batch, source, self.hands).await?;
         (self.new, self.through) = (self.new + admitted.appended, admitted.through);
         if admitted.waiting == 0 && admitted.quarantined.is_empty() {
             return Ok(());
         }
         if self.again_bytes + size > MAX_WAITING_BYTES {
-            self.waiting += admitted.waiting;
-            self.suspects.extend(admitted.quarantined);
+            self.settles(admitted);
             return Ok(());
         }
         self.again_bytes += size;
@@ -230,17 +260,27 @@ impl Offered {
         if self.again.is_empty() {
             return Ok(());
         }
-        let admitted = admit(workspace, std::mem::take(&mut self.again), source).await?;
+        let admitted = admit(workspace, std::mem::take(&mut self.again), source, self.hands).await?;
         (self.new, self.through) = (self.new + admitted.appended, admitted.through);
+        self.settles(admitted);
+        Ok(())
+    }
+
+    fn settles(&mut self, admitted: Admitted) {
         self.waiting += admitted.waiting;
         self.suspects.extend(admitted.quarantined);
-        Ok(())
+        self.kept_for_people += admitted.kept_for_people;
     }
 }
 
-async fn admit(workspace: &Workspace, bundles: Vec<Vec<u8>>, source: &str) -> Result<Admitted, CommandError> {
+async fn admit(
+    workspace: &Workspace,
+    bundles: Vec<Vec<u8>>,
+    source: &str,
+    hands: Hands,
+) -> Result<Admitted, CommandError> {
     let source = source.to_owned();
-    let admitted = workspace.oplog.call(|reply| OplogMsg::Admit { bundles, source, reply }).await;
+    let admitted = workspace.oplog.call(|reply| OplogMsg::Admit { bundles, source, hands, reply }).await;
     admitted.map_err(|none| CommandError::Unavailable(none.to_string()))?.map_err(|error| match error {
         AppendError::Refused(refusal) => refusal.into(),
         AppendError::Disk { full: true, .. } => {

@@ -27,6 +27,8 @@ impl CloseCode {
     pub const FORGOTTEN: Self = Self(9);
     /// The node that dialled is the node that was dialled.
     pub const MYSELF: Self = Self(10);
+    /// Another computer runs with the other's key: one was copied from the other.
+    pub const TWIN: Self = Self(11);
 
     /// The reason, for people.
     pub fn says(self) -> &'static str {
@@ -42,6 +44,7 @@ impl CloseCode {
             Self::UNKNOWN => "it asked for something unknown",
             Self::FORGOTTEN => "the peer was taken out of the list",
             Self::MYSELF => "it is this very node",
+            Self::TWIN => "another computer runs with the same node key",
             _ => "a reason of a newer version",
         }
     }

@@ -4,16 +4,20 @@
 //! value of [`openprod_model::codec`].
 //!
 //! Reading order: [`framing`], [`opening`], [`hello`], [`closing`], [`beacon`]; then [`letters`], [`ticket`],
-//! [`recovery`] and [`admission`]; then [`replication`]; then [`files`].
+//! [`client_ticket`], [`recovery`] and [`admission`]; then [`replication`] and [`presence`]; then [`files`].
 
 pub mod admission;
 pub mod beacon;
+pub mod client_ticket;
 pub mod closing;
 pub mod files;
 pub mod framing;
 pub mod hello;
+#[cfg(test)]
+mod hostile;
 pub mod letters;
 pub mod opening;
+pub mod presence;
 pub mod recovery;
 pub mod replication;
 pub mod ticket;

@@ -25,9 +25,10 @@ pub enum Opening {
         /// Which, by its opener's tag.
         tag: WorkspaceTag,
     },
-    /// What comes and goes in a workspace and is never stored: who is here, who is typing.
+    /// Nothing any more: who is here is told beside the bundles ([`crate::presence`]). The number stays taken, so that
+    /// those behind it mean the same to every version.
     Presence {
-        /// Which, by its opener's tag.
+        /// Of a workspace, by its opener's tag.
         tag: WorkspaceTag,
     },
     /// Somebody who knows no workspace asks to be admitted to one that lets itself be found.

@@ -111,3 +111,26 @@ async fn a_command_that_is_sent_twice_happens_once() {
     let renamed = v1::ListBundlesRequest { text: "rename lx".to_owned(), ..Default::default() };
     assert_eq!(mara.reads_history(renamed).await, ["Mara: Rename LX 12"], "the label is the client's, and stands once");
 }
+
+/// An edge that is gone does not say what it joined; its history does.
+#[tokio::test]
+async fn a_conflict_about_a_removed_edge_is_found_by_what_it_joined() {
+    let world = World::new().await;
+    let (mara, leo) = (world.person("Mara").await, world.person("Leo").await);
+    for table in ["people", "notes", "cues"] {
+        mara.makes_table(table, &[]).await;
+    }
+    mara.adds("people", "Jane", Vec::new()).await;
+    mara.adds("notes", "Fix the door", Vec::new()).await;
+    let edge = mara.joins("Fix the door", "assigned_to", "Jane").await;
+    mara.looks_at_edge(&edge).await;
+    leo.looks_at_edge(&edge).await;
+    mara.notes(&edge, "share", "half").await;
+    leo.parts(&edge).await;
+    let found = async |table: &str, record: String| {
+        mara.disputes(v1::ListConflictsRequest { table: table.into(), record, ..Default::default() }).await.len()
+    };
+    assert_eq!(found("", String::new()).await, 1);
+    assert_eq!((found("people", String::new()).await, found("notes", String::new()).await), (1, 1));
+    assert_eq!((found("", mara.id("Jane")).await, found("cues", String::new()).await), (1, 0));
+}

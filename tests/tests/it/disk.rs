@@ -89,7 +89,8 @@ async fn marked(world: &World) -> Person {
     mara
 }
 
-fn flip(file: &Path, marker: &[u8]) {
+/// Turns a bit over in each place of a file where this stands.
+pub(crate) fn flip(file: &Path, marker: &[u8]) {
     let mut bytes = std::fs::read(file).unwrap();
     let places: Vec<usize> = (0..bytes.len() - marker.len()).filter(|at| bytes[*at..].starts_with(marker)).collect();
     assert!(!places.is_empty(), "the marker is in the file");

@@ -142,7 +142,7 @@ async fn a_ticket_that_is_over_or_anothers_joins_nobody() {
     assert!(leo.lists_workspaces().await.is_empty(), "nothing half made is left");
     let address = mara.is_dialled_at().await;
     leo.types(&format!("openprod join --at {address}")).await.fails(1).says("lets nobody ask");
-    leo.types("openprod join").await.fails(2);
+    leo.types("openprod join").await.fails(1).says("near can be joined").says("Ask a member for a ticket");
 }
 
 #[tokio::test]
@@ -181,4 +181,34 @@ async fn an_open_workspace_and_a_recovery_key_ask_nobody() {
     let (_, key) = founds_with_recovery_key(&mara.client, "Macbeth").await;
     assert_eq!(leo.tries_to_join(&key, &address, nobody).await.unwrap(), "Macbeth");
     assert_eq!(leo.client.list_workspaces().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_new_recovery_key_takes_the_place_of_the_one_before() {
+    let world = World::new().await;
+    let mara = world.person("Mara").await;
+    let (first, second) = (mara.renews_recovery_key().await, mara.renews_recovery_key().await);
+    assert_eq!((first.replaced.len(), &second.replaced), (64, &first.actor), "the workspace began with one");
+    let third = mara.types("openprod recovery new --yes --json").await.ok().json();
+    assert_eq!(third[0]["replaced"].as_str(), Some(second.actor.as_str()), "{third:?}");
+    let leo = world.stranger("Leo").await;
+    for worthless in [&first.recovery_key, &second.recovery_key] {
+        assert_eq!(leo.recovers(worthless).await.unwrap_err().reason, "NOT_A_MEMBER");
+    }
+    leo.types("openprod recovery new --yes").await.fails(1).says("not a member");
+    leo.recovers(third[0]["recovery_key"].as_str().unwrap()).await.unwrap();
+    mara.types("openprod recovery new").await.fails(2).says("--yes");
+    mara.types("openprod settings put recovery_key paper").await.fails(1).says("openprod recovery new");
+}
+
+#[tokio::test]
+async fn a_node_that_listens_to_itself_only_says_that_it_finds_nobody() {
+    let world = World::with(Setup::among_peers()).await;
+    let mara = world.person("Mara").await;
+    let around = mara.looks_around().await;
+    assert!(around.workspaces.is_empty() && around.trouble.contains("does not look for others"), "{around:?}");
+    mara.types("openprod nearby").await.ok().says("does not look for others");
+    mara.types("openprod join --open Macbeth").await.fails(1).says("openprod nearby").says("--at ADDRESS");
+    mara.types("openprod join --open Macbeth --at 10.0.0.5").await.fails(2);
+    mara.types("openprod requests").await.ok().says("waits at the node that he asked");
 }

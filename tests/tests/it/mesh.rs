@@ -25,6 +25,11 @@ async fn what_is_written_on_one_node_is_seen_on_the_other_and_both_know_that_the
 
     let bundles = mara.reads_history(v1::ListBundlesRequest::default()).await.len() as u64;
     assert_eq!(mara.is_equal_at(bundles).await.verified_bundles, leo.is_equal_at(bundles).await.verified_bundles);
+    let is_equal =
+        |peer: &v1::Peer| peer.connection.iter().flat_map(|one| &one.sharing).any(|one| one.verified_ms.is_some());
+    assert!(mara.watches_peers(is_equal).await >= 1);
+    let silent = mara.knows_peers().await.peers[0].connection.as_ref().unwrap().silent_ms;
+    assert!(silent < 5_000, "both say something every two seconds, not after {silent} ms");
     mara.types("openprod peers").await.ok().says("Hamlet: equal at");
     assert_eq!(mara.finds_all_well().await.state_hash, leo.finds_all_well().await.state_hash);
 }

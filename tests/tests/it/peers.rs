@@ -2,7 +2,7 @@
 
 use openprod_client::v1;
 
-use crate::world::{Setup, World};
+use crate::world::{Node, Setup, World};
 
 fn is_connected(peer: &v1::Peer) -> bool {
     peer.state() == v1::PeerState::Connected
@@ -71,4 +71,31 @@ async fn a_node_that_is_no_member_any_more_is_disconnected_and_a_forgotten_one_t
 
     mara.forgets_peer(&connected.key).await;
     assert!(mara.knows_peers().await.peers.is_empty());
+}
+
+#[tokio::test]
+async fn what_stands_between_two_nodes_is_told_with_what_to_do() {
+    let world = World::with(Setup::among_peers()).await;
+    let mara = world.person("Mara").await;
+    let tour = world.another_node("tour").await;
+    let leo = world.visitor(&tour, "Leo").await;
+    leo.founds("Macbeth").await;
+    mara.names_peer(&leo.is_dialled_at().await).await;
+    let says = |words: &'static str| move |peer: &v1::Peer| peer.advice.iter().any(|advice| advice.contains(words));
+    mara.sees_peer(says("never admitted")).await;
+    mara.types("openprod peers").await.ok().says("openprod invite");
+    mara.types("openprod status").await.ok().says("peers.member");
+    mara.types("openprod doctor").await.ok().says("openprod join TICKET");
+    mara.forgets_peer(&leo.is_dialled_at().await).await;
+
+    // Somebody sets up a second machine by copying the folder of the first.
+    let copy = world.desk().join("copy");
+    std::fs::create_dir(&copy).unwrap();
+    std::fs::set_permissions(&copy, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    std::fs::copy(world.house.folder().join("node.key"), copy.join("node.key")).unwrap();
+    let copy = Node::start(&copy, Setup::among_peers()).await;
+    let ava = world.visitor(&copy, "Ava").await;
+    mara.names_peer(&ava.is_dialled_at().await).await;
+    mara.sees_peer(says("own key")).await;
+    mara.types("openprod doctor").await.fails(1).says("peers.key").says("node.key");
 }

@@ -12,6 +12,7 @@ use crate::command::Stance;
 use crate::fold::workspace_name_setting;
 use crate::join_mode::JoinMode;
 use crate::read::{self, Membership};
+use crate::recovery;
 
 impl Planner<'_> {
     pub(super) fn put_setting(&mut self, setting: &Name, value: Option<&Value>) -> Decision<()> {
@@ -27,6 +28,10 @@ impl Planner<'_> {
         if *setting == JoinMode::setting() && !value.is_none_or(is_join_mode) {
             let refusal = Refusal::new(Reason::InvalidValue, "How people join is \"invite\", \"request\" or \"open\".");
             return Err(refusal.at("value").into());
+        }
+        if *setting == recovery::setting() && value.is_some_and(|value| recovery::named(value).is_none()) {
+            let refusal = Refusal::new(Reason::InvalidValue, "The recovery key is named by its actor id.").at("value");
+            return Err(refusal.next("`openprod recovery new` makes one.").into());
         }
         let basis = self.basis(&Cell::Setting { setting: setting.clone() })?;
         self.push(Operation::PutSetting { setting: setting.clone(), value: value.cloned(), basis })
@@ -51,10 +56,11 @@ impl Planner<'_> {
             let message = format!("Actor {} is not a member.", member.short());
             return Err(Refusal::new(Reason::NotAMember, message).at("member").into());
         }
-        let admitted = read::members(&self.view())?.into_iter().filter(|(_, is)| *is == Membership::Admitted).count();
-        if admitted == 1 {
-            let message = "The last member cannot be removed: nobody could write here any more.";
-            return Err(Refusal::new(Reason::InvalidRequest, message).at("member").into());
+        // So whoever removes others stays, and with him somebody who can let people in.
+        if member == self.stamp.actor {
+            let message = "You cannot remove yourself: nobody might be left who lets people in.";
+            let refusal = Refusal::new(Reason::InvalidRequest, message).at("member");
+            return Err(refusal.next("Ask another member to do it.").into());
         }
         let basis = self.basis(&Cell::Member { member })?;
         self.push(Operation::RemoveMember { member, why: why.clone(), basis })

@@ -156,6 +156,7 @@ impl Desk {
         if tickets != self.tickets {
             self.keep(tickets).await?;
         }
+        fail::fail_point!("links-after-redeem");
         Ok(redeemed)
     }
 
@@ -224,6 +225,7 @@ impl Desk {
             let commands = here.into_iter().chain([Command::AdmitMember { member: joiner, name: Some(name) }]);
             self.write(commands.collect(), by).await?;
         }
+        fail::fail_point!("links-before-verdict");
         Ok(Verdict::Admitted { name: self.workspace_name()? })
     }
 

@@ -90,11 +90,25 @@ impl Actor for Listener {
 struct Node {
     key: ActorId,
     changes: watch::Sender<u64>,
-    told: mpsc::UnboundedReceiver<EndpointMsg>,
+    told: Told,
     nearby: watch::Receiver<Vec<Nearby>>,
 }
 
 async fn node(n: u8, mdns_port: u16, workspaces: Vec<WorkspaceId>) -> Node {
+    let (args, told, nearby) = arguments(n, mdns_port, workspaces).await;
+    let (changes, news) = watch::channel(0);
+    let key = args.key;
+    tokio::spawn(run(args, news));
+    Node { key, changes, told, nearby }
+}
+
+type Told = mpsc::UnboundedReceiver<EndpointMsg>;
+
+async fn arguments(
+    n: u8,
+    mdns_port: u16,
+    workspaces: Vec<WorkspaceId>,
+) -> (DiscoveryArgs, Told, watch::Receiver<Vec<Nearby>>) {
     let (say, told) = mpsc::unbounded_channel();
     let endpoint = Address::of("endpoint");
     endpoint.moved_to(Actor::spawn(None, Listener, say).await.unwrap().0);
@@ -110,10 +124,7 @@ async fn node(n: u8, mdns_port: u16, workspaces: Vec<WorkspaceId>) -> Node {
         nearby: Arc::new(shown),
         env: Environment { clock: plain(), random: plain(), spawner: plain() },
     };
-    let (changes, news) = watch::channel(0);
-    let key = args.key;
-    tokio::spawn(run(args, news));
-    Node { key, changes, told, nearby }
+    (args, told, nearby)
 }
 
 async fn within<T>(what: impl Future<Output = T>) -> T {
@@ -153,4 +164,38 @@ async fn nodes_of_one_workspace_find_each_other_and_strangers_see_only_what_is_o
     });
     assert_eq!(left.await, leo_key, "a node that stops says goodbye");
     assert!(stranger.told.try_recv().is_err(), "who shares nothing is not dialled");
+}
+
+/// A response of multicast DNS with the addresses of machines that nobody asked about, to be kept for years.
+fn unasked(first: u16) -> Vec<u8> {
+    const RECORDS: u16 = 40;
+    let mut packet = vec![0, 0, 0x84, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    packet[6..8].copy_from_slice(&RECORDS.to_be_bytes());
+    for number in first..first + RECORDS {
+        packet.extend([&[9][..], format!("host{number:05}").as_bytes(), &[5], b"local", &[0]].concat());
+        packet.extend([0, 1, 0, 1, 0x05, 0xf5, 0xe1, 0, 0, 4, 10, 0, 0, 1]);
+    }
+    packet
+}
+
+#[tokio::test]
+async fn addresses_that_nobody_asked_for_are_a_flood_though_no_event_tells_of_them() {
+    let port = own_port();
+    let (args, _told, _nearby) = arguments(1, port, vec![SHOW]).await;
+    let (_changes, mut news) = watch::channel(0);
+    let flood = async {
+        let socket = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let mut pace = tokio::time::interval(Duration::from_millis(1));
+        for first in (0..).step_by(40).map(|at: u32| u16::try_from(at % 60_000).unwrap()) {
+            pace.tick().await;
+            socket.send_to(&unasked(first), (Ipv4Addr::new(224, 0, 0, 251), port)).await.unwrap();
+        }
+    };
+    let broken = within(async {
+        tokio::select! {
+            broken = look(&args, &mut news) => broken,
+            () = flood => unreachable!("it goes on for ever"),
+        }
+    });
+    assert_eq!(broken.await, Err(Broken::Flood));
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -13,12 +14,11 @@ use openprod_messages::environment::Clock;
 use openprod_model::ids::{ActorId, WorkspaceId};
 use openprod_wire::closing::CloseCode;
 use openprod_wire::framing::FrameError;
-use openprod_wire::hello::{
-    Control, Hello, MAX_WORKSPACES, TAG_LABEL, VERSIONS, Versions, WorkspaceTag, clock_offset_ms,
-};
+use openprod_wire::hello::{Control, Hello, MAX_WORKSPACES, TAG_LABEL, Versions, WorkspaceTag, clock_offset_ms};
 use openprod_wire::opening::Opening;
 use tokio::sync::watch;
 
+use super::status::Obstacle;
 use super::{LinkId, Purpose, Workspaces};
 use crate::transport::{Channel, Closed, Connection, FrameSender, LinkError, Side};
 
@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often the clocks are compared.
 const PROBE_EVERY: Duration = Duration::from_secs(15);
+
+/// How often it is looked whether anything was heard: people are told of silence in seconds.
+const LISTEN_EVERY: Duration = Duration::from_secs(1);
 
 /// How long somebody who is no member may stay who has asked to be admitted: a person has to answer.
 const APPLICANT_PATIENCE: Duration = Duration::from_mins(30);
@@ -48,7 +51,15 @@ pub struct Link {
     pub version: u16,
     /// The connection.
     pub connection: Arc<dyn Connection>,
+    heard: Arc<Heard>,
     secret: [u8; 32],
+}
+
+/// When something was last heard on a link, whatever it was.
+#[derive(Debug)]
+struct Heard {
+    bytes: AtomicU64,
+    at_ms: AtomicU64,
 }
 
 impl std::fmt::Debug for Link {
@@ -64,6 +75,18 @@ impl Link {
         let mut channel = self.connection.open().await?;
         channel.send.say(&purpose.opening(tag)).await?;
         Ok(channel)
+    }
+
+    /// For how many milliseconds nothing was heard, to the second.
+    pub fn silent_ms(&self, clock: &dyn Clock) -> u64 {
+        clock.monotonic_ms().saturating_sub(self.heard.at_ms.load(Ordering::Relaxed))
+    }
+
+    fn listen(&self, clock: &dyn Clock) {
+        let received = self.connection.traffic().received;
+        if self.heard.bytes.swap(received, Ordering::Relaxed) != received {
+            self.heard.at_ms.store(clock.monotonic_ms(), Ordering::Relaxed);
+        }
     }
 
     /// The workspace, of these, that the other names by a tag.
@@ -88,6 +111,8 @@ pub(super) struct Myself {
     pub(super) life: u64,
     /// `openprod 0.1.0`
     pub(super) software: String,
+    /// The protocol versions that it speaks.
+    pub(super) versions: Versions,
 }
 
 /// What the other said about itself.
@@ -112,14 +137,16 @@ pub(super) enum News {
 pub(super) enum HelloError {
     #[error(transparent)]
     Link(#[from] LinkError),
-    #[error("it speaks protocol {theirs}, this node {}: update the older of the two", VERSIONS)]
-    Version { theirs: Versions },
+    #[error("it speaks protocol {theirs}, this node {ours}: update the older of the two")]
+    Version { theirs: Versions, ours: Versions },
     #[error("it has no workspace in common with this node")]
     Stranger,
     #[error("it did not say hello")]
     Misbehaved,
     #[error("it is this very node")]
     Myself,
+    #[error("{}", super::peers::TWIN_OF_THIS)]
+    Twin,
     /// No failure: its channel was handed over.
     #[error("it asks to be admitted")]
     Asks,
@@ -135,6 +162,18 @@ impl HelloError {
             Self::Version { .. } => CloseCode::VERSION,
             Self::Stranger => CloseCode::NOT_WELCOME,
             Self::Myself => CloseCode::MYSELF,
+            Self::Twin => CloseCode::TWIN,
+        }
+    }
+
+    /// What stands in the way, if that is known.
+    pub(super) fn obstacle(&self) -> Option<Obstacle> {
+        match self {
+            Self::Link(LinkError::Closed(how)) => Obstacle::of_closing(how),
+            Self::Version { .. } => Some(Obstacle::Version),
+            Self::Stranger => Some(Obstacle::NotAMember),
+            Self::Myself | Self::Twin => Some(Obstacle::Myself),
+            Self::Link(_) | Self::Misbehaved | Self::Asks => None,
         }
     }
 
@@ -143,7 +182,7 @@ impl HelloError {
         match self {
             Self::Link(LinkError::Closed(how)) => super::peers::is_unwelcome(how),
             Self::Link(_) | Self::Misbehaved | Self::Asks => false,
-            Self::Version { .. } | Self::Stranger | Self::Myself => true,
+            Self::Version { .. } | Self::Stranger | Self::Myself | Self::Twin => true,
         }
     }
 }
@@ -151,6 +190,8 @@ impl HelloError {
 /// What a link needs to begin.
 pub(super) struct Beginning {
     pub(super) id: LinkId,
+    /// The key of this node.
+    pub(super) own: ActorId,
     pub(super) connection: Arc<dyn Connection>,
     pub(super) myself: Myself,
     /// The workspaces that this node runs or is about to join.
@@ -168,6 +209,7 @@ impl Beginning {
 
     async fn exchange(self) -> Result<(Greeting, Channel), HelloError> {
         match self.connection.side() {
+            _ if self.connection.peer() == self.own => Err(self.meet_own_key().await.unwrap_or_else(|error| error)),
             Side::Dialler => self.speak_first().await,
             Side::Dialled => self.answer().await,
         }
@@ -180,6 +222,28 @@ impl Beginning {
         let theirs = self.hear(&mut channel).await?;
         let greeting = self.agree(theirs)?;
         Ok((greeting, channel))
+    }
+
+    /// The other end has this node's own key: it is this node, dialled by itself, or one that was copied. Only who was
+    /// dialled can tell, by the other's life.
+    async fn meet_own_key(&self) -> Result<HelloError, HelloError> {
+        if self.connection.side() == Side::Dialler {
+            let mut channel = self.connection.open().await.map_err(LinkError::from)?;
+            channel.send.say(&Opening::Control).await?;
+            channel.send.say(&Control::Hello(self.hello(Vec::new()))).await?;
+            return Ok(match self.connection.closed().await {
+                Closed::There(CloseCode::TWIN) => HelloError::Twin,
+                Closed::There(CloseCode::MYSELF) => HelloError::Myself,
+                other => LinkError::Closed(other).into(),
+            });
+        }
+        let mut channel = self.connection.accept().await.map_err(LinkError::from)?;
+        match channel.receive.hear().await? {
+            Some(Opening::Control) => {}
+            _ => return Ok(HelloError::Misbehaved),
+        }
+        let theirs = self.hear(&mut channel).await?;
+        Ok(if theirs.life == self.myself.life { HelloError::Myself } else { HelloError::Twin })
     }
 
     /// Nothing is said before the other has shown that it knows a workspace of this node.
@@ -219,7 +283,7 @@ impl Beginning {
 
     fn hello(&self, knows: Vec<WorkspaceId>) -> Hello {
         Hello {
-            versions: VERSIONS,
+            versions: self.myself.versions,
             life: self.myself.life,
             software: self.myself.software.clone(),
             clock_ms: self.clock.wall_ms(),
@@ -229,14 +293,16 @@ impl Beginning {
     }
 
     fn agree(&self, theirs: Hello) -> Result<Greeting, HelloError> {
-        let version = VERSIONS.agree(theirs.versions).ok_or(HelloError::Version { theirs: theirs.versions })?;
+        let (ours, theirs_are) = (self.myself.versions, theirs.versions);
+        let version = ours.agree(theirs_are).ok_or(HelloError::Version { theirs: theirs_are, ours })?;
         Ok(Greeting { link: self.link(version), life: theirs.life, software: theirs.software })
     }
 
     fn link(&self, version: u16) -> Link {
         let connection = Arc::clone(&self.connection);
         let secret = connection.exporter(TAG_LABEL, &[]);
-        Link { id: self.id, peer: connection.peer(), version, connection, secret }
+        let heard = Heard { bytes: AtomicU64::new(0), at_ms: AtomicU64::new(self.clock.monotonic_ms()) };
+        Link { id: self.id, peer: connection.peer(), version, connection, heard: Arc::new(heard), secret }
     }
 }
 
@@ -300,6 +366,7 @@ impl Conversation {
             leave_at,
         };
         let mut probe = tokio::time::interval(PROBE_EVERY);
+        let mut listen = tokio::time::interval(LISTEN_EVERY);
         let mut said = talk.reconsider().await;
         tokio::pin!(closed);
         while said.is_ok() {
@@ -326,6 +393,10 @@ impl Conversation {
                     Ok(())
                 }
                 _ = probe.tick() => talk.probe().await,
+                _ = listen.tick() => {
+                    talk.link.listen(&*talk.clock);
+                    Ok(())
+                }
                 () = leaving(talk.leave_at) => Err(CloseCode::NOT_WELCOME),
             };
         }
@@ -470,7 +541,7 @@ impl Talk {
         let is_allowed = match purpose {
             Purpose::Admission => true,
             Purpose::Bundles => self.here.contains(&workspace) && self.side == Side::Dialled,
-            Purpose::Files | Purpose::Presence => self.here.contains(&workspace),
+            Purpose::Files => self.here.contains(&workspace),
         };
         if !is_allowed {
             return channel.give_up(CloseCode::NOT_WELCOME);

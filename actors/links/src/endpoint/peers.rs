@@ -7,7 +7,7 @@ use openprod_model::ids::ActorId;
 use openprod_wire::closing::CloseCode;
 
 use super::LinkId;
-use super::status::KnownPeer;
+use super::status::{KnownPeer, Obstacle};
 use crate::transport::{Closed, Side};
 
 /// The most peers known at once; those that were only found go first.
@@ -25,7 +25,8 @@ const FIRST_PAUSE_MS: u64 = 500;
 /// The longest pause: whoever comes back is found within a minute.
 const LONGEST_PAUSE_MS: u64 = 60_000;
 
-/// The pause after a peer said that it does not want this node: only people change that.
+/// The pause after one of both said that it does not want the other: only people change that, and where they do it on
+/// this node it is known at once ([`Peers::admitted`]).
 const UNWELCOME_PAUSE_MS: u64 = 300_000;
 
 /// The pause while as many as allowed are being dialled.
@@ -33,6 +34,29 @@ const CROWDED_PAUSE_MS: u64 = 1_000;
 
 /// A node that was found waits so long for the other to dial if the other has the lower key, so that most pairs dial once.
 const COURTESY_MS: u64 = 1_500;
+
+/// The pause after a peer said that another computer has this node's key: each of the two gets its turn, and neither
+/// waits long for it.
+const TWIN_PAUSE_MS: u64 = 10_000;
+
+/// Most lives of a peer that are remembered: to tell a node that was started again, whose life is new, from several
+/// that have one key, whose lives come back.
+const MAX_LIVES: usize = 8;
+
+/// How often a life must have come back: once may be a dead connection that was noticed late.
+const LIVES_COME_BACK: u32 = 2;
+
+/// Whoever was connected for so long without being driven out is alone by now: a twin comes back much sooner.
+const ALONE_AFTER_MS: u64 = 180_000;
+
+/// What people are told where another node with this node's key runs.
+pub(super) const TWIN_OF_THIS: &str = "another computer runs with this node's key: this node's folder was copied. \
+     Nothing is lost, but only one of the two is connected at a time. Stop one, delete node.key in its folder, start it, \
+     and let it join again by a ticket";
+
+/// What people are told of a peer that is several nodes.
+const TWINS: &str = "several computers run with this node's key: its folder was copied. Nothing is lost, but only one \
+     of them is connected at a time. `openprod peers` there says what to do";
 
 /// A connection that lasted so long was a good one: the next failure is the first.
 const GOOD_AFTER_MS: u64 = 10_000;
@@ -71,6 +95,8 @@ pub(super) struct Met {
 pub(super) struct Failure {
     /// For people.
     pub(super) trouble: String,
+    /// What stands in the way, if that is known.
+    pub(super) obstacle: Option<Obstacle>,
     /// Whether trying again soon would end the same way.
     pub(super) is_lasting: bool,
 }
@@ -92,10 +118,62 @@ pub(super) struct Peer {
     pub(super) is_remembered: bool,
     pub(super) stage: Stage,
     pub(super) failures: u32,
-    pub(super) trouble: String,
+    trouble: String,
+    pub(super) obstacle: Option<Obstacle>,
+    /// Its lives, the latest last, at most [`MAX_LIVES`].
+    lives: Vec<u64>,
+    /// How often a life came back after another.
+    came_back: u32,
+    /// Whether it said that another computer has this node's key.
+    knows_twin: bool,
+    /// Whether it was this node that did not want it, the last time.
+    turned_away: bool,
 }
 
 impl Peer {
+    /// What is wrong, for people; empty if nothing is.
+    pub(super) fn trouble(&self, now_ms: u64) -> &str {
+        match self {
+            peer if peer.is_alone(now_ms) => &peer.trouble,
+            Self { knows_twin: true, .. } => TWIN_OF_THIS,
+            peer if peer.is_several() => TWINS,
+            peer => &peer.trouble,
+        }
+    }
+
+    fn is_alone(&self, now_ms: u64) -> bool {
+        matches!(self.stage, Stage::Connected(met) if now_ms.saturating_sub(met.at_ms) >= ALONE_AFTER_MS)
+    }
+
+    /// What was known of twins is over if it is alone.
+    fn forget_twins(&mut self, now_ms: u64) {
+        if self.is_alone(now_ms) {
+            (self.came_back, self.knows_twin) = (0, false);
+            self.lives.clear();
+        }
+    }
+
+    /// Whether its key, or this node's, is on several computers.
+    pub(super) fn is_double(&self, now_ms: u64) -> bool {
+        !self.is_alone(now_ms) && (self.knows_twin || self.is_several())
+    }
+
+    /// Whether several nodes have its key.
+    fn is_several(&self) -> bool {
+        self.came_back >= LIVES_COME_BACK
+    }
+
+    fn lives_as(&mut self, life: u64) {
+        if self.lives.last() == Some(&life) {
+            return;
+        }
+        self.came_back += u32::from(self.lives.contains(&life));
+        self.lives.retain(|known| *known != life);
+        self.lives.push(life);
+        let surplus = self.lives.len().saturating_sub(MAX_LIVES);
+        self.lives.drain(..surplus);
+    }
+
     fn prefer(&mut self, address: SocketAddr) {
         self.addresses.retain(|known| *known != address);
         self.addresses.insert(0, address);
@@ -230,6 +308,7 @@ impl Peers {
             return Vec::new();
         };
         peer.trouble = why.trouble;
+        peer.obstacle = why.obstacle;
         peer.failures += 1;
         let pause = if why.is_lasting { UNWELCOME_PAUSE_MS } else { pause_ms(peer.failures, chance) };
         self.wait(number, now_ms, pause)
@@ -244,16 +323,22 @@ impl Peers {
         let me = self.me;
         let Some(peer) = self.all.get_mut(&number) else { return (false, Vec::new()) };
         let mut acts = Vec::new();
+        peer.forget_twins(met.at_ms);
+        peer.lives_as(met.life);
         if let Stage::Connected(old) = peer.stage {
             if !replaces(me, &met, &old) {
                 return (false, vec![Act::Close { link: met.link, code: CloseCode::DUPLICATE }]);
             }
-            acts.push(Act::Close { link: old.link, code: CloseCode::DUPLICATE });
+            let is_twin = met.life != old.life && peer.is_several();
+            let code = if is_twin { CloseCode::TWIN } else { CloseCode::DUPLICATE };
+            acts.push(Act::Close { link: old.link, code });
         }
         peer.key = Some(met.key);
         peer.prefer(met.remote);
         peer.stage = Stage::Connected(met);
         peer.trouble.clear();
+        peer.obstacle = None;
+        peer.turned_away = false;
         if peer.is_remembered {
             acts.push(Act::Remember);
         }
@@ -270,6 +355,16 @@ impl Peers {
             }
             None => Vec::new(),
         }
+    }
+
+    /// Members may have changed: whoever was turned away and is one now is dialled.
+    pub(super) fn admitted(&mut self, is_member: impl Fn(ActorId) -> bool, now_ms: u64) -> Vec<Act> {
+        let is_back = |peer: &Peer| {
+            let waits = matches!(peer.stage, Stage::Waiting { .. });
+            waits && peer.turned_away && peer.key.is_some_and(&is_member)
+        };
+        let back: Vec<_> = self.all.iter().filter(|(_, peer)| is_back(peer)).map(|(number, _)| *number).collect();
+        back.into_iter().flat_map(|number| self.wait(number, now_ms, 0)).collect()
     }
 
     /// The peer that a connection belongs to; entries that turn out to be one node become one.
@@ -292,10 +387,19 @@ impl Peers {
         let is_this = |peer: &Peer| matches!(peer.stage, Stage::Connected(met) if met.link == link);
         let Some((number, peer)) = self.all.iter_mut().find(|(_, peer)| is_this(peer)) else { return Vec::new() };
         let Stage::Connected(met) = peer.stage else { return Vec::new() };
+        peer.forget_twins(now_ms);
         peer.trouble = how.to_string();
+        peer.obstacle = Obstacle::of_closing(how);
+        peer.turned_away = *how == Closed::Here(CloseCode::NOT_WELCOME);
         let was_good = now_ms.saturating_sub(met.at_ms) >= GOOD_AFTER_MS;
         peer.failures = if was_good { 1 } else { peer.failures + 1 };
-        let pause = if is_unwelcome(how) { UNWELCOME_PAUSE_MS } else { pause_ms(peer.failures, chance) };
+        let is_twin = *how == Closed::There(CloseCode::TWIN);
+        peer.knows_twin |= is_twin;
+        let pause = match how {
+            _ if is_twin => TWIN_PAUSE_MS,
+            how if is_unwelcome(how) => UNWELCOME_PAUSE_MS,
+            _ => pause_ms(peer.failures, chance),
+        };
         let (number, is_stranger) = (*number, !peer.is_remembered && met.side == Side::Dialled);
         if is_stranger {
             self.all.remove(&number);
@@ -321,8 +425,19 @@ impl Peers {
             self.all.remove(&spare);
         }
         self.next += 1;
-        let (addresses, trouble) = (Vec::new(), String::new());
-        let peer = Peer { key, addresses, is_remembered: false, stage: Stage::Resting, failures: 0, trouble };
+        let peer = Peer {
+            key,
+            addresses: Vec::new(),
+            is_remembered: false,
+            stage: Stage::Resting,
+            failures: 0,
+            trouble: String::new(),
+            obstacle: None,
+            lives: Vec::new(),
+            came_back: 0,
+            knows_twin: false,
+            turned_away: false,
+        };
         self.all.insert(PeerNumber(self.next), peer);
         Some(PeerNumber(self.next))
     }
@@ -358,4 +473,68 @@ pub(super) fn is_unwelcome(how: &Closed) -> bool {
     const LASTING: [CloseCode; 5] =
         [CloseCode::NOT_WELCOME, CloseCode::VERSION, CloseCode::MISBEHAVED, CloseCode::FORGOTTEN, CloseCode::MYSELF];
     matches!(how, Closed::There(code) | Closed::Here(code) if LASTING.contains(code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ME: ActorId = ActorId::from_bytes([1; 32]);
+    const PEER: ActorId = ActorId::from_bytes([2; 32]);
+
+    fn met(link: u64, life: u64) -> Met {
+        let remote = SocketAddr::from(([10, 0, 0, 2], 7118));
+        Met { link: LinkId(link), key: PEER, side: Side::Dialled, remote, life, at_ms: 0 }
+    }
+
+    /// What those of each life are told when the next one comes.
+    fn told(lives: &[u64]) -> (Vec<CloseCode>, String) {
+        told_every(1_000, lives)
+    }
+
+    /// The same, with a pause in between.
+    fn told_every(pause_ms: u64, lives: &[u64]) -> (Vec<CloseCode>, String) {
+        let (mut peers, mut codes) = (Peers::new(ME), Vec::new());
+        for (link, life) in (0..).zip(lives) {
+            let (is_kept, acts) = peers.met(Met { at_ms: link * pause_ms, ..met(link, *life) }, None);
+            assert!(is_kept, "whoever comes with another life is kept");
+            codes.extend(acts.iter().filter_map(|act| match act {
+                Act::Close { code, .. } => Some(*code),
+                _ => None,
+            }));
+        }
+        (codes, peers.iter().next().unwrap().trouble(lives.len() as u64 * pause_ms).to_owned())
+    }
+
+    #[test]
+    fn a_node_that_is_started_again_and_again_is_one_node() {
+        let (codes, trouble) = told(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        assert!(codes.iter().all(|code| *code == CloseCode::DUPLICATE) && trouble.is_empty(), "{codes:?} {trouble}");
+        let late = told(&[1, 2, 1]).0;
+        assert!(!late.contains(&CloseCode::TWIN), "a connection of its last life may be noticed late: {late:?}");
+        let rare = told_every(ALONE_AFTER_MS, &[1, 2, 1, 2, 1]).0;
+        assert!(!rare.contains(&CloseCode::TWIN), "two computers that are never on at once disturb nobody: {rare:?}");
+    }
+
+    #[test]
+    fn lives_that_come_back_are_several_nodes_with_one_key_and_both_sides_hear_of_it() {
+        for lives in [vec![1, 2, 1, 2, 1], vec![1, 2, 3, 1, 2, 3], vec![1, 2, 1, 3, 2]] {
+            let (codes, trouble) = told(&lives);
+            assert_eq!(codes.last(), Some(&CloseCode::TWIN), "{lives:?}");
+            assert!(trouble.contains("several computers"), "{lives:?}: {trouble}");
+        }
+    }
+
+    #[test]
+    fn who_is_told_of_its_twin_says_so_and_waits_for_its_turn() {
+        let mut peers = Peers::new(ME);
+        peers.add(Some(PEER), &[SocketAddr::from(([10, 0, 0, 2], 7118))]);
+        peers.met(met(1, 7), None);
+        let acts = peers.ended(LinkId(1), &Closed::There(CloseCode::TWIN), 100, 0);
+        assert!(matches!(acts[..], [Act::Wake { in_ms: TWIN_PAUSE_MS, .. }]), "{acts:?}");
+        peers.met(met(2, 7), None);
+        let trouble = |now_ms| peers.iter().next().unwrap().trouble(now_ms).to_owned();
+        assert!(trouble(1_000).contains("delete node.key"), "also while it is connected");
+        assert_eq!(trouble(ALONE_AFTER_MS), "", "until nobody drives it out any more");
+    }
 }

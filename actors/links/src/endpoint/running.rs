@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use openprod_messages::environment::Clock;
 use openprod_model::ids::{ActorId, WorkspaceId};
 use openprod_wire::closing::CloseCode;
 use ractor::{ActorRef, RpcReplyPort};
@@ -13,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::link::{Beginning, Conversation, Greeting, HelloError, Link, Myself, News};
 use super::peers::{self, Act, Failure, Met, PeerNumber, Peers, Stage};
-use super::status::{Connected, KnownPeer, PeerStage, PeerStatus};
+use super::status::{Connected, KnownPeer, Obstacle, PeerStage, PeerStatus};
 use super::{BookNews, EndpointArgs, EndpointMsg, LinkId, LinkNews, Meeting, PeerName, ReachError};
 use crate::transport::{Channel, Closed, Connection, DialError};
 
@@ -30,7 +31,7 @@ pub struct Running {
     links: BTreeMap<LinkId, Linked>,
     unmet: usize,
     next_link: u64,
-    pub(super) changes: watch::Sender<u64>,
+    changes: watch::Sender<u64>,
     joining: BTreeMap<ActorId, Vec<Application>>,
     book: BookState,
 }
@@ -67,7 +68,7 @@ impl Running {
             args.env.random.fill(&mut bytes);
             u64::from_le_bytes(bytes)
         };
-        let myself = Myself { life: draw(), software: args.software.clone() };
+        let myself = Myself { life: draw(), software: args.software.clone(), versions: args.versions };
         let running = Self {
             me,
             myself,
@@ -151,14 +152,17 @@ impl Running {
     pub(super) fn dialled(&mut self, peer: PeerNumber, result: Result<Arc<dyn Connection>, DialError>) {
         match result {
             Ok(connection) => self.greet(connection, Some(peer)),
-            Err(error) => self.failed(peer, error.to_string(), false),
+            Err(error) => {
+                let obstacle = Obstacle::of_dial(&error);
+                self.failed(peer, Failure { trouble: error.to_string(), obstacle, is_lasting: false });
+            }
         }
     }
 
-    fn failed(&mut self, peer: PeerNumber, trouble: String, is_lasting: bool) {
+    fn failed(&mut self, peer: PeerNumber, why: Failure) {
         let (now_ms, chance) = (self.now_ms(), self.chance());
-        self.give_up_reaching(peer, &trouble);
-        let acts = self.peers.failed(peer, Failure { trouble, is_lasting }, now_ms, chance);
+        self.give_up_reaching(peer, &why.trouble);
+        let acts = self.peers.failed(peer, why, now_ms, chance);
         self.act(acts);
     }
 
@@ -184,15 +188,15 @@ impl Running {
         let (id, me) = (LinkId(self.next_link), self.me.clone());
         let beginning = Beginning {
             id,
+            own: self.args.network.key(),
             connection: Arc::clone(&connection),
             myself: self.myself.clone(),
             known: self.known(),
             workspaces: Arc::clone(&self.args.workspaces),
             clock: Arc::clone(&self.args.env.clock),
         };
-        let is_myself = connection.peer() == self.args.network.key();
         tokio::spawn(async move {
-            let result = if is_myself { Err(HelloError::Myself) } else { beginning.greet().await };
+            let result = beginning.greet().await;
             let _ = me.cast(EndpointMsg::Met(Meeting { link: id, connection, dialled, result }));
         });
     }
@@ -213,10 +217,14 @@ impl Running {
             // Whoever has its channel keeps the connection.
             Err(HelloError::Asks) => {}
             Err(error) => {
+                if error == HelloError::Twin {
+                    tracing::error!(from = %meeting.connection.remote(), "{}", peers::TWIN_OF_THIS);
+                }
                 tracing::debug!(peer = %meeting.connection.peer().short(), link = meeting.link.0, %error, "no hello");
                 meeting.connection.close(error.code());
                 if let Some(peer) = meeting.dialled {
-                    self.failed(peer, error.to_string(), error.is_lasting());
+                    let (obstacle, is_lasting) = (error.obstacle(), error.is_lasting());
+                    self.failed(peer, Failure { trouble: error.to_string(), obstacle, is_lasting });
                 }
             }
         }
@@ -265,6 +273,9 @@ impl Running {
     pub(super) fn ended(&mut self, link: LinkId, how: &Closed) {
         if let Some(linked) = self.links.remove(&link) {
             tracing::info!(peer = %linked.link.peer.short(), %how, "a connection ended");
+        }
+        if *how == Closed::There(CloseCode::TWIN) {
+            tracing::error!("{}", peers::TWIN_OF_THIS);
         }
         let (now_ms, chance) = (self.now_ms(), self.chance());
         let acts = self.peers.ended(link, how, now_ms, chance);
@@ -317,6 +328,14 @@ impl Running {
         }
     }
 
+    pub(super) fn changed(&mut self) {
+        self.changes.send_modify(|count| *count += 1);
+        let (workspaces, now_ms) = (Arc::clone(&self.args.workspaces), self.now_ms());
+        let is_member = |key| workspaces.known().into_iter().any(|workspace| workspaces.is_member(workspace, key));
+        let acts = self.peers.admitted(is_member, now_ms);
+        self.act(acts);
+    }
+
     pub(super) fn renew(&self, link: LinkId, workspace: WorkspaceId) {
         if let Some(linked) = self.links.get(&link) {
             // The conversation is over where it does not listen.
@@ -337,11 +356,18 @@ impl Running {
             }
             Stage::Dialling => PeerStage::Dialling,
             Stage::Connected(met) => match self.links.get(&met.link) {
-                Some(linked) => PeerStage::Connected(Box::new(linked.figures())),
+                Some(linked) => PeerStage::Connected(Box::new(linked.figures(&*self.args.env.clock))),
                 None => PeerStage::Resting,
             },
         };
-        PeerStatus { key: peer.key, addresses: peer.addresses.clone(), stage, trouble: peer.trouble.clone() }
+        PeerStatus {
+            key: peer.key,
+            addresses: peer.addresses.clone(),
+            stage,
+            trouble: peer.trouble(now_ms).to_owned(),
+            obstacle: peer.obstacle,
+            is_double: peer.is_double(now_ms),
+        }
     }
 
     fn load(&self) {
@@ -387,7 +413,7 @@ impl Running {
 }
 
 impl Linked {
-    fn figures(&self) -> Connected {
+    fn figures(&self, clock: &dyn Clock) -> Connected {
         let connection = &self.link.connection;
         Connected {
             since_ms: self.since_ms,
@@ -398,6 +424,7 @@ impl Linked {
             traffic: connection.traffic(),
             version: self.link.version,
             software: self.software.clone(),
+            silent_ms: self.link.silent_ms(clock),
             workspaces: self.shares.clone(),
         }
     }

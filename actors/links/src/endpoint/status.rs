@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use openprod_model::ids::{ActorId, WorkspaceId};
+use openprod_wire::closing::CloseCode;
 
-use crate::transport::{Side, Traffic};
+use crate::transport::{Closed, DialError, Side, Traffic};
 
 /// A peer that outlives this run of the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,50 @@ pub struct PeerStatus {
     pub stage: PeerStage,
     /// Why the last attempt or connection ended, for people; empty where none did.
     pub trouble: String,
+    /// What stands between the two, as far as this node knows what it is.
+    pub obstacle: Option<Obstacle>,
+    /// Whether two machines have its key: a life of it came back after another one.
+    pub is_double: bool,
+}
+
+/// What stands between two nodes. People can do something about each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Nobody answers: it does not run, or a firewall is between.
+    NoAnswer,
+    /// Another node answers at its address.
+    WrongKey,
+    /// It speaks no protocol version that this node speaks.
+    Version,
+    /// One of the two is no member of anything that the other has.
+    NotAMember,
+    /// The key that answers is this node's own.
+    Myself,
+}
+
+impl Obstacle {
+    /// What ended a connection.
+    pub(super) fn of_closing(how: &Closed) -> Option<Self> {
+        match how {
+            Closed::There(code) | Closed::Here(code) => match *code {
+                CloseCode::NOT_WELCOME => Some(Self::NotAMember),
+                CloseCode::VERSION => Some(Self::Version),
+                CloseCode::MYSELF => Some(Self::Myself),
+                _ => None,
+            },
+            Closed::Silent => Some(Self::NoAnswer),
+            Closed::Lost(_) => None,
+        }
+    }
+
+    /// Why a dial failed.
+    pub(super) fn of_dial(error: &DialError) -> Option<Self> {
+        match error {
+            DialError::NoAnswer => Some(Self::NoAnswer),
+            DialError::WrongKey { .. } => Some(Self::WrongKey),
+            DialError::Refused(_) | DialError::Impossible(_) => None,
+        }
+    }
 }
 
 /// How it stands with another node.
@@ -65,6 +110,8 @@ pub struct Connected {
     pub version: u16,
     /// What it is: `openprod 0.1.0`.
     pub software: String,
+    /// For how many milliseconds nothing was heard from it.
+    pub silent_ms: u64,
     /// The workspaces that the two share now.
     pub workspaces: Vec<WorkspaceId>,
 }

@@ -185,6 +185,7 @@ impl World {
             workspaces: Arc::clone(&rooms) as Arc<dyn Workspaces>,
             book: Arc::clone(&book) as Arc<dyn PeerBook>,
             env,
+            versions: VERSIONS,
             software: "openprod test".to_owned(),
         };
         let (endpoint, _) = Actor::spawn(None, Endpoint, args).await.unwrap();
@@ -406,6 +407,10 @@ async fn a_removed_member_is_disconnected_and_an_admitted_one_is_let_in_on_the_s
     tokio::join!(mara.rooms.until(&[]), leo.rooms.until(&[]));
     let status = leo.sees(1, |peer| matches!(peer.stage, PeerStage::Waiting { .. })).await;
     assert!(status.trouble.contains("not a member here"), "{}", status.trouble);
+    let begun = tokio::time::Instant::now();
+    mara.changes(&[1, 2]);
+    tokio::join!(mara.rooms.until(&[(2, SHOW, BUNDLES)]), leo.rooms.until(&[(1, SHOW, BUNDLES)]));
+    assert!(begun.elapsed() < Duration::from_secs(5), "who is admitted again is dialled: {:?}", begun.elapsed());
 }
 
 #[tokio::test]

@@ -235,12 +235,12 @@ impl Comparing {
     }
 }
 
-/// Where this node stands. Its state is told only if it has folded all of the log.
+/// Where this node stands. Its state is told only if it has folded all of the log, with nothing damaged in it.
 fn summary(idle: bool, turn: &Turn<'_>) -> Read<Summary> {
     let tail = turn.log.tail()?;
     let (bundles, heads) = (tail.position.0, digest_of_heads(tail.heads));
     let (at, state) = turn.state.summary()?;
-    Ok(Summary { heads, bundles, idle, state: (at == heads).then_some(state) })
+    Ok(Summary { heads, bundles, idle, state: state.filter(|_| at == heads) })
 }
 
 /// States compare if they were folded by the same laws, from ops that were known.

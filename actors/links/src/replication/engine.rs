@@ -49,8 +49,8 @@ pub struct World<'a> {
 
 /// The state as another node's is compared with it.
 pub trait Sums {
-    /// BLAKE3 of the heads that were folded, and what the state is there.
-    fn summary(&self) -> Read<(Digest, StateSummary)>;
+    /// BLAKE3 of the heads that were folded, and what the state is there; none if it passed over damaged bundles.
+    fn summary(&self) -> Read<(Digest, Option<StateSummary>)>;
     /// The same heads, and the buckets of the state hash.
     fn buckets(&self) -> Read<(Digest, Box<[[u8; 32]; 256]>)>;
     /// The cells of a bucket behind the key `after`, ascending by key, at most `limit`.

@@ -32,7 +32,7 @@
 //! logs are reconciled: it is counted, and should be never.
 //!
 //! Reading order: [`had`], [`engine`], [`greeting`], [`forks`], [`giving`], [`taking`], [`comparing`], [`standing`],
-//! [`under_way`], [`session`].
+//! [`under_way`], [`pace`], [`session`].
 
 pub mod comparing;
 pub mod engine;
@@ -40,6 +40,7 @@ pub mod forks;
 pub mod giving;
 pub mod greeting;
 pub mod had;
+pub mod pace;
 pub mod session;
 pub mod standing;
 pub mod taking;

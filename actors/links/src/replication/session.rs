@@ -13,17 +13,18 @@
 //! When the session dies, the channel goes with it, and the next session of the two nodes begins with a greeting: what
 //! was acknowledged stays, what was not is given again.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use futures::stream::FuturesOrdered;
+use futures::{FutureExt as _, StreamExt as _};
 use openprod_domain::cell::Cell;
 use openprod_messages::address::{Address, NoAnswer};
 use openprod_messages::commands::SharedKeyring;
 use openprod_messages::environment::Environment;
 use openprod_messages::log::Lanes;
-use openprod_messages::oplog::{Admitted, AppendError, OplogMsg};
+use openprod_messages::oplog::{Admitted, AppendError, Hands, OplogMsg};
 use openprod_messages::snapshot::{Folded, Snapshots};
 use openprod_model::ids::{ActorId, Digest, Position};
 use openprod_wire::closing::CloseCode;
@@ -34,6 +35,7 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::engine::{Effect, Ending, Engine, Event, Progress, Report, Side, World};
+use super::pace::Paces;
 use super::standing::Standing;
 use super::under_way::UnderWay;
 use crate::transport::{Channel, FrameReceiver, FrameSender, LinkError};
@@ -90,6 +92,8 @@ pub struct Rooms {
 pub struct LinkStanding {
     /// How far it is.
     pub progress: Progress,
+    /// How long the rest takes about.
+    pub paces: Paces,
     /// When heads and state hashes were last found equal.
     pub synced: Option<Synced>,
     /// Heads of equal logs whose states cannot be compared, if these were the last compared.
@@ -128,6 +132,8 @@ pub enum SessionMsg {
     Happened(Event, OwnedSemaphorePermit),
     /// The channel is over. Likewise.
     Over(Result<(), LinkError>),
+    /// One of the session's own tasks panicked. Likewise.
+    Broke,
     /// What was to be admitted is. Likewise.
     Judged(Event),
     /// Goes on. Said by the session to itself.
@@ -165,6 +171,7 @@ impl Actor for Session {
         match message {
             SessionMsg::Happened(event, _permit) => desk.happened(event).await,
             SessionMsg::Over(result) => desk.over(result),
+            SessionMsg::Broke => desk.broke(),
             SessionMsg::Judged(event) => desk.happened(event).await,
             SessionMsg::Again => desk.happened(Event::Again).await,
             SessionMsg::Pause => desk.pause().await,
@@ -178,6 +185,20 @@ impl Actor for Session {
 
 /// A task that ends with whoever started it.
 struct Task(JoinHandle<()>);
+
+impl Task {
+    /// Works for a session, which hears of it if the work panics: nobody may wait for what will never be said.
+    fn of(session: ActorRef<SessionMsg>, work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(watched(session, work)))
+    }
+}
+
+async fn watched(session: ActorRef<SessionMsg>, work: impl Future<Output = ()>) {
+    if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+        // Only a dead session does not hear it.
+        let _ = session.cast(SessionMsg::Broke);
+    }
+}
 
 impl Drop for Task {
     fn drop(&mut self) {
@@ -196,7 +217,8 @@ impl Outbox {
     fn put(&self, frame: Vec<u8>) -> bool {
         let bytes = u32::try_from(frame.len()).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.room).try_acquire_many_owned(bytes);
-        room.is_ok_and(|room| self.frames.send((frame, room)).is_ok())
+        // A writer that is gone has failed, or the reader hears that the channel is over: the session ends by that.
+        room.map(|room| drop(self.frames.send((frame, room)))).is_ok()
     }
 }
 
@@ -248,15 +270,15 @@ impl Desk {
         let (frames, outgoing) = mpsc::unbounded_channel();
         let Channel { send, receive } = channel;
         // The writer is not among the tasks that end with the actor: it ends when the last frame is said.
-        tokio::spawn(writes(send, outgoing));
+        tokio::spawn(watched(myself.clone(), writes(send, outgoing)));
         let (to_admit, given) = mpsc::unbounded_channel();
         let judge =
             Judge { oplog: oplog.clone(), snapshots: Arc::clone(&snapshots), source: format!("peer {}", peer.short()) };
         let tasks = vec![
-            Task(tokio::spawn(judge.judges(given, myself.clone()))),
-            Task(tokio::spawn(reads(receive, myself.clone()))),
-            Task(tokio::spawn(follows(appended, myself.clone()))),
-            Task(tokio::spawn(ticks(jittered(&env), myself.clone()))),
+            Task::of(myself.clone(), judge.judges(given, myself.clone())),
+            Task::of(myself.clone(), reads(receive, myself.clone())),
+            Task::of(myself.clone(), follows(appended, myself.clone())),
+            Task::of(myself.clone(), ticks(jittered(&env), myself.clone())),
         ];
         let outbox = Some(Outbox { frames, room: Arc::new(Semaphore::new(MAX_OUTBOX_BYTES)) });
         let engine = Some(Engine::new(Side::of(own, peer), is_own));
@@ -280,7 +302,7 @@ impl Desk {
 
     /// The engine is told, and what it says is done.
     async fn happened(&mut self, event: Event) {
-        self.stirred |= !matches!(event, Event::Pause | Event::Tick);
+        self.stirred |= !matches!(event, Event::Pause | Event::Tick | Event::Say(_));
         let Some(mut engine) = self.engine.take() else { return };
         let (log, state) = (Arc::clone(&self.log), Standing(Arc::clone(&self.snapshots)));
         let under_way = self.under_way.clone();
@@ -296,8 +318,12 @@ impl Desk {
                     self.does(deed);
                 }
             }
-            _ => self.ends("the replication of this link failed within".to_owned()),
+            _ => self.broke(),
         }
+    }
+
+    fn broke(&mut self) {
+        self.ends("it failed on this node; its log says why".to_owned());
     }
 
     fn does(&mut self, deed: Deed) {
@@ -380,7 +406,10 @@ impl Desk {
 impl LinkStanding {
     fn note(&mut self, report: Report, at_ms: u64) {
         match report {
-            Report::Progress(progress) => self.progress = progress,
+            Report::Progress(progress) => {
+                self.paces.note(progress, at_ms);
+                self.progress = progress;
+            }
             Report::Synced { heads, bundles } => {
                 self.synced = Some(Synced { heads, bundles, at_ms });
                 (self.diverged, self.not_comparable) = (None, None);
@@ -420,8 +449,10 @@ impl Judge {
     }
 
     fn admits(&self, bundles: Vec<Vec<u8>>) -> impl Future<Output = Event> + use<> {
-        let source = self.source.clone();
-        let asked = self.oplog.ask(|reply| OplogMsg::Admit { bundles, source, reply });
+        // The gate is open for the peer, so it is a member's node.
+        let (source, hands) = (self.source.clone(), Hands::Members);
+        fail::fail_point!("links-before-admit");
+        let asked = self.oplog.ask(move |reply| OplogMsg::Admit { bundles, source, hands, reply });
         let folded = self.snapshots.folded();
         async move {
             match admitted(asked, folded).await {
@@ -438,6 +469,7 @@ async fn admitted(
 ) -> Result<Admitted, String> {
     let admitted = asked.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let reached = folded.wait_for(|folded| folded.position >= admitted.through).await.is_ok();
+    fail::fail_point!("links-before-acknowledge");
     if reached { Ok(admitted) } else { Err("the workspace is closing".to_owned()) }
 }
 
@@ -454,7 +486,9 @@ async fn reads(mut receive: FrameReceiver, session: ActorRef<SessionMsg>) {
     let ahead = Arc::new(Semaphore::new(FRAMES_AHEAD));
     loop {
         let Ok(permit) = Arc::clone(&ahead).acquire_owned().await else { return };
-        let message = match receive.receive().await {
+        let received = receive.receive().await;
+        fail::fail_point!("links-after-receive");
+        let message = match received {
             Ok(Some(frame)) => SessionMsg::Happened(Event::Received(frame), permit),
             Ok(None) => SessionMsg::Over(Ok(())),
             Err(error) => SessionMsg::Over(Err(error)),
@@ -473,6 +507,7 @@ async fn writes(mut send: FrameSender, mut frames: mpsc::UnboundedReceiver<(Vec<
         if send.send(frame).await.is_err() {
             return send.give_up(CloseCode::TOO_SLOW);
         }
+        fail::fail_point!("links-after-send");
     }
     send.finish();
 }

@@ -27,12 +27,13 @@ fn known_kinds() -> [u8; 32] {
 }
 
 impl Sums for Standing {
-    fn summary(&self) -> Read<(Digest, StateSummary)> {
+    fn summary(&self) -> Read<(Digest, Option<StateSummary>)> {
         let snapshot = self.0.snapshot()?;
         let hash = snapshot.hash()?;
         let (fold_version, unknown_ops, total) = (hash.fold_version, hash.unknown_ops, hash.total);
         let summary = StateSummary { fold_version, unknown_ops, kinds: known_kinds(), total };
-        Ok((digest_of_heads(snapshot.heads()?), summary))
+        let is_whole = snapshot.counts()?.damaged == 0;
+        Ok((digest_of_heads(snapshot.heads()?), is_whole.then_some(summary)))
     }
 
     fn buckets(&self) -> Read<(Digest, Box<[[u8; 32]; 256]>)> {

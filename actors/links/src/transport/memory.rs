@@ -32,16 +32,36 @@ pub struct Weather {
     pub passes: bool,
     /// How long it is under way.
     pub delay: Duration,
+    /// How much longer each frame is under way. A frame never overtakes one of its own channel, but those of others.
+    pub strays: Option<Stray>,
     /// What becomes of each frame: a lying node, or one whose memory fails.
     pub garbles: Option<Garble>,
 }
 
+/// Draws how much longer a frame is under way.
+pub type Stray = Arc<dyn Fn() -> Duration + Send + Sync>;
+
 /// Makes of a frame what arrives instead.
-pub type Garble = Arc<dyn Fn(Vec<u8>) -> Vec<u8> + Send + Sync>;
+pub type Garble = Arc<dyn Fn(Vec<u8>) -> Arrival + Send + Sync>;
+
+/// What arrives in the place of a frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Arrival {
+    /// These frames, or none.
+    Frames(Vec<Vec<u8>>),
+    /// A part of it, and nothing behind: the channel ends within a frame.
+    Truncated,
+}
+
+impl Weather {
+    fn time_under_way(&self) -> Duration {
+        self.delay + self.strays.as_ref().map_or(Duration::ZERO, |strays| strays())
+    }
+}
 
 impl Default for Weather {
     fn default() -> Self {
-        Self { passes: true, delay: Duration::ZERO, garbles: None }
+        Self { passes: true, delay: Duration::ZERO, strays: None, garbles: None }
     }
 }
 

@@ -30,8 +30,13 @@ mod tests;
 /// What every connection says it speaks, before anything else; it stays through all protocol versions of the hello.
 pub const PROTOCOL: &[u8] = b"openprod/1";
 
-/// How long a connection may hear nothing before it counts as gone: Wi-Fi that roams is silent for some seconds.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a connection may hear nothing before it counts as gone: Wi-Fi that roams is silent for some seconds, and a
+/// new connection costs one handshake. It is counted from the first packet that goes unanswered, which is sent
+/// [`KEEP_ALIVE`] after the last that was heard: so a node whose power fails is gone for others within 12 seconds.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a node that has nothing to say says that it is there. Four of them may be lost in a row.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
 /// How long a dial may take before it is given up.
 pub const DIAL_DEADLINE: Duration = Duration::from_secs(10);

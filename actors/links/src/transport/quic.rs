@@ -4,7 +4,7 @@
 //! channels and bytes, which are few until the other has shown that it belongs here ([`Connection::welcome`]). There
 //! are no session tickets and no early data, so nothing can be replayed.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -16,19 +16,17 @@ use openprod_wire::closing::CloseCode;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ConnectionError, Endpoint, EndpointConfig, TransportConfig, VarInt};
 use rustls::pki_types::CertificateDer;
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::{
-    CHANNEL_WINDOW_BYTES, Channel, Closed, Connection, DIAL_DEADLINE, DialError, IDLE_TIMEOUT, MAX_CHANNELS,
-    MAX_STRANGER_CHANNELS, Network, PROTOCOL, Side, Traffic,
+    CHANNEL_WINDOW_BYTES, Channel, Closed, Connection, DIAL_DEADLINE, DialError, IDLE_TIMEOUT, KEEP_ALIVE,
+    MAX_CHANNELS, MAX_STRANGER_CHANNELS, Network, PROTOCOL, Side, Traffic,
 };
 use tls::WantedKey;
 
 mod stream;
 mod tls;
-
-/// Three lost keep-alives in a row are a lost connection.
-const KEEP_ALIVES_PER_TIMEOUT: u32 = 4;
 
 /// What a member may have under way to this node on one connection: many channels' windows.
 const CONNECTION_WINDOW_BYTES: u32 = 32 * 1024 * 1024;
@@ -91,6 +89,12 @@ impl Quic {
         Self::start(keys, address, PROTOCOL, IDLE_TIMEOUT)
     }
 
+    /// Speaks another protocol than nodes do: for tests that knock at doors.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn speaking(protocol: &'static [u8], keys: &Keys, address: SocketAddr) -> Result<Arc<Self>, StartError> {
+        Self::start(keys, address, protocol, IDLE_TIMEOUT)
+    }
+
     pub(super) fn start(
         keys: &Keys,
         address: SocketAddr,
@@ -112,7 +116,7 @@ impl Quic {
 
     /// Listens on another address from now on, and tells those it is connected with by its next packets.
     pub fn moves_to(&self, address: SocketAddr) -> std::io::Result<()> {
-        self.endpoint.rebind(UdpSocket::bind(address)?)
+        self.endpoint.rebind(socket(address)?)
     }
 
     fn client(&self, wanted: &Arc<WantedKey>) -> Result<quinn::ClientConfig, DialError> {
@@ -137,9 +141,19 @@ impl Quic {
 }
 
 fn endpoint(address: SocketAddr, server: quinn::ServerConfig) -> std::io::Result<Endpoint> {
-    let socket = UdpSocket::bind(address)?;
+    let socket = socket(address)?;
     let runtime = quinn::default_runtime().ok_or_else(|| std::io::Error::other("no runtime"))?;
     Endpoint::new(EndpointConfig::default(), Some(server), socket, runtime)
+}
+
+/// A socket that speaks both families where it listens on all addresses of IPv6, whatever the system does by default.
+fn socket(address: SocketAddr) -> std::io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket.into())
 }
 
 fn server(tls: QuicServerConfig, transport: &Arc<TransportConfig>) -> quinn::ServerConfig {
@@ -157,7 +171,7 @@ fn transport(idle: Duration) -> TransportConfig {
     let timeout = u32::try_from(idle.as_millis()).unwrap_or(u32::MAX);
     config
         .max_idle_timeout(Some(VarInt::from_u32(timeout).into()))
-        .keep_alive_interval(Some(idle / KEEP_ALIVES_PER_TIMEOUT))
+        .keep_alive_interval(Some(KEEP_ALIVE.min(idle / 4)))
         .max_concurrent_bidi_streams(MAX_STRANGER_CHANNELS.into())
         .max_concurrent_uni_streams(0u32.into())
         .stream_receive_window(CHANNEL_WINDOW_BYTES.into())
@@ -299,7 +313,11 @@ impl Connection for QuicConnection {
 
     fn remote(&self) -> SocketAddr {
         let address = self.connection.remote_address();
-        SocketAddr::new(address.ip().to_canonical(), address.port())
+        match address.ip().to_canonical() {
+            ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+            // A link-local address means nothing without its interface.
+            IpAddr::V6(_) => address,
+        }
     }
 
     fn round_trip(&self) -> Duration {
@@ -340,6 +358,10 @@ impl Connection for QuicConnection {
     }
 
     fn close(&self, code: CloseCode) {
+        // quinn would forget how it ended, and people would be told that this node ended it.
+        if self.connection.close_reason().is_some() {
+            return;
+        }
         self.code.get_or_init(|| code);
         self.connection.close(code.0.into(), &[]);
     }

@@ -291,6 +291,37 @@ async fn a_stranger_has_few_channels(world: impl World) {
     assert!(both.0.open().now_or_never().is_none());
 }
 
+#[tokio::test]
+async fn weather_scatters_multiplies_and_truncates_frames() {
+    let world = InMemory::new();
+    let (_one, _other, both) = connected(&world).await;
+    let (mut first, mut second) = (channels(&both).await, channels(&both).await);
+    let (from, to) = (both.0.peer(), both.1.peer());
+    let delays = std::sync::Mutex::new(vec![Duration::from_secs(1), Duration::from_secs(5)]);
+    world.0.change(to, from, |weather| {
+        weather.strays = Some(Arc::new(move || delays.lock().unwrap().pop().unwrap_or_default()));
+    });
+    first.0.send.send(vec![1]).await.unwrap();
+    second.0.send.send(vec![2]).await.unwrap();
+    let begun = tokio::time::Instant::now();
+    assert_eq!(second.1.receive.receive().await, Ok(Some(vec![2])));
+    assert_eq!(begun.elapsed().as_secs(), 1, "it overtook what was said on another channel");
+    assert_eq!(first.1.receive.receive().await, Ok(Some(vec![1])));
+    world.0.change(to, from, |weather| {
+        weather.garbles = Some(Arc::new(|frame| match frame[0] {
+            3 => memory::Arrival::Frames(vec![frame.clone(), frame]),
+            4 => memory::Arrival::Frames(Vec::new()),
+            _ => memory::Arrival::Truncated,
+        }));
+    });
+    for frame in 3..6 {
+        first.0.send.send(vec![frame]).await.unwrap();
+    }
+    assert_eq!(first.1.receive.receive().await, Ok(Some(vec![3])));
+    assert_eq!(first.1.receive.receive().await, Ok(Some(vec![3])));
+    assert_eq!(first.1.receive.receive().await, Err(LinkError::Truncated));
+}
+
 macro_rules! each {
     ($($law:ident)*) => {
         mod over_memory {

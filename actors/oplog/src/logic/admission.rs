@@ -3,18 +3,22 @@
 //! A bundle is authentic if its own signature verifies strictly, or if a later bundle of the same actor, itself
 //! admitted, reaches it through `prev`. So of each chain only the tips are verified; the others only where their tip
 //! fails. The machine is asked what it wants verified, told the answers, and asked again, until it wants nothing.
+//!
+//! What stands may still be kept for a person: a removed member's later work that comes through anybody's hands. It is
+//! let in where a member gives it, or has built on it, since then members have it anyway.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use openprod_domain::view::Read;
-use openprod_messages::oplog::Admitted;
+use openprod_messages::oplog::{Admitted, Hands};
 use openprod_model::bundle::{Bundle, Malformed};
-use openprod_model::ids::Digest;
+use openprod_model::ids::{ActorId, Digest};
 use openprod_model::refusal::Refusal;
 
 use super::batch::{Change, Unit};
 use super::ledger::{Ancestors, Known, Ledger, Local, Past, foreign};
+use super::members::SetId;
 use crate::tables::{QuarantineRow, WaitingRow};
 
 /// Bytes from elsewhere, and what they are.
@@ -66,6 +70,8 @@ enum Fate {
     Known,
     /// An ancestor is not here, or does not stand.
     Waiting,
+    /// Stands, and is kept until a person takes it.
+    Held,
     /// Does not stand up to the checks.
     Refused(String),
 }
@@ -76,6 +82,7 @@ struct Suspect {
     bytes: Arc<[u8]>,
     digest: Option<Digest>,
     reason: String,
+    held: bool,
 }
 
 #[derive(Debug)]
@@ -86,6 +93,8 @@ struct Entrant {
     copies: Vec<Arc<Bundle>>,
     signed: Option<bool>,
     fate: Fate,
+    /// The member ops in its past and itself, once it was judged.
+    members: SetId,
     /// Those of its ancestors that came along.
     along: Vec<usize>,
     /// Later bundles of the same actor that came along and name it as `prev`.
@@ -98,11 +107,21 @@ impl Entrant {
     }
 }
 
+/// Where bundles come from, and when.
+#[derive(Debug)]
+pub struct Origin {
+    /// Their source, for people.
+    pub source: String,
+    /// Who gives them.
+    pub hands: Hands,
+    /// This node's clock.
+    pub now_ms: u64,
+}
+
 /// Bundles from elsewhere that are being judged.
 #[derive(Debug)]
 pub struct Admission {
-    source: String,
-    now_ms: u64,
+    from: Origin,
     malformed: Vec<Suspect>,
     /// Which of those offered could not be read.
     unread: Vec<usize>,
@@ -116,16 +135,9 @@ pub struct Admission {
 
 impl Admission {
     /// Judges everything but the signatures.
-    pub fn begin(
-        ledger: &mut Ledger,
-        past: &dyn Past,
-        candidates: Vec<Candidate>,
-        source: String,
-        now_ms: u64,
-    ) -> Read<Self> {
+    pub fn begin(ledger: &mut Ledger, past: &dyn Past, candidates: Vec<Candidate>, from: Origin) -> Read<Self> {
         let mut this = Self {
-            source,
-            now_ms,
+            from,
             malformed: Vec::new(),
             unread: Vec::new(),
             duplicates: 0,
@@ -158,7 +170,7 @@ impl Admission {
 
     fn suspect(&mut self, bytes: Vec<u8>, malformed: &Malformed) {
         let reason = sentence(&malformed.to_string());
-        self.malformed.push(Suspect { bytes: bytes.into(), digest: None, reason });
+        self.malformed.push(Suspect { bytes: bytes.into(), digest: None, reason, held: false });
     }
 
     fn enter(&mut self, index: usize, offered: Option<usize>, bundle: Bundle) {
@@ -168,6 +180,7 @@ impl Admission {
                 copies: vec![Arc::new(bundle)],
                 signed: None,
                 fate: Fate::Standing,
+                members: SetId::EMPTY,
                 along: Vec::new(),
                 vouchers: Vec::new(),
             };
@@ -209,7 +222,7 @@ impl Admission {
         }
     }
 
-    fn author(&self, index: usize) -> openprod_model::ids::ActorId {
+    fn author(&self, index: usize) -> ActorId {
         self.entrants[index].bundle().header().actor
     }
 
@@ -234,6 +247,7 @@ impl Admission {
                 Err(refusal) => self.refuse(index, &refusal),
                 Ok(members) => {
                     end = end.next();
+                    self.entrants[index].members = members;
                     let (actor, last_hlc) = (bundle.header().actor, bundle.last_hlc());
                     let known = Known { position: end, actor, last_hlc, members, spot: None };
                     along.insert(bundle.digest(), known);
@@ -314,9 +328,35 @@ impl Admission {
         self.sift();
     }
 
+    /// Keeps for a person what stands, but was written by somebody who is removed as far as this node knows; not what a
+    /// member gives or has built on.
+    fn hold(&mut self, ledger: &mut Ledger, past: &dyn Past) -> Read<()> {
+        let now = ledger.members_now(past)?;
+        if now == SetId::EMPTY {
+            // Nothing is here yet: whoever takes in a whole workspace takes in its past.
+            return Ok(());
+        }
+        let mut is_wanted = vec![false; self.entrants.len()];
+        for index in self.order.clone().into_iter().rev().filter(|index| self.stands(*index)).collect::<Vec<_>>() {
+            let author = self.author(index);
+            let gives = self.from.hands == Hands::Members && self.is_offered(index);
+            if is_wanted[index] || gives || ledger.members.admit(past, now, author)? {
+                self.entrants[index].along.iter().for_each(|ancestor| is_wanted[*ancestor] = true);
+                continue;
+            }
+            let both = ledger.members.union(past, [now, self.entrants[index].members])?;
+            if !ledger.members.admit(past, both, author)? {
+                self.entrants[index].fate = Fate::Held;
+            }
+        }
+        self.sift();
+        Ok(())
+    }
+
     /// Stages what stands and quarantines what does not. Should it fail, the ledger must not be used any more: some may
     /// be staged that will never be written.
     pub fn finish(mut self, ledger: &mut Ledger, past: &dyn Past) -> Read<(Admitted, Unit)> {
+        self.hold(ledger, past)?;
         let mut admitted = Admitted { known: self.duplicates, ..Admitted::default() };
         admitted.unheld = std::mem::take(&mut self.unread);
         let (mut changes, mut suspects) = (Vec::new(), Vec::new());
@@ -337,16 +377,15 @@ impl Admission {
                     changes.extend(self.wait(ledger, past, index, &lacking)?);
                 }
                 Fate::Waiting => {}
-                Fate::Refused(reason) => {
-                    let digest = Some(bundle.digest());
-                    let is_offered = self.is_offered(index);
-                    admitted.unheld.append(&mut self.entrants[index].offered);
-                    suspects.push((Suspect { bytes: Arc::clone(bundle.bytes()), digest, reason }, is_offered));
+                Fate::Held => {
+                    admitted.kept_for_people += u64::from(self.is_offered(index));
+                    suspects.push(self.taken_out(index, removed(bundle.header().actor), true, &mut admitted));
                 }
+                Fate::Refused(reason) => suspects.push(self.taken_out(index, reason, false, &mut admitted)),
                 Fate::Standing => {
                     let ancestors =
                         ledger.ancestors(past, &bundle)?.expect("ancestors of what stands are staged first");
-                    let local = Local { now_ms: self.now_ms, ..Local::default() };
+                    let local = Local { now_ms: self.from.now_ms, ..Local::default() };
                     changes.push(ledger.stage(past, &bundle, &ancestors, local)?);
                     admitted.appended += 1;
                     admitted.held.extend(self.is_offered(index).then(|| bundle.digest()));
@@ -363,6 +402,12 @@ impl Admission {
             changes.extend(change);
         }
         Ok((admitted, Unit { changes, end: ledger.end() }))
+    }
+
+    fn taken_out(&mut self, index: usize, reason: String, held: bool, admitted: &mut Admitted) -> (Suspect, bool) {
+        let (is_offered, bundle) = (self.is_offered(index), Arc::clone(self.entrants[index].bundle()));
+        admitted.unheld.append(&mut self.entrants[index].offered);
+        (Suspect { bytes: Arc::clone(bundle.bytes()), digest: Some(bundle.digest()), reason, held }, is_offered)
     }
 
     fn is_offered(&self, index: usize) -> bool {
@@ -388,17 +433,17 @@ impl Admission {
     fn wait(&self, ledger: &mut Ledger, past: &dyn Past, index: usize, lacking: &[Digest]) -> Read<Vec<Change>> {
         let mut changes = Vec::new();
         for copy in &self.entrants[index].copies {
-            let (source, missing) = (self.source.clone(), lacking.to_vec());
-            let row = WaitingRow { digest: copy.digest(), source, since_ms: self.now_ms, missing };
+            let (source, missing) = (self.from.source.clone(), lacking.to_vec());
+            let row = WaitingRow { digest: copy.digest(), source, since_ms: self.from.now_ms, missing };
             changes.extend(ledger.wait(past, Arc::clone(copy.bytes()), row)?);
         }
         Ok(changes)
     }
 
     fn quarantine(&self, ledger: &mut Ledger, past: &dyn Past, suspect: Suspect) -> Read<(u64, Option<Change>)> {
-        let Suspect { bytes, digest, reason } = suspect;
-        let (source, since_ms) = (self.source.clone(), self.now_ms);
-        let row = QuarantineRow { digest, source, reason, since_ms, skipped: false, at: None, mark: [0; 32] };
+        let Suspect { bytes, digest, reason, held } = suspect;
+        let (source, since_ms) = (self.from.source.clone(), self.from.now_ms);
+        let row = QuarantineRow { digest, source, reason, since_ms, skipped: false, at: None, mark: [0; 32], held };
         ledger.quarantine(past, bytes, row)
     }
 
@@ -433,6 +478,10 @@ fn ancestors(
         found.push((digest, known));
     }
     Ok(Some(found))
+}
+
+fn removed(author: ActorId) -> String {
+    format!("Its author {} was removed meanwhile, and no member has built on it: a person decides.", author.short())
 }
 
 fn sentence(text: &str) -> String {

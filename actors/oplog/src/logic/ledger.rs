@@ -307,6 +307,15 @@ impl Ledger {
         Ok((number, Some(Change::Quarantine { number, row, bytes })))
     }
 
+    /// All member ops that are here.
+    pub(super) fn members_now(&mut self, past: &dyn Past) -> Read<SetId> {
+        let mut sets = Vec::new();
+        for head in self.heads.clone() {
+            sets.extend(self.look(past, head)?.map(|known| known.members));
+        }
+        self.members.union(past, sets)
+    }
+
     /// Keeps bytes until an ancestor comes, unless they are kept already.
     pub(super) fn wait(&mut self, past: &dyn Past, bytes: Arc<[u8]>, row: WaitingRow) -> Read<Option<Change>> {
         if self.kept(past, row.digest)?.iter().any(|kept| **kept == *bytes) {
@@ -357,6 +366,7 @@ impl Ledger {
             skipped: false,
             at: Some(found.at),
             mark: [0; 32],
+            held: false,
         };
         let (_, change) = self.quarantine(past, found.bytes, row)?;
         Ok(change.map(|change| Unit { changes: vec![change], end: self.end }))

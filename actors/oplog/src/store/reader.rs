@@ -78,8 +78,8 @@ fn quarantine_row(txn: &ReadTransaction, number: u64) -> Result<Option<Quarantin
 
 fn quarantined(txn: &ReadTransaction, number: u64, row: QuarantineRow) -> Result<Quarantined, Fault> {
     let bytes = txn.open_table(QUARANTINE_BYTES)?.get(number)?.map_or_else(Vec::new, |bytes| bytes.value().to_vec());
-    let QuarantineRow { digest, source, reason, since_ms, skipped, .. } = row;
-    Ok(Quarantined { number, bytes, digest, source, reason, since_ms, skipped })
+    let QuarantineRow { digest, source, reason, since_ms, skipped, held, .. } = row;
+    Ok(Quarantined { number, bytes, digest, source, reason, since_ms, skipped, held })
 }
 
 impl LogStore {

@@ -206,7 +206,8 @@ impl<'t> Pen<'t> {
         self.make_room()
     }
 
-    /// The oldest go first, but never one that lies damaged in the log: those bytes are nowhere else.
+    /// The oldest go first, but never one that lies damaged in the log (those bytes are nowhere else), nor one about
+    /// which a person is to decide.
     fn make_room(&mut self) -> Result<(), Fault> {
         while self.quarantine.len()? > MAX_QUARANTINED || self.quarantined_bytes()? > MAX_QUARANTINED_BYTES {
             match self.oldest()? {
@@ -221,7 +222,7 @@ impl<'t> Pen<'t> {
         for row in self.quarantine.iter()? {
             let (number, row) = row?;
             let row: QuarantineRow = decode(row.value(), "a quarantined bundle")?;
-            if row.at.is_none() {
+            if row.at.is_none() && !row.held {
                 return Ok(Some(number.value()));
             }
         }

@@ -1,7 +1,7 @@
 //! Bundles from elsewhere: what is let in, what waits, what is put into quarantine.
 
 use openprod_messages::log::{Lanes, LogReader, member_ops_before};
-use openprod_messages::oplog::{Admitted, OplogMsg};
+use openprod_messages::oplog::{Admitted, Hands, OplogMsg};
 use openprod_model::bundle::{Bundle, BundleKind, Draft, Stamp};
 use openprod_model::clock::{Hlc, LATEST_WALL_MS};
 use openprod_model::ids::{Position, WorkspaceId};
@@ -91,7 +91,7 @@ async fn what_waits_is_known_before_it_is_written() {
     let (first, second) = (known.edit(&mara), known.edit(&mara));
     let offer = |bundle: &Bundle| {
         let bundles = bytes(&[bundle]);
-        oplog.ask(|reply| OplogMsg::Admit { bundles, source: "a file".into(), reply })
+        oplog.ask(|reply| OplogMsg::Admit { bundles, source: "a file".into(), hands: Hands::Members, reply })
     };
     let (one, other) = (offer(&second), offer(&first));
     assert_eq!(one.answer().await.unwrap().unwrap().waiting, 1);

@@ -4,13 +4,13 @@ use std::fs;
 use std::path::PathBuf;
 
 use openprod_messages::log::LogReader;
-use openprod_messages::oplog::AppendError;
+use openprod_messages::oplog::{AppendError, Hands};
 use openprod_model::bundle::Bundle;
 use openprod_model::ids::{Position, WorkspaceId};
 use tempfile::TempDir;
 
 use super::kit::{Dice, Knowledge, OPTIONS, WORKSPACE, check_log, person, running};
-use crate::logic::admission::{Admission, Candidate};
+use crate::logic::admission::{Admission, Candidate, Origin};
 use crate::logic::batch::Batch;
 use crate::store::{BackupError, LogStore, OpenError, salvage};
 use crate::tables::{End, FORMAT, META, META_FORMAT};
@@ -26,7 +26,8 @@ fn a_log(bundles: usize) -> (TempDir, PathBuf, Vec<Bundle>) {
     let writer = store.writer();
     let mut ledger = writer.ledger().unwrap();
     let candidates = all.iter().map(|bundle| Candidate::read(bundle.bytes().to_vec())).collect();
-    let mut admission = Admission::begin(&mut ledger, &*store, candidates, "test".into(), 1).unwrap();
+    let origin = Origin { source: "test".into(), hands: Hands::Members, now_ms: 1 };
+    let mut admission = Admission::begin(&mut ledger, &*store, candidates, origin).unwrap();
     let answers = admission.wanted().into_iter().map(|wanted| (wanted, true)).collect();
     admission.verified(answers);
     let (_, unit) = admission.finish(&mut ledger, &*store).unwrap();

@@ -8,7 +8,7 @@ pub(crate) use openprod_disk::{MemoryDisk, Trouble};
 use openprod_messages::address::Address;
 use openprod_messages::environment::{Clock, Environment, Randomness, Spawner};
 use openprod_messages::log::{Lanes, LogReader, Receipt, Spot, Stored, Tail};
-use openprod_messages::oplog::{Admitted, Append, AppendError, OplogMsg};
+use openprod_messages::oplog::{Admitted, Append, AppendError, Hands, OplogMsg};
 use openprod_messages::state::StateMsg;
 use openprod_model::bundle::{Bundle, BundleKind, Draft, Source, Stamp};
 use openprod_model::clock::Hlc;
@@ -360,7 +360,20 @@ impl Running {
     }
 
     pub(crate) async fn try_admit(&self, bundles: Vec<Vec<u8>>) -> Result<Admitted, AppendError> {
-        self.ask(|reply| OplogMsg::Admit { bundles, source: "a file".into(), reply }).answer().await.unwrap()
+        self.through(Hands::Members, bundles).await
+    }
+
+    /// Offers bundles through anybody's hands.
+    pub(crate) async fn is_handed(&self, bundles: Vec<Vec<u8>>) -> Admitted {
+        self.through(Hands::Anybodys, bundles).await.unwrap()
+    }
+
+    async fn through(&self, hands: Hands, bundles: Vec<Vec<u8>>) -> Result<Admitted, AppendError> {
+        self.ask(|reply| OplogMsg::Admit { bundles, source: "a file".into(), hands, reply }).answer().await.unwrap()
+    }
+
+    pub(crate) async fn take(&self, number: u64) -> Result<Admitted, AppendError> {
+        self.ask(|reply| OplogMsg::Take { number, reply }).answer().await.unwrap()
     }
 
     pub(crate) async fn tail(&self) -> Result<Tail, AppendError> {

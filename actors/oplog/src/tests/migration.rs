@@ -5,13 +5,28 @@ use openprod_model::bundle::Bundle;
 
 use super::kit::{Knowledge, MemoryDisk, OPTIONS, WORKSPACE, Working, bytes, check_log, person, running_on};
 use crate::store::LogStore;
-use crate::tables::lanes;
+use crate::tables::{held, lanes};
 
 fn rewinds(disk: &MemoryDisk) {
     let database = redb::Builder::new().create_with_backend(disk.clone()).unwrap();
     let txn = database.begin_write().unwrap();
     lanes::forget(&txn).unwrap();
     txn.commit().unwrap();
+}
+
+#[tokio::test]
+async fn a_log_of_format_2_keeps_what_is_in_quarantine() {
+    let oplog = running_on(MemoryDisk::default(), &Working::Inline).await;
+    oplog.admit(vec![b"garbage".to_vec()]).await;
+    let before = oplog.store.quarantined(0, 10).unwrap();
+    let disk = oplog.disk.copied();
+    let database = redb::Builder::new().create_with_backend(disk.clone()).unwrap();
+    let txn = database.begin_write().unwrap();
+    held::forget(&txn).unwrap();
+    txn.commit().unwrap();
+    drop(database);
+    let store = LogStore::open(disk, WORKSPACE, OPTIONS).unwrap();
+    assert_eq!((store.quarantined(0, 10).unwrap(), before.len()), (before, 1));
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod copies;
 mod crash;
 mod failpoints;
 mod faults;
+mod handover;
 mod kit;
 mod migration;
 mod model;

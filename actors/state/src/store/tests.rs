@@ -135,6 +135,40 @@ fn a_damaged_bundle_is_passed_over_and_reported() {
     assert_eq!(snapshot.heads().unwrap(), log.tail().unwrap().heads);
 }
 
+/// A log with a damaged bundle, and what mends it.
+fn damaged() -> (Arc<MemoryLog>, impl Fn(&MemoryLog)) {
+    let log = two_authors();
+    let whole = log.bundle(Position(2)).unwrap().unwrap();
+    log.damage(Position(2));
+    (log, move |log: &MemoryLog| log.tamper(|rows| rows.rows[1].1 = whole.clone()))
+}
+
+#[test]
+fn what_was_passed_over_is_folded_when_it_is_whole_again() {
+    let whole = hash(&folded(&two_authors(), MemoryDisk::default())).total;
+    let (log, mend) = damaged();
+    let store = folded(&log, MemoryDisk::default());
+    assert_ne!(hash(&store).total, whole);
+    mend(&log);
+    store.passes_over_nothing();
+    assert!(!store.is_fine());
+    store.fold_all(&mut |_, _| {}).unwrap();
+    assert_eq!((hash(&store).total, store.snapshot().unwrap().counts().unwrap().damaged), (whole, 0));
+    let before = store.folded().borrow().incarnation;
+    store.passes_over_nothing();
+    store.fold_some().unwrap();
+    assert!(store.is_fine() && store.folded().borrow().incarnation == before, "what passed over nothing stays");
+}
+
+#[test]
+fn a_state_that_passed_over_damage_is_folded_anew_at_the_next_start() {
+    let whole = hash(&folded(&two_authors(), MemoryDisk::default())).total;
+    let ((log, mend), disk) = (damaged(), MemoryDisk::default());
+    folded(&log, disk.clone()).close();
+    mend(&log);
+    assert_eq!(hash(&folded(&log, disk)).total, whole);
+}
+
 #[test]
 fn an_op_of_an_unknown_kind_is_counted_and_passed_over() {
     let raw = openprod_model::operation::RawOp { kind: 60_000, body: vec![1, 2, 3] };

@@ -160,11 +160,12 @@ async fn into_node(context: &Context, path: &Path) -> Result<(), CliError> {
 }
 
 fn taken_in(context: &Context, answer: &v1::ImportWorkspaceResponse) -> Result<(), CliError> {
-    let v1::ImportWorkspaceResponse { workspace, name, revision, new_bundles, known_bundles, refused_bundles } = answer;
+    let v1::ImportWorkspaceResponse { workspace, name, revision, new_bundles, known_bundles, .. } = answer;
+    let (refused_bundles, held_bundles) = (answer.refused_bundles, answer.held_bundles);
     if context.style == Style::Json {
         show(&json!({
             "workspace": workspace, "name": name, "revision": revision, "new_bundles": new_bundles,
-            "known_bundles": known_bundles, "refused_bundles": refused_bundles,
+            "known_bundles": known_bundles, "refused_bundles": refused_bundles, "held_bundles": held_bundles,
         }))?;
     } else {
         let known = if *known_bundles > 0 { format!(", {known_bundles} were here already") } else { String::new() };
@@ -172,9 +173,13 @@ fn taken_in(context: &Context, answer: &v1::ImportWorkspaceResponse) -> Result<(
         remark(&format!("Took in {name}: {new_bundles} new bundles{known}, revision {revision}."));
         line(workspace)?;
     }
-    match refused_bundles {
-        0 => Ok(()),
-        many => Err(CliError::partial(format!("{many} bundles of the file were not taken in."))
+    match (refused_bundles, held_bundles) {
+        (0, 0) => Ok(()),
+        (0, many) => Err(CliError::partial(format!(
+            "{many} bundles wait for you: whoever wrote them was removed before they came here."
+        ))
+        .next("`openprod quarantine` lists them, `openprod quarantine take` takes them in.")),
+        (many, _) => Err(CliError::partial(format!("{many} bundles of the file were not taken in."))
             .next("`openprod quarantine list` tells which, and why.")),
     }
 }

@@ -9,6 +9,7 @@ use openprod_api::status::ApiError;
 use openprod_api::v1;
 use openprod_api::v1::watch_response::Event;
 use openprod_domain::view::{History, Layer, Read, View};
+use openprod_links::sessions::Everybody;
 use openprod_messages::log::{Entry, Stored};
 use openprod_messages::snapshot::Folded;
 use openprod_model::ids::Position;
@@ -21,6 +22,7 @@ use super::super::paging::{MAX_BYTES, Mark};
 use super::super::reading::{Problem, Stop, blocking, view_at};
 use super::pace::{Pace, Verdict};
 use super::picture::{self, Cursor};
+use super::presence;
 use super::staged::Staged;
 use super::{Beginning, Open, Snapshot};
 use crate::workspace::{Condition, Workspace};
@@ -49,6 +51,8 @@ pub(super) struct Watcher {
     condition: watch::Receiver<Condition>,
     /// The overlays, as far as they were told.
     staged: Staged,
+    /// Who is in the workspace, as far as it was told.
+    company: watch::Receiver<Everybody>,
     _open: Open,
 }
 
@@ -75,6 +79,7 @@ impl Watcher {
             folded: workspace.snapshots.folded(),
             condition: workspace.condition.clone(),
             staged: Staged::new(&*workspace.shelf),
+            company: company(&workspace),
             workspace,
             _open: open,
         }
@@ -166,11 +171,13 @@ impl Watcher {
     /// What became of overlays comes behind everything that the log holds.
     async fn hear_or_wait(&mut self) -> Result<(), Problem> {
         let events = self.staged.events(&*self.workspace.shelf, self.at.revision);
-        if events.is_empty() {
-            return self.wait().await;
-        }
         self.ready.extend(events.into_iter().map(|event| message(Event::Overlay(event))));
-        Ok(())
+        if self.company.has_changed().map_err(|_| closed())? {
+            let present = self.company.borrow_and_update().clone();
+            let people = presence::people(&self.workspace, &present)?;
+            self.ready.push_back(message(Event::Presence(v1::PresenceEvent { people })));
+        }
+        if self.ready.is_empty() { self.wait().await } else { Ok(()) }
     }
 
     async fn wait(&mut self) -> Result<(), Problem> {
@@ -183,6 +190,11 @@ impl Watcher {
             changed = self.condition.changed() => changed.map_err(|_| closed())?,
             changed = self.folded.changed() => changed.map_err(|_| closed())?,
             changed = self.staged.changed() => changed.map_err(|_| closed())?,
+            changed = self.company.changed() => {
+                changed.map_err(|_| closed())?;
+                // The next look tells of it.
+                self.company.mark_changed();
+            }
             () = tokio::time::sleep_until(self.next_bookmark) => {}
         }
         Ok(())
@@ -258,13 +270,22 @@ fn check_gapless(behind: Position, bundles: &[(Position, Entry, Stored)]) -> Res
     Err(super::expired(format!("The log no longer holds all that came behind revision {behind}.")).into())
 }
 
+/// Who is there when a watcher begins is news to it, nobody is none.
+fn company(workspace: &Workspace) -> watch::Receiver<Everybody> {
+    let mut company = workspace.doorway.company();
+    if !company.borrow().is_empty() {
+        company.mark_changed();
+    }
+    company
+}
+
 fn message(event: Event) -> v1::WatchResponse {
     v1::WatchResponse { event: Some(event) }
 }
 
 fn token_of(message: &v1::WatchResponse) -> Option<&str> {
     match message.event.as_ref()? {
-        Event::SnapshotPart(_) | Event::Overlay(_) => None,
+        Event::SnapshotPart(_) | Event::Overlay(_) | Event::Presence(_) => None,
         Event::SnapshotEnd(end) => Some(&end.resume_token),
         Event::Batch(batch) => Some(&batch.resume_token),
         Event::Bookmark(bookmark) => Some(&bookmark.resume_token),

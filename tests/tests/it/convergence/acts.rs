@@ -23,17 +23,17 @@ use super::chance::Dice;
 use super::replica::Cast;
 
 /// What an act sees.
-pub(super) struct Scene<'a> {
-    pub(super) view: &'a dyn View,
-    pub(super) cast: &'a Cast,
-    pub(super) dice: Dice,
+pub(crate) struct Scene<'a> {
+    pub(crate) view: &'a dyn View,
+    pub(crate) cast: &'a Cast,
+    pub(crate) dice: Dice,
 }
 
 type Act = fn(&mut Scene) -> Option<Command>;
 type HandAct = fn(&mut Scene) -> Option<RawOp>;
 
 /// Acts that go through the door for commands; those that are listed twice happen twice as often.
-pub(super) const ACTS: &[Act] = &[
+pub(crate) const ACTS: &[Act] = &[
     set_fields,
     set_fields,
     set_fields,
@@ -85,28 +85,28 @@ pub(super) const ACTS: &[Act] = &[
 ];
 
 /// Whether a command is the only one of its request.
-pub(super) fn is_alone(command: &Command) -> bool {
+pub(crate) fn is_alone(command: &Command) -> bool {
     matches!(command, Command::Undo { .. } | Command::Redo { .. })
 }
 
 /// Acts past that door: operations that no command makes yet, or that another program may write at will.
-pub(super) const HAND_ACTS: &[HandAct] =
+pub(crate) const HAND_ACTS: &[HandAct] =
     &[merge, merge, split, split, confirm, revoke, edit_text, rebalance, rebalance, set_unseen, of_the_future];
 
 /// The tables that everything begins with.
-pub(super) const TABLES: [&str; 2] = ["cues", "props"];
+pub(crate) const TABLES: [&str; 2] = ["cues", "props"];
 const ENTITIES: u8 = 8;
 const EDGES: u8 = 6;
 
-pub(super) fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
-pub(super) fn text(text: &str) -> Text {
+pub(crate) fn text(text: &str) -> Text {
     Text::new(text).unwrap()
 }
 
-pub(super) fn entity(number: u8) -> EntityId {
+pub(crate) fn entity(number: u8) -> EntityId {
     EntityId::from_bytes([number + 1; 16])
 }
 
@@ -115,7 +115,7 @@ fn column(name: Name, field_type: FieldType, default: Option<Value>) -> NewColum
 }
 
 /// The commands that everything begins with.
-pub(super) fn beginning(cast: &Cast) -> Vec<Command> {
+pub(crate) fn beginning(cast: &Cast) -> Vec<Command> {
     let states = FieldType::Enum { values: vec![name("on"), name("off")] };
     let columns = || {
         vec![

@@ -12,11 +12,12 @@ use openprod_model::operation::RawOp;
 
 use super::chance::Dice;
 use super::linked;
+use super::meeting::Present;
 use super::replica::{Cast, Disks, Replica};
 use super::witness::Witness;
 
 /// What a test found to be wrong, in words.
-pub(super) type Verdict = Result<(), String>;
+pub(crate) type Verdict = Result<(), String>;
 
 /// Fails with a sentence.
 macro_rules! ensure {
@@ -26,7 +27,7 @@ macro_rules! ensure {
         }
     };
 }
-pub(super) use ensure;
+pub(crate) use ensure;
 
 /// What somebody asks of a replica.
 #[derive(Debug, Clone)]
@@ -199,6 +200,12 @@ impl Company {
         let library = &mut self.library;
         let known = |digest| Arc::clone(library.entry(digest).or_insert_with(|| Arc::new(replica.bundle(digest))));
         replica.digests().into_iter().map(known).collect()
+    }
+
+    /// A replica as its judges see it.
+    pub(super) fn present(&mut self, at: usize) -> Present {
+        let bundles = self.bundles(at);
+        Present { log: Arc::clone(self.replicas[at].log()), snapshot: self.snapshot(at), bundles }
     }
 
     /// One replica tells another everything, in pieces, each shuffled, with something twice now and then.

@@ -10,6 +10,7 @@ use openprod_domain::fold::{self, Write};
 use openprod_domain::oracle::Oracle;
 use openprod_domain::read::{self, Tables};
 use openprod_domain::view::{Moment, View};
+use openprod_messages::log::LogReader;
 use openprod_messages::snapshot::Snapshot;
 use openprod_model::bundle::{Bundle, Op};
 use openprod_model::ids::{Digest, EntityId, OpRef, Position};
@@ -20,6 +21,14 @@ use super::company::{Company, Verdict, ensure};
 use super::portrait::{answers_need_no_index, conflicts, portrait};
 use super::replica::WORKSPACE;
 
+/// A replica as its judges see it.
+pub(crate) struct Present {
+    pub(crate) log: Arc<dyn LogReader>,
+    pub(crate) snapshot: Arc<dyn Snapshot>,
+    /// All bundles of its log, in its order.
+    pub(crate) bundles: Vec<Arc<Bundle>>,
+}
+
 /// Everybody meets, and all of the promises are checked.
 pub(super) async fn ends_well(company: &mut Company) -> Verdict {
     for replica in &mut company.replicas {
@@ -28,78 +37,93 @@ pub(super) async fn ends_well(company: &mut Company) -> Verdict {
         }
     }
     company.everyone_meets().await?;
-    agree(company)?;
-    let bundles = company.bundles(0);
-    for at in 0..company.replicas.len() {
-        is_what_the_oracle_says(company, at)?;
-    }
-    nothing_is_lost(company, &bundles)
+    let all = 0..company.replicas.len();
+    let present: Vec<Present> = all.map(|at| company.present(at)).collect();
+    all_is_well(&present, &company.acknowledged)
 }
 
-fn agree(company: &Company) -> Verdict {
-    let first = company.snapshot(0);
-    let (heads, hash, shown) =
-        (sorted(company.replicas[0].tail().heads), first.hash().unwrap(), portrait(first.view()));
-    for at in 1..company.replicas.len() {
-        let other = company.snapshot(at);
-        ensure!(sorted(company.replicas[at].tail().heads) == heads, "replica {at} has other heads");
-        ensure!(sorted(other.heads().unwrap()) == heads, "the state of replica {at} has other heads");
-        let theirs = portrait(other.view());
+/// They agree with each other, with the oracle, and with what was promised.
+pub(crate) fn all_is_well(present: &[Present], acknowledged: &BTreeSet<Digest>) -> Verdict {
+    agree(present)?;
+    for (at, replica) in present.iter().enumerate() {
+        replica.is_what_the_oracle_says().map_err(|wrong| format!("replica {at}: {wrong}"))?;
+        let lost = acknowledged.iter().find(|digest| replica.log.position_of(**digest).unwrap().is_none());
+        ensure!(lost.is_none(), "replica {at} lacks the acknowledged bundle {lost:?}");
+    }
+    nothing_is_lost(&present[0], acknowledged)
+}
+
+fn agree(present: &[Present]) -> Verdict {
+    let first = &present[0];
+    let (heads, hash) = (first.heads(), first.snapshot.hash().unwrap());
+    let shown = portrait(first.snapshot.view());
+    for (at, other) in present.iter().enumerate().skip(1) {
+        ensure!(other.heads() == heads, "replica {at} has other heads");
+        ensure!(sorted(other.snapshot.heads().unwrap()) == heads, "the state of replica {at} has other heads");
+        let theirs = portrait(other.snapshot.view());
         for (ours, theirs) in shown.iter().zip(&theirs) {
             ensure!(ours == theirs, "replica 0 shows\n  {ours}\nand replica {at}\n  {theirs}");
         }
         ensure!(shown.len() == theirs.len(), "replica {at} shows more or less");
-        ensure!(other.hash().unwrap() == hash, "replica {at} shows the same and has another hash");
+        ensure!(other.snapshot.hash().unwrap() == hash, "replica {at} shows the same and has another hash");
     }
-    let sentences: Vec<Vec<String>> = (0..company.replicas.len()).map(|at| sentences(company, at)).collect();
+    let sentences: Vec<Vec<String>> = present.iter().map(Present::sentences).collect();
     ensure!(sentences.iter().all(|said| *said == sentences[0]), "conflicts are told in other words: {sentences:#?}");
     Ok(())
 }
 
-/// What people are told of the conflicts.
-fn sentences(company: &Company, at: usize) -> Vec<String> {
-    let (snapshot, log) = (company.snapshot(at), company.replicas[at].log());
-    let mut who = |tip: &Tip| {
-        let entry = log.entry(tip.position.unwrap())?.unwrap();
-        Ok(entry.actor.short())
-    };
-    let conflicts = conflicts(snapshot.view());
-    let mut tables = Tables::of(snapshot.view());
-    conflicts.iter().map(|conflict| describe::conflict(&mut tables, conflict, &mut who).unwrap()).collect()
+impl Present {
+    fn heads(&self) -> Vec<Digest> {
+        sorted(self.log.tail().unwrap().heads)
+    }
+
+    /// What people are told of the conflicts.
+    fn sentences(&self) -> Vec<String> {
+        let view = self.snapshot.view();
+        let mut who = |tip: &Tip| {
+            let entry = self.log.entry(tip.position.unwrap())?.unwrap();
+            Ok(entry.actor.short())
+        };
+        let conflicts = conflicts(view);
+        let mut tables = Tables::of(view);
+        conflicts.iter().map(|conflict| describe::conflict(&mut tables, conflict, &mut who).unwrap()).collect()
+    }
+
+    /// Cells, index entries and hash are those of the definition, in whatever order it is given the bundles, and those
+    /// of a replay from nothing.
+    fn is_what_the_oracle_says(&self) -> Verdict {
+        let (bundles, snapshot) = (&self.bundles, &*self.snapshot);
+        shows_what_the_oracle_says(bundles, snapshot)?;
+        let hash = snapshot.hash().unwrap();
+        let replayed = replay_hash(self.log.clone(), WORKSPACE, &mut |_, _| {}).unwrap();
+        ensure!(replayed == hash, "it comes to something else when it is replayed from nothing");
+        is_remembered(snapshot, &bundles[..bundles.len() / 2])?;
+        answers_need_no_index(snapshot.view(), snapshot, snapshot.position())
+    }
+}
+
+/// The cells, the index and the hash of a state are what the definition makes of the bundles that it has folded.
+pub(crate) fn shows_what_the_oracle_says(bundles: &[Arc<Bundle>], snapshot: &dyn Snapshot) -> Verdict {
+    let numbered: Vec<_> = (1..).map(Position).zip(bundles.iter().map(|bundle| &**bundle)).collect();
+    let oracle = Oracle::of(numbered.into_iter().rev());
+    let expected: Vec<(Cell, Vec<Tip>)> = oracle.cells().filter(|(_, tips)| !tips.is_empty()).collect();
+    let folded = snapshot.view().cells(&Cell::everything()).map(|item| item.unwrap());
+    let folded: Vec<(Cell, Vec<Tip>)> = folded.filter(|(_, tips)| !tips.is_empty()).collect();
+    for (ours, theirs) in expected.iter().zip(&folded) {
+        ensure!(ours == theirs, "the oracle says\n  {ours:?}\nand the state\n  {theirs:?}");
+    }
+    ensure!(expected.len() == folded.len(), "the state has more or fewer cells than the oracle");
+    let everything = KeyRange { from: Vec::new(), to: vec![u8::MAX] };
+    let entries = snapshot.view().entries(&everything).ok_or("a snapshot keeps no index")?;
+    let entries: BTreeSet<Vec<u8>> = entries.map(|entry| entry.unwrap()).collect();
+    ensure!(entries == oracle.entries(), "the index is not what the cells say");
+    ensure!(snapshot.hash().unwrap().total == oracle.total(), "the hash is not the oracle's");
+    Ok(())
 }
 
 fn sorted(mut heads: Vec<Digest>) -> Vec<Digest> {
     heads.sort_unstable();
     heads
-}
-
-/// Cells, index entries and hash are those of the definition, in whatever order it is given the bundles, and those of a
-/// replay from nothing.
-fn is_what_the_oracle_says(company: &mut Company, at: usize) -> Verdict {
-    let (bundles, snapshot) = (company.bundles(at), company.snapshot(at));
-    let numbered: Vec<_> = (1..).map(Position).zip(bundles.iter().map(|bundle| &**bundle)).collect();
-    let oracle = Oracle::of(numbered.into_iter().rev());
-    let expected: Vec<(Cell, Vec<Tip>)> = oracle.cells().filter(|(_, tips)| !tips.is_empty()).collect();
-    let folded: Vec<(Cell, Vec<Tip>)> = snapshot
-        .view()
-        .cells(&Cell::everything())
-        .map(|item| item.unwrap())
-        .filter(|(_, tips)| !tips.is_empty())
-        .collect();
-    for (ours, theirs) in expected.iter().zip(&folded) {
-        ensure!(ours == theirs, "the oracle says\n  {ours:?}\nand the state of replica {at}\n  {theirs:?}");
-    }
-    ensure!(expected.len() == folded.len(), "the state of replica {at} has more or fewer cells than the oracle");
-    let everything = KeyRange { from: Vec::new(), to: vec![u8::MAX] };
-    let entries = snapshot.view().entries(&everything).ok_or("a snapshot keeps no index")?;
-    let entries: BTreeSet<Vec<u8>> = entries.map(|entry| entry.unwrap()).collect();
-    ensure!(entries == oracle.entries(), "the index of replica {at} is not what its cells say");
-    let hash = snapshot.hash().unwrap();
-    ensure!(hash.total == oracle.total(), "the hash of replica {at} is not the oracle's");
-    let replayed = replay_hash(company.replicas[at].log().clone(), WORKSPACE, &mut |_, _| {}).unwrap();
-    ensure!(replayed == hash, "replica {at} comes to something else when it is replayed from nothing");
-    is_remembered(&*snapshot, &bundles[..bundles.len() / 2])?;
-    answers_need_no_index(snapshot.view(), &*snapshot, snapshot.position())
 }
 
 /// What the state says of a moment in its past is what the oracle says of the bundles that there were.
@@ -158,16 +182,12 @@ fn writes(op: &Op) -> Vec<Write<'_>> {
 
 /// Every acknowledged write is shown, equal to what is shown, a candidate of a conflict, written over by somebody who
 /// knew it, or hidden by a removal that can be named.
-fn nothing_is_lost(company: &Company, bundles: &[Arc<Bundle>]) -> Verdict {
-    for (at, replica) in company.replicas.iter().enumerate() {
-        let lost = company.acknowledged.iter().find(|digest| !replica.holds(**digest));
-        ensure!(lost.is_none(), "replica {at} lacks the acknowledged bundle {lost:?}");
-    }
-    let (fates, snapshot) = (Fates::of(bundles), company.snapshot(0));
-    for bundle in fates.bundles.iter().filter(|bundle| company.acknowledged.contains(&bundle.digest())) {
+fn nothing_is_lost(present: &Present, acknowledged: &BTreeSet<Digest>) -> Verdict {
+    let fates = Fates::of(&present.bundles);
+    for bundle in fates.bundles.iter().filter(|bundle| acknowledged.contains(&bundle.digest())) {
         for op in bundle.ops() {
             for write in writes(op) {
-                is_accounted_for(snapshot.view(), &fates, &write.cell, op.reference)?;
+                is_accounted_for(present.snapshot.view(), &fates, &write.cell, op.reference)?;
             }
         }
     }

@@ -12,22 +12,23 @@
 //! `OPENPROD_CONVERGENCE_CASES`, `_SEED` and `_STEPS` make more of it and longer; a failure prints the story, cut down
 //! as far as `_SHRINK_S` seconds allow, and the line that tells it again.
 
-mod acts;
-mod chance;
-mod company;
+pub(crate) mod acts;
+pub(crate) mod chance;
+pub(crate) mod company;
 mod linked;
-mod meeting;
+pub(crate) mod meeting;
 mod named;
-mod plan;
-mod portrait;
-mod replica;
-mod witness;
+pub(crate) mod plan;
+pub(crate) mod portrait;
+pub(crate) mod replica;
+pub(crate) mod witness;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use openprod_model::operation::Operation;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
+pub(crate) use chance::Dice;
 use plan::{Plan, plans};
 
 /// So many stories in the ordinary tests: a few seconds in a debug build.

@@ -29,7 +29,7 @@ pub(super) struct Plan {
 
 /// Kinds of operations that an old version may not know: nothing, settings, edges' properties, removals of edges and
 /// positions, fields.
-const UNKNOWN: [&[u16]; 6] = [&[], &[], &[30], &[13, 14], &[12, 15], &[5, 50]];
+pub(crate) const UNKNOWN: [&[u16]; 6] = [&[], &[], &[30], &[13, 14], &[12, 15], &[5, 50]];
 
 /// One thing that happens. Replicas, people and acts are numbers counted around.
 #[derive(Debug, Clone)]
@@ -219,7 +219,7 @@ fn acted<T>(company: &Company, at: usize, acts: &[(u8, u64)], table: &[fn(&mut S
 }
 
 /// Whether only a person does this, and no import.
-fn decides_or_goes_back(command: &Command) -> bool {
+pub(crate) fn decides_or_goes_back(command: &Command) -> bool {
     is_alone(command) || matches!(command, Command::Resolve { .. })
 }
 

@@ -48,7 +48,7 @@ pub(super) fn portrait(view: &dyn View) -> Vec<String> {
 }
 
 /// The conflicts of a view: as the index finds them, which must be all that there are.
-pub(super) fn conflicts(view: &dyn View) -> Vec<Conflict> {
+pub(crate) fn conflicts(view: &dyn View) -> Vec<Conflict> {
     let conflicts = conflict::all(view).unwrap();
     let cells = view.cells(&Cell::everything()).map(|item| item.unwrap().0);
     let each =

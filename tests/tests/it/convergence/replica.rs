@@ -8,14 +8,16 @@ use openprod_blobs::index::{Index, Medium};
 use openprod_blobs::store::Store;
 use openprod_disk::MemoryDisk;
 use openprod_domain::command::Request;
+use openprod_domain::view::Read;
+use openprod_links::endpoint::EndpointMsg;
 use openprod_links::replication::session::Rooms;
 use openprod_links::replication::under_way::UnderWay;
 use openprod_messages::address::Address;
 use openprod_messages::admission::TicketShelf;
-use openprod_messages::commands::{CommandError, CommandsMsg, Founding, Keyring, Outcome};
+use openprod_messages::commands::{CommandError, CommandsMsg, Founding, Keyring, Outcome, SharedKeyring};
 use openprod_messages::environment::Environment;
 use openprod_messages::log::{Lanes, LogReader, Stored, Tail};
-use openprod_messages::oplog::{Admitted, OplogMsg};
+use openprod_messages::oplog::{Admitted, Hands, OplogMsg};
 use openprod_messages::snapshot::Snapshot;
 use openprod_model::bundle::{Bundle, BundleKind, Draft, Source, Stamp};
 use openprod_model::clock::Hlc;
@@ -27,28 +29,28 @@ use openprod_node::workspace::{self, Parts, Workspace};
 use openprod_oplog::store::LogStore;
 use openprod_overlays::store::FileStore;
 use openprod_state::StateStore;
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 
 use super::chance::{HandClock, environment};
 use super::witness::{Line, lines};
 
-pub(super) const WORKSPACE: WorkspaceId = WorkspaceId::from_bytes([7; 16]);
+pub(crate) const WORKSPACE: WorkspaceId = WorkspaceId::from_bytes([7; 16]);
 /// When the story begins.
-const BEGIN_MS: u64 = 1_700_000_000_000;
+pub(crate) const BEGIN_MS: u64 = 1_700_000_000_000;
 const CACHE_BYTES: usize = 4 * 1024 * 1024;
 /// How often the runtime is let go on before a closed store must have been let go of.
 const PATIENCE: usize = 100_000;
 
 /// Everybody who writes, on whatever replica: all keys are everywhere, so an actor's history forks easily.
-pub(super) struct Cast(pub(super) Vec<Keys>);
+pub(crate) struct Cast(pub(crate) Vec<Keys>);
 
 impl Cast {
-    pub(super) fn of(people: usize) -> Arc<Self> {
+    pub(crate) fn of(people: usize) -> Arc<Self> {
         let seed = |number| [u8::try_from(number).unwrap() + 1; 32];
         Arc::new(Self((0..people).map(|number| Keys::from_seed(&seed(number))).collect()))
     }
 
-    pub(super) fn actor(&self, number: usize) -> ActorId {
+    pub(crate) fn actor(&self, number: usize) -> ActorId {
         self.0[number % self.0.len()].actor()
     }
 }
@@ -73,13 +75,13 @@ impl Keyring for Cast {
 
 /// The disks of a replica.
 #[derive(Clone, Default)]
-pub(super) struct Disks {
-    log: MemoryDisk,
-    state: MemoryDisk,
+pub(crate) struct Disks {
+    pub(crate) log: MemoryDisk,
+    pub(crate) state: MemoryDisk,
 }
 
 impl Disks {
-    fn copied(&self) -> Self {
+    pub(crate) fn copied(&self) -> Self {
         Self { log: self.log.copied(), state: self.state.copied() }
     }
 }
@@ -88,7 +90,7 @@ impl Disks {
 struct Life {
     workspace: Workspace,
     house: ActorRef<()>,
-    stores: (Weak<LogStore>, Weak<StateStore>),
+    stores: Stores,
 }
 
 /// A whole replica.
@@ -107,7 +109,7 @@ pub(super) struct Replica {
 }
 
 /// What keeps the rooms of one replica, and takes them along when it is killed.
-struct House;
+pub(crate) struct House;
 
 impl Actor for House {
     type Msg = ();
@@ -179,7 +181,8 @@ impl Replica {
 
     /// Takes bundles from elsewhere.
     pub(super) async fn admits(&self, bundles: Vec<Vec<u8>>) -> Admitted {
-        let ask = |reply| OplogMsg::Admit { bundles, source: "another replica".to_owned(), reply };
+        let ask =
+            |reply| OplogMsg::Admit { bundles, source: "another replica".to_owned(), hands: Hands::Members, reply };
         let admitted = self.workspace().oplog.call(ask).await.unwrap().unwrap();
         self.catches_up().await;
         admitted
@@ -188,21 +191,8 @@ impl Replica {
     /// A bundle of these ops on top of everything that is here, signed, and written past the door for commands: as
     /// another program writes it, or a version that plans otherwise. It enters as a bundle from elsewhere.
     pub(super) async fn writes_by_hand(&self, actor: ActorId, ops: Vec<RawOp>) -> Digest {
-        let (tail, keys) = (self.tail(), self.cast.keys(Some(actor)).unwrap());
-        let hlc = Hlc::tick(self.env.clock.wall_ms(), tail.hlc, u32::try_from(ops.len()).unwrap());
-        let draft = Draft {
-            stamp: Stamp { workspace: WORKSPACE, actor, hlc, op_base: self.env.op_base() },
-            id: self.env.bundle(),
-            wall_ms: self.env.clock.wall_ms(),
-            parents: tail.heads,
-            prev: self.workspace().log.prev_of(actor).unwrap(),
-            kind: BundleKind::EDIT,
-            label: Text::new("Write by hand").unwrap(),
-            source: Source::default(),
-            undoes: Vec::new(),
-            ops,
-        };
-        let bundle = draft.seal(&keys).unwrap();
+        let keys = self.cast.keys(Some(actor)).unwrap();
+        let bundle = by_hand(&self.env, &keys, &*self.workspace().log, ops).unwrap();
         let admitted = self.admits(vec![bundle.bytes().to_vec()]).await;
         assert!(admitted.appended >= 1, "a member's own bundle is admitted: {admitted:?}");
         bundle.digest()
@@ -361,33 +351,63 @@ impl Replica {
     }
 }
 
+/// A bundle of these ops on top of everything that is in a log, signed.
+pub(crate) fn by_hand(env: &Environment, keys: &Keys, log: &dyn LogReader, ops: Vec<RawOp>) -> Read<Bundle> {
+    let tail = log.tail()?;
+    let hlc = Hlc::tick(env.clock.wall_ms(), tail.hlc, u32::try_from(ops.len()).unwrap());
+    let draft = Draft {
+        stamp: Stamp { workspace: WORKSPACE, actor: keys.actor(), hlc, op_base: env.op_base() },
+        id: env.bundle(),
+        wall_ms: env.clock.wall_ms(),
+        parents: tail.heads,
+        prev: log.prev_of(keys.actor())?,
+        kind: BundleKind::EDIT,
+        label: Text::new("Write by hand").unwrap(),
+        source: Source::default(),
+        undoes: Vec::new(),
+        ops,
+    };
+    Ok(draft.seal(keys).unwrap())
+}
+
 async fn begin(cast: &Arc<Cast>, env: &Environment, disks: &Disks, unknown: &'static [u16]) -> Life {
-    let log = openprod_oplog::store::Options { cache_bytes: CACHE_BYTES };
-    let log = LogStore::open(disks.log.clone(), WORKSPACE, log).unwrap();
-    let state = openprod_state::Options { cache_bytes: CACHE_BYTES, unknown };
-    let state = StateStore::open(disks.state.clone(), WORKSPACE, log.clone(), state).unwrap();
-    let stores = (Arc::downgrade(&log), Arc::downgrade(&state));
     let (house, _) = Actor::spawn(None, House, ()).await.unwrap();
+    let (node, endpoint) = (cast.actor(0), Address::of("endpoint"));
+    let given = Given { env: env.clone(), keyring: cast.clone(), node, endpoint, unknown };
+    let (workspace, stores) = move_in(disks, given, house.get_cell()).await.unwrap();
+    Life { workspace, house, stores }
+}
+
+/// What a workspace is given beside its disks.
+pub(crate) struct Given {
+    pub(crate) env: Environment,
+    pub(crate) keyring: SharedKeyring,
+    /// The key of the node.
+    pub(crate) node: ActorId,
+    pub(crate) endpoint: Address<EndpointMsg>,
+    /// Kinds of operations that its version does not know.
+    pub(crate) unknown: &'static [u16],
+}
+
+/// The stores of a workspace, which it alone holds.
+type Stores = (Weak<LogStore>, Weak<StateStore>);
+
+/// Opens a workspace on its disks and starts its rooms. The error says which of its stores could not be opened.
+pub(crate) async fn move_in(disks: &Disks, given: Given, house: ActorCell) -> Result<(Workspace, Stores), String> {
+    let Given { env, keyring, node, endpoint, unknown } = given;
+    let log = openprod_oplog::store::Options { cache_bytes: CACHE_BYTES };
+    let log = LogStore::open(disks.log.clone(), WORKSPACE, log).map_err(|error| format!("the log: {error}"))?;
+    let state = openprod_state::Options { cache_bytes: CACHE_BYTES, unknown };
+    let state = StateStore::open(disks.state.clone(), WORKSPACE, log.clone(), state);
+    let state = state.map_err(|error| format!("the state: {error}"))?;
+    let stores = (Arc::downgrade(&log), Arc::downgrade(&state));
     let overlays = Box::new(FileStore::in_memory(WORKSPACE));
     let index = Index::new(Medium::Memory(MemoryDisk::default()), WORKSPACE);
     // No file is ever put there.
     let blobs = Store::new(Box::new(FilesOnDisk("/nowhere".into())), index, env.clone());
-    let node = (cast.actor(0), Text::new("Replica").unwrap());
-    let (env, keyring, tickets) = (env.clone(), cast.clone(), Arc::new(NoTickets));
-    let endpoint = Address::of("endpoint");
-    let parts = Parts {
-        id: WORKSPACE,
-        log,
-        state,
-        overlays,
-        blobs,
-        keeps_all_files: false,
-        tickets,
-        node,
-        endpoint,
-        env,
-        keyring,
-    };
-    let workspace = workspace::start(parts, house.get_cell()).await.unwrap();
-    Life { workspace, house, stores }
+    let (node, tickets) = ((node, Text::new("Replica").unwrap()), Arc::new(NoTickets));
+    let (id, keeps_all_files) = (WORKSPACE, false);
+    let parts = Parts { id, log, state, overlays, blobs, keeps_all_files, tickets, node, endpoint, env, keyring };
+    let workspace = workspace::start(parts, house).await.map_err(|error| error.to_string())?;
+    Ok((workspace, stores))
 }

@@ -12,10 +12,10 @@ use super::company::{Verdict, ensure};
 
 /// One write in the log of a replica.
 #[derive(Debug, Clone)]
-pub(super) struct Line {
-    pub(super) position: Position,
+pub(crate) struct Line {
+    pub(crate) position: Position,
     /// The client session that made it here, if any.
-    pub(super) session: Option<SessionId>,
+    pub(crate) session: Option<SessionId>,
     bundle: Digest,
     /// What its bundle undoes or does again.
     undoes: Vec<Digest>,
@@ -28,7 +28,7 @@ pub(super) struct Line {
 }
 
 /// Every write of a bundle.
-pub(super) fn lines(
+pub(crate) fn lines(
     position: Position,
     session: Option<SessionId>,
     bundle: &Bundle,
@@ -60,24 +60,24 @@ impl Line {
 }
 
 /// A request, as it was asked.
-pub(super) struct Witness<'a> {
+pub(crate) struct Witness<'a> {
     /// The log up to its bundle, which may have changed nothing.
-    pub(super) log: &'a [Line],
+    pub(crate) log: &'a [Line],
     /// Where its bundle lies.
-    pub(super) revision: Position,
-    pub(super) base: Option<Position>,
-    pub(super) session: Option<SessionId>,
+    pub(crate) revision: Position,
+    pub(crate) base: Option<Position>,
+    pub(crate) session: Option<SessionId>,
     /// Whether nobody looked before it was written: an import, or a command line without a base that does not decide.
-    pub(super) is_blind: bool,
+    pub(crate) is_blind: bool,
     /// Whether a person wrote it, who looked: what he saw does not stand beside what he wrote.
-    pub(super) is_informed: bool,
+    pub(crate) is_informed: bool,
     /// Whether it undoes or does again: nobody else's values are written over.
-    pub(super) goes_back: bool,
+    pub(crate) goes_back: bool,
 }
 
 impl Witness<'_> {
     /// Checks every write of the bundle.
-    pub(super) fn testifies(&self) -> Verdict {
+    pub(crate) fn testifies(&self) -> Verdict {
         let own = self.log.partition_point(|line| line.position < self.revision);
         (own..self.log.len()).try_for_each(|at| {
             let line = &self.log[at];

@@ -70,6 +70,11 @@ impl Person {
         Ok(answer.into_inner().request.unwrap().name)
     }
 
+    /// Makes the recovery key of the workspace anew.
+    pub(crate) async fn renews_recovery_key(&self) -> v1::CreateRecoveryKeyResponse {
+        self.reads(v1::CreateRecoveryKeyRequest { actor: self.actor.to_string(), ..Default::default() }).await
+    }
+
     /// Becomes a member again by a recovery key.
     pub(crate) async fn recovers(&self, recovery_key: &str) -> Result<v1::RecoverWorkspaceResponse, ApiError> {
         let (recovery_key, actor) = (recovery_key.to_owned(), self.actor.to_string());

@@ -1,5 +1,6 @@
 //! A world to act in: nodes in folders of their own, and people at them.
 
+mod access;
 mod doorkeeper;
 mod files;
 mod identity;
@@ -21,6 +22,7 @@ use std::sync::{Arc, Mutex};
 
 use openprod_model::ids::WorkspaceId;
 
+pub(crate) use access::{client_of, turned_away};
 pub(crate) use doorkeeper::founds_with_recovery_key;
 pub(crate) use files::below;
 pub(crate) use node::{Node, Setup, program};
@@ -62,7 +64,7 @@ impl World {
     /// With a node that is set up otherwise.
     pub(crate) async fn with(setup: Setup) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let others = Setup { peers: setup.peers, ..Setup::default() };
+        let others = Setup { peers: setup.peers.clone(), ..Setup::default() };
         let house = Node::start(&folder.path().join("house"), setup).await;
         Self { house, folder, others, names: Names::default(), shows: Mutex::default() }
     }
@@ -82,6 +84,11 @@ impl World {
     /// One more node, with a folder of its own.
     pub(crate) async fn another_node(&self, name: &str) -> Node {
         Node::start(&self.folder.path().join(name), self.others.clone()).await
+    }
+
+    /// One more node, set up like this.
+    pub(crate) async fn another_node_as(&self, name: &str, setup: Setup) -> Node {
+        Node::start(&self.folder.path().join(name), setup).await
     }
 
     /// Somebody who works on Hamlet at the house. The first one founds it, the others are admitted.

@@ -18,8 +18,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Setup {
     /// An address and port, or off.
     pub(crate) listen: &'static str,
-    /// An address and port for other nodes, or off. Nobody is looked for on the network.
-    pub(crate) peers: &'static str,
+    /// An address and port for other nodes, or off.
+    pub(crate) peers: String,
+    /// The network namespace in which it runs, and looks for others; none for that of the test, where it looks for nobody.
+    pub(crate) machine: Option<String>,
     /// Variables in its environment.
     pub(crate) env: Vec<(&'static str, String)>,
     /// How many files it may have open; none for the system's own limit.
@@ -28,7 +30,7 @@ pub(crate) struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { listen: "off", peers: "off", env: Vec::new(), open_files: None }
+        Self { listen: "off", peers: "off".to_owned(), machine: None, env: Vec::new(), open_files: None }
     }
 }
 
@@ -38,20 +40,40 @@ impl Setup {
         Self { listen: "127.0.0.1:0", ..Self::default() }
     }
 
+    /// With a TCP port on every interface, for clients on other machines.
+    pub(crate) fn for_a_house() -> Self {
+        Self { listen: "0.0.0.0:0", ..Self::default() }
+    }
+
     /// With a port for other nodes, on loopback.
     pub(crate) fn among_peers() -> Self {
-        Self { peers: "127.0.0.1:0", ..Self::default() }
+        Self { peers: "127.0.0.1:0".to_owned(), ..Self::default() }
+    }
+
+    /// On a machine of its own, as a node is set up there when nobody says otherwise.
+    pub(crate) fn on(machine: &str) -> Self {
+        Self { peers: "[::]:7118".to_owned(), machine: Some(machine.to_owned()), ..Self::default() }
     }
 
     /// With faults planted: see `src/under_test.rs`.
     pub(crate) fn faults(faults: &str) -> Self {
+        Self::default().with_faults(faults)
+    }
+
+    /// The same, with faults planted.
+    pub(crate) fn with_faults(self, faults: &str) -> Self {
         let env = vec![("OPENPROD_FAULTS", faults.to_owned()), ("FAILPOINTS", "read=off".to_owned())];
-        Self { env, ..Self::default() }
+        Self { env, ..self }
+    }
+
+    /// The same, with failpoints set as the fail crate has it.
+    pub(crate) fn with_failpoints(self, points: &str) -> Self {
+        Self { env: vec![("FAILPOINTS", points.to_owned())], ..self }
     }
 
     /// With failpoints set as the fail crate has it.
     pub(crate) fn failpoints(points: &str) -> Self {
-        Self { env: vec![("FAILPOINTS", points.to_owned())], ..Self::default() }
+        Self::default().with_failpoints(points)
     }
 }
 
@@ -92,9 +114,32 @@ impl Node {
         Self { folder: folder.to_owned(), setup, process: None, words, start: Duration::ZERO }
     }
 
+    /// How it is started.
+    pub(crate) fn setup(&self) -> Setup {
+        self.setup.clone()
+    }
+
     /// Its folder.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// A copy of its folder as it is now, to be another node's. Whoever copies a folder copies no lock and no socket.
+    pub(crate) fn is_copied_to(&self, folder: &Path) {
+        let mut copy = Command::new("cp");
+        copy.arg("-a").arg(&self.folder).arg(folder);
+        assert!(copy.status().unwrap().success());
+        for left in ["openprod.sock", "node.lock"] {
+            let _ = std::fs::remove_file(folder.join(left));
+        }
+    }
+
+    /// Its memory that is in use, in KiB.
+    pub(crate) fn memory_kib(&self) -> u64 {
+        let process = self.process.as_ref().expect("it runs").id();
+        let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux says so");
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// The folder of its only workspace.
@@ -110,10 +155,10 @@ impl Node {
         Endpoint::Socket(self.folder.join("openprod.sock"))
     }
 
-    /// Its TCP address.
+    /// Its TCP address on this machine.
     pub(crate) fn address(&self) -> String {
         let line = self.words.find("address=").expect("this node listens on TCP");
-        line.rsplit("address=").next().unwrap().trim().to_owned()
+        line.rsplit("address=").next().unwrap().trim().replace("0.0.0.0", "127.0.0.1")
     }
 
     /// The token of that actor.
@@ -144,8 +189,13 @@ impl Node {
     fn command(&self) -> Command {
         let limit = self.setup.open_files.map_or(String::new(), |files| format!("ulimit -n {files}; "));
         let mut command = Command::new("sh");
-        command.arg("-c").arg(format!("{limit}exec \"$0\" \"$@\"")).arg(program());
-        command.args(["up", "--listen", self.setup.listen, "--peer-listen", self.setup.peers, "--discovery", "off"]);
+        let (machine, discovery) = match &self.setup.machine {
+            Some(machine) => (format!("ip netns exec {machine} "), "on"),
+            None => (String::new(), "off"),
+        };
+        command.arg("-c").arg(format!("{limit}exec {machine}\"$0\" \"$@\"")).arg(program());
+        command.args(["up", "--listen", self.setup.listen, "--peer-listen", &self.setup.peers]);
+        command.args(["--discovery", discovery]);
         command.arg("--data-dir").arg(&self.folder);
         command.envs(self.setup.env.iter().map(|(name, value)| (name, value)));
         command.env("RUST_BACKTRACE", "0").stdin(Stdio::null());
@@ -207,6 +257,14 @@ impl Node {
             panic!("the process does not end");
         };
         ended.unwrap()
+    }
+
+    /// The most memory that it has had resident so far, in KiB.
+    pub(crate) fn peak_memory_kib(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.process.as_ref().unwrap().id());
+        let status = std::fs::read_to_string(status).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// SIGSTOP.

@@ -73,6 +73,16 @@ impl Person {
         Self { client: connected(door).await, base: Arc::default(), ..self.clone() }
     }
 
+    /// At this one's node, but with the identity of somebody who has unpacked it there.
+    pub(crate) fn with_identity_of(self, other: &Self) -> Self {
+        Self { actor: other.actor, name: other.name.clone(), ..self }
+    }
+
+    /// The same person, who types at the node in that folder.
+    pub(crate) fn in_folder(self, node: &Path) -> Self {
+        Self { at: node.to_owned(), ..self }
+    }
+
     /// The workspace, as this person acts in it.
     pub(crate) fn workspace(&self) -> Workspace {
         let workspace = self.client.workspace(self.workspace_id()).acting_as(self.actor);

@@ -89,6 +89,17 @@ impl Person {
         self.reads(v1::SkipQuarantinedRequest { number, ..Default::default() }).await;
     }
 
+    /// Takes some in whose author was removed meanwhile.
+    pub(crate) async fn takes_over(&self, numbers: &[u64]) -> v1::TakeQuarantinedResponse {
+        let (numbers, actor) = (numbers.to_vec(), self.actor.to_string());
+        self.reads(v1::TakeQuarantinedRequest { numbers, actor, ..Default::default() }).await
+    }
+
+    /// The bundles that wait for others.
+    pub(crate) async fn lists_waiting(&self) -> Vec<v1::WaitingBundle> {
+        self.reads(v1::ListWaitingRequest::default()).await.items
+    }
+
     /// Its bytes.
     pub(crate) async fn takes_quarantined(&self, number: u64) -> Vec<u8> {
         self.reads(v1::ExportQuarantinedRequest { number, ..Default::default() }).await.content

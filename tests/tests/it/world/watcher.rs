@@ -28,7 +28,7 @@ impl Watcher {
         match &event {
             Event::SnapshotEnd(revision) | Event::Bookmark(revision) => self.person.was_shown(*revision),
             Event::Batch(batch) => self.person.was_shown(batch.bundle.as_ref().unwrap().revision),
-            Event::Snapshot(_) | Event::Resynced | Event::Overlay(_) => {}
+            Event::Snapshot(_) | Event::Resynced | Event::Overlay(_) | Event::Presence(_) => {}
         }
         event
     }
@@ -87,4 +87,47 @@ pub(crate) fn told(batch: &v1::ChangeBatch, column: &str) -> String {
     };
     let record = change.record.as_ref().unwrap();
     format!("{did}: {column}={}", aloud(field(record, column).value.as_ref()))
+}
+
+impl Person {
+    /// Shows the others at which field this person is, and whether typing; how long that is told.
+    pub(crate) async fn is_seen_at(&self, record: &str, column: &str, typing: bool) -> i64 {
+        let request = v1::SetPresenceRequest {
+            actor: self.actor.to_string(),
+            session: self.client.session().to_string(),
+            table: self.table_of(record),
+            record: self.id(record),
+            column: column.to_owned(),
+            typing,
+            ..Default::default()
+        };
+        self.reads(request).await.again_within_ms
+    }
+
+    /// Shows the others that this person goes.
+    pub(crate) async fn is_seen_leaving(&self) {
+        let session = self.client.session().to_string();
+        self.reads(v1::SetPresenceRequest { session, gone: true, ..Default::default() }).await;
+    }
+
+    /// Who is here: "Leo at label, typing".
+    pub(crate) async fn sees_who_is_here(&self) -> Vec<String> {
+        let people = self.reads(v1::ListPresenceRequest::default()).await.people;
+        people.iter().map(here).collect()
+    }
+}
+
+impl Watcher {
+    /// The next word of who is here; everything else is passed over.
+    pub(crate) async fn hears_who_is_here(&mut self) -> Vec<String> {
+        loop {
+            if let Event::Presence(event) = self.hears().await {
+                return event.people.iter().map(here).collect();
+            }
+        }
+    }
+}
+
+fn here(person: &v1::PresentPerson) -> String {
+    format!("{} at {}{}", person.name, person.column, if person.typing { ", typing" } else { "" })
 }

@@ -166,10 +166,10 @@ impl Replica {
 }
 
 impl Sums for Replica {
-    fn summary(&self) -> Read<(Digest, StateSummary)> {
+    fn summary(&self) -> Read<(Digest, Option<StateSummary>)> {
         let (heads, buckets) = self.buckets()?;
         let total = Digest::from_bytes(*blake3::hash(buckets.as_flattened()).as_bytes());
-        Ok((heads, StateSummary { fold_version: 1, unknown_ops: 0, kinds: [0; 32], total }))
+        Ok((heads, Some(StateSummary { fold_version: 1, unknown_ops: 0, kinds: [0; 32], total })))
     }
 
     fn buckets(&self) -> Read<(Digest, Box<[[u8; 32]; 256]>)> {

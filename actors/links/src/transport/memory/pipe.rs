@@ -3,7 +3,7 @@
 use openprod_wire::framing::FrameError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Arc, BoxFuture, CloseCode, FutureExt, Instant, Side, Weather, Wire, mpsc, watch};
+use super::{Arc, Arrival, BoxFuture, CloseCode, FutureExt, Instant, Side, Weather, Wire, mpsc, watch};
 use crate::transport::{CHANNEL_WINDOW_BYTES, Channel, FIRST_LIMIT, Inlet, LinkError, Outlet};
 
 /// The place of a channel among those that its opener may have; given back when its opener drops both halves.
@@ -11,8 +11,9 @@ type Place = Arc<OwnedSemaphorePermit>;
 
 /// What is under way.
 enum Parcel {
-    Frame { bytes: Vec<u8>, due: Instant, _room: OwnedSemaphorePermit },
+    Frame { bytes: Vec<u8>, due: Instant, _room: Arc<OwnedSemaphorePermit> },
     Finished,
+    Truncated,
     GivenUp(CloseCode),
 }
 
@@ -57,10 +58,23 @@ impl PipeIn {
             room = Arc::clone(&self.window).acquire_many_owned(size) => room,
         };
         let weather = wire.weather_from(from).borrow().clone();
-        let bytes = if let Some(garbles) = weather.garbles { garbles(bytes) } else { bytes };
-        let room = room.map_err(|_| LinkError::GivenUp(CloseCode::DONE))?;
-        let parcel = Parcel::Frame { bytes, due: Instant::now() + weather.delay, _room: room };
-        self.queue.send(parcel).map_err(|_| LinkError::GivenUp(CloseCode::DONE))
+        let room = Arc::new(room.map_err(|_| LinkError::GivenUp(CloseCode::DONE))?);
+        let due = Instant::now() + weather.time_under_way();
+        let arrival = match weather.garbles {
+            Some(garbles) => garbles(bytes),
+            None => Arrival::Frames(vec![bytes]),
+        };
+        let parcels = match arrival {
+            Arrival::Frames(frames) => {
+                let parcel = |bytes| Parcel::Frame { bytes, due, _room: Arc::clone(&room) };
+                frames.into_iter().map(parcel).collect()
+            }
+            Arrival::Truncated => vec![Parcel::Truncated],
+        };
+        parcels
+            .into_iter()
+            .try_for_each(|parcel| self.queue.send(parcel))
+            .map_err(|_| LinkError::GivenUp(CloseCode::DONE))
     }
 }
 
@@ -156,6 +170,7 @@ impl PipeOut {
                 Ok(Some(bytes))
             }
             Parcel::Finished => Ok(None),
+            Parcel::Truncated => Err(LinkError::Truncated),
             Parcel::GivenUp(code) => Err(LinkError::GivenUp(code)),
         }
     }

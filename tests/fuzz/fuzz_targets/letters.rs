@@ -1,0 +1,25 @@
+//! Any text that somebody types or scans as a ticket or a recovery key: refused in words, or read to one that is written
+//! so again.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use openprod_wire::recovery::RecoveryKey;
+use openprod_wire::ticket::Ticket;
+
+fuzz_target!(|bytes: &[u8]| {
+    let text = String::from_utf8_lossy(bytes);
+    match Ticket::parse(&text) {
+        Ok(ticket) => {
+            let again = Ticket::parse(&ticket.to_string()).expect("what is written is read");
+            assert_eq!(again.to_string(), ticket.to_string());
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+    match RecoveryKey::parse(&text) {
+        Ok(key) => {
+            let again = RecoveryKey::parse(&key.reveal()).expect("what is written is read");
+            assert_eq!(*again.reveal(), *key.reveal());
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+});

@@ -1,0 +1,217 @@
+//! The judges that look on all the time: at every log as it grows, at every state as it folds, at everything that a link
+//! claims.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use openprod_domain::cell::Cell;
+use openprod_links::replication::comparing::digest_of_heads;
+use openprod_links::sessions::SessionStatus;
+use openprod_messages::snapshot::Snapshot;
+use openprod_model::bundle::Bundle;
+use openprod_model::ids::{ActorId, Digest, Position};
+use openprod_model::value::Text;
+use openprod_node::workspace::Workspace;
+
+use super::machine::{Library, Machine};
+use super::writing::{REQUEST, STAGED};
+use crate::convergence::company::{Verdict, ensure};
+use crate::convergence::meeting::shows_what_the_oracle_says;
+use crate::convergence::portrait::conflicts;
+
+/// What is known of the log of one machine.
+#[derive(Default)]
+pub(super) struct Known {
+    /// Its bundles, in order.
+    pub(super) order: Vec<Digest>,
+    held: BTreeSet<Digest>,
+    heads: BTreeSet<Digest>,
+    /// The digest of the heads behind each bundle.
+    heads_at: Vec<Digest>,
+    /// All heads that it ever had, and how many bundles led to them; kept when the log is replaced by an older one.
+    ever: BTreeMap<Digest, u64>,
+    /// What its links last claimed.
+    claims: BTreeMap<ActorId, Digest>,
+}
+
+impl Known {
+    pub(super) fn holds(&self, digest: &Digest) -> bool {
+        self.held.contains(digest)
+    }
+
+    /// The digest of its heads now.
+    pub(super) fn last_heads(&self) -> Option<Digest> {
+        self.heads_at.last().copied()
+    }
+
+    fn takes(&mut self, bundle: &Bundle) -> Verdict {
+        let digest = bundle.digest();
+        for ancestor in bundle.ancestors() {
+            ensure!(self.held.contains(&ancestor), "{digest} lies before its ancestor {ancestor}");
+            self.heads.remove(&ancestor);
+        }
+        ensure!(self.held.insert(digest), "{digest} is in the log twice");
+        self.order.push(digest);
+        self.heads.insert(digest);
+        let heads = digest_of_heads(self.heads.iter().copied().collect());
+        self.heads_at.push(heads);
+        self.ever.insert(heads, self.order.len() as u64);
+        Ok(())
+    }
+}
+
+/// Every request is carried out once, however often it was asked.
+fn is_the_only_one(requests: &mut BTreeMap<Text, Digest>, bundle: &Bundle) -> Verdict {
+    let label = &bundle.header().label;
+    if label.as_str().starts_with(REQUEST) {
+        let other = requests.insert(label.clone(), bundle.digest());
+        ensure!(other.is_none(), "{label} was carried out by {other:?} and by {}", bundle.digest());
+    }
+    Ok(())
+}
+
+/// Of the bundles of a log, those that nobody vouches for: neither does the signature hold, nor does its author name it
+/// as the one before a later one.
+pub(super) fn is_vouched_for(bundles: &[Arc<Bundle>]) -> Verdict {
+    let author = |bundle: &Bundle| bundle.header().actor;
+    let named: BTreeSet<_> =
+        bundles.iter().filter_map(|bundle| Some((author(bundle), bundle.header().prev?))).collect();
+    let vouched = |bundle: &Bundle| bundle.signature_holds() || named.contains(&(author(bundle), bundle.digest()));
+    let forged = bundles.iter().find(|bundle| !vouched(bundle));
+    ensure!(forged.is_none(), "a bundle is in the log that its author never signed: {forged:?}");
+    Ok(())
+}
+
+/// What the conflicts room has at hand are the conflicts that there are.
+pub(super) fn board_is_right(workspace: &Workspace, snapshot: &dyn Snapshot) -> Verdict {
+    let standing = workspace.conflicts.standing().borrow().clone();
+    let cells: BTreeSet<Cell> = conflicts(snapshot.view()).into_iter().map(|conflict| conflict.cell).collect();
+    let followed = standing.position == snapshot.position();
+    ensure!(followed, "the conflicts room is at {}, the state at {}", standing.position, snapshot.position());
+    ensure!(*standing.cells == cells, "the conflicts room has {:?}, and there are {cells:?}", standing.cells);
+    Ok(())
+}
+
+fn leaks(bundle: &Bundle) -> bool {
+    bundle.bytes().windows(STAGED.len()).any(|bytes| bytes == STAGED.as_bytes())
+}
+
+/// What states came to.
+struct Came {
+    hash: Digest,
+    conflicts: Option<String>,
+    at: usize,
+}
+
+/// They remember everything.
+#[derive(Default)]
+pub(super) struct Judges {
+    pub(super) known: Vec<Known>,
+    came: BTreeMap<Digest, Came>,
+    pub(super) library: Library,
+    /// By which bundle each request was carried out.
+    requests: BTreeMap<Text, Digest>,
+}
+
+impl Judges {
+    /// A log that grew: every bundle behind its ancestors, and none twice.
+    pub(super) fn log_of(&mut self, machine: &Machine) -> Verdict {
+        if self.known.len() <= machine.number {
+            self.known.resize_with(machine.number + 1, Known::default);
+        }
+        let Some(workspace) = machine.workspace() else { return Ok(()) };
+        let known = &mut self.known[machine.number];
+        let next = Position(known.order.len() as u64 + 1);
+        // A disk that cannot be read now is looked at later.
+        let Ok(fresh) = machine.digests_from(next) else { return Ok(()) };
+        for digest in fresh {
+            let (bundle, is_new) = self.library.read(&*workspace.log, digest)?;
+            if is_new {
+                ensure!(!leaks(&bundle), "{digest} holds what was staged and never committed");
+                is_the_only_one(&mut self.requests, &bundle)?;
+            }
+            known.takes(&bundle)?;
+        }
+        Ok(())
+    }
+
+    /// The machine was started on the disks that it had: all that could be read from its log before is there, in order.
+    pub(super) fn starts_again(&mut self, machine: &Machine) -> Verdict {
+        let Some(before) = self.known.get_mut(machine.number) else { return Ok(()) };
+        let Known { order, ever, .. } = std::mem::take(before);
+        self.known[machine.number].ever = ever;
+        self.log_of(machine)?;
+        let now = &self.known[machine.number].order;
+        let is_there = now.len() >= order.len() && now[..order.len()] == order[..];
+        ensure!(is_there, "of {} bundles {} are there after it started again", order.len(), now.len());
+        Ok(())
+    }
+
+    /// The machine was started on other disks. Gives what it has lost.
+    pub(super) fn starts_anew(&mut self, machine: &Machine) -> Result<BTreeSet<Digest>, String> {
+        let Some(known) = self.known.get_mut(machine.number) else { return Ok(BTreeSet::new()) };
+        let Known { held, ever, .. } = std::mem::take(known);
+        self.known[machine.number].ever = ever;
+        self.log_of(machine)?;
+        Ok(held.difference(&self.known[machine.number].held).copied().collect())
+    }
+
+    /// A state shows whole bundles only, and what equal bundles came to elsewhere.
+    pub(super) fn state_of(&mut self, machine: &Machine, is_thorough: bool) -> Verdict {
+        let Some(workspace) = machine.workspace().filter(|_| machine.unknown.is_empty()) else { return Ok(()) };
+        let Ok(snapshot) = workspace.snapshots.snapshot() else { return Ok(()) };
+        let (Ok(heads), Ok(hash)) = (snapshot.heads(), snapshot.hash()) else { return Ok(()) };
+        self.log_of(machine)?;
+        let known = &self.known[machine.number];
+        let at = usize::try_from(snapshot.position().0).unwrap();
+        // The log cannot be read, so nothing can be said of the state.
+        if at == 0 || at > known.order.len() {
+            return Ok(());
+        }
+        let heads = digest_of_heads(heads);
+        ensure!(heads == known.heads_at[at - 1], "the state at {at} has not the heads of the log there");
+        let came = self.came.entry(heads).or_insert(Came { hash: hash.total, conflicts: None, at: machine.number });
+        ensure!(came.hash == hash.total, "the same {at} bundles came to another hash on machine {}", came.at);
+        if is_thorough {
+            let said =
+                format!("{:?}", conflicts(snapshot.view()).iter().map(|it| (it.id(), &it.cell)).collect::<Vec<_>>());
+            let elsewhere = came.conflicts.get_or_insert_with(|| said.clone());
+            ensure!(*elsewhere == said, "the same bundles came to other conflicts on machine {}", came.at);
+            self.oracle(machine, &*snapshot, at)?;
+        }
+        Ok(())
+    }
+
+    fn oracle(&self, machine: &Machine, snapshot: &dyn Snapshot, through: usize) -> Verdict {
+        let order = &self.known[machine.number].order[..through];
+        let bundles: Vec<Arc<Bundle>> = order.iter().map(|digest| Arc::clone(self.library.of(*digest))).collect();
+        shows_what_the_oracle_says(&bundles, snapshot)
+    }
+
+    /// A machine has forgotten what it did: it may do it again.
+    pub(super) fn forgets_requests(&mut self, gone: &BTreeSet<Digest>) {
+        self.requests.retain(|_, digest| !gone.contains(digest));
+    }
+
+    /// What a link claims: equal heads only where both had them, and no alarm. Gives what it newly claims.
+    pub(super) fn claim(
+        &mut self,
+        at: usize,
+        peer: usize,
+        status: &SessionStatus,
+        is_honest: bool,
+    ) -> Result<Option<Digest>, String> {
+        let standing = &status.standing;
+        ensure!(standing.diverged.is_none() || !is_honest, "its link to {peer} says that states differ: {standing:?}");
+        ensure!(standing.unexplained == 0 || !is_honest, "its link to {peer} found what nobody explains: {standing:?}");
+        let Some(synced) = standing.synced else { return Ok(None) };
+        if self.known[at].claims.insert(status.peer, synced.heads) == Some(synced.heads) {
+            return Ok(None);
+        }
+        for side in [at, peer] {
+            let had = self.known[side].ever.get(&synced.heads);
+            ensure!(had == Some(&synced.bundles), "its link to {peer} says {synced:?}, and {side} never had that");
+        }
+        Ok(Some(synced.heads))
+    }
+}

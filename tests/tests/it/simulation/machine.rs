@@ -1,0 +1,323 @@
+//! A machine: a whole node, its disks, its place in the network, and what befalls it as one.
+//!
+//! The rooms of the workspace and the endpoint are the real ones; what is written here is only what the node's own
+//! assembly does with folders and sockets.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use openprod_links::admission::gate::{Gate, Roll};
+use openprod_links::endpoint::{Endpoint, EndpointArgs, EndpointMsg, KnownPeer, Link, PeerBook, Purpose, Workspaces};
+use openprod_links::transport::memory::Ether;
+use openprod_links::transport::{Channel, Connection, Network};
+use openprod_messages::address::Address;
+use openprod_messages::commands::Keyring;
+use openprod_messages::log::{LogReader, Stored};
+use openprod_model::bundle::Bundle;
+use openprod_model::identity::Keys;
+use openprod_model::ids::{ActorId, Digest, Position, WorkspaceId};
+use openprod_node::workspace::{Condition, Room, Workspace};
+use openprod_wire::closing::CloseCode;
+use openprod_wire::hello::VERSIONS;
+use ractor::{Actor, ActorRef};
+
+use super::nature::Nature;
+use crate::convergence::replica::{Disks, Given, House, WORKSPACE, move_in};
+
+/// What changes within this time is told once, as in the node.
+const CALM: Duration = Duration::from_millis(200);
+/// How long a dead endpoint's place is empty.
+const ENDPOINT_PAUSE: Duration = Duration::from_millis(10);
+
+/// The key of a machine.
+pub(super) fn node_keys(number: usize) -> Keys {
+    Keys::from_seed(&[100 + u8::try_from(number).unwrap(); 32])
+}
+
+pub(super) fn address(number: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, u8::try_from(number).unwrap()], 4433))
+}
+
+/// The keys that lie on a machine: its own first.
+pub(super) struct Bunch(pub(super) Vec<Keys>);
+
+impl Keyring for Bunch {
+    fn keys(&self, actor: Option<ActorId>) -> Option<Keys> {
+        // Who does not say as whom he writes writes as the person, not as the machine.
+        self.0.iter().skip(usize::from(actor.is_none())).find(|keys| actor.is_none_or(|it| keys.actor() == it)).cloned()
+    }
+}
+
+/// Peers, remembered through all lives.
+#[derive(Default)]
+struct MemoryBook(Mutex<Vec<KnownPeer>>);
+
+impl PeerBook for MemoryBook {
+    fn load(&self) -> std::io::Result<Vec<KnownPeer>> {
+        Ok(self.0.lock().unwrap().clone())
+    }
+
+    fn store(&self, peers: &[KnownPeer]) -> std::io::Result<()> {
+        *self.0.lock().unwrap() = peers.to_vec();
+        Ok(())
+    }
+}
+
+/// What programs on this machine reach the node by. A life that has ended answers nobody.
+#[derive(Clone, Default)]
+pub(super) struct Front(Arc<Mutex<(u64, Option<Workspace>)>>);
+
+impl Front {
+    /// The number of the present life, and its workspace if it is up.
+    pub(super) fn now(&self) -> (u64, Option<Workspace>) {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn opens(&self, workspace: Workspace) {
+        self.0.lock().unwrap().1 = Some(workspace);
+    }
+
+    fn shuts(&self) {
+        let mut front = self.0.lock().unwrap();
+        *front = (front.0 + 1, None);
+    }
+}
+
+/// The one workspace of the node, as its endpoint sees it.
+struct Street {
+    workspace: Workspace,
+    /// Who is to give the first bundles.
+    founder: ActorId,
+}
+
+impl Workspaces for Street {
+    fn known(&self) -> Vec<WorkspaceId> {
+        let runs = *self.workspace.condition.borrow() == Condition::Running;
+        if runs { vec![WORKSPACE] } else { Vec::new() }
+    }
+
+    fn is_member(&self, _: WorkspaceId, peer: ActorId) -> bool {
+        let is_empty = self.workspace.log.tail().is_ok_and(|tail| tail.position == Position::ZERO);
+        let snapshot = self.workspace.snapshots.snapshot();
+        let gate = snapshot.and_then(|snapshot| Ok(Roll::of(&*snapshot, &*self.workspace.log)?.gate(peer)));
+        matches!(gate, Ok(Gate::Open)) || is_empty && peer == self.founder
+    }
+
+    fn asked(&self, _: Arc<dyn Connection>, channel: Channel) {
+        channel.give_up(CloseCode::NOT_WELCOME);
+    }
+
+    fn linked(&self, link: &Link, _: WorkspaceId, purpose: Purpose, channel: Channel) {
+        match purpose {
+            Purpose::Bundles => self.workspace.doorway.linked(link.id, link.peer, channel),
+            _ => channel.give_up(CloseCode::UNKNOWN),
+        }
+    }
+
+    fn parted(&self, link: &Link, _: WorkspaceId) {
+        self.workspace.doorway.parted(link.id);
+    }
+}
+
+/// The node, while it lives.
+struct Life {
+    workspace: Workspace,
+    house: ActorRef<()>,
+    endpoint: Address<EndpointMsg>,
+    args: EndpointArgs,
+    lookout: tokio::task::AbortHandle,
+}
+
+/// A machine.
+pub(super) struct Machine {
+    pub(super) number: usize,
+    pub(super) keys: Arc<Bunch>,
+    pub(super) nature: Nature,
+    pub(super) disks: Disks,
+    /// Kinds of operations that its version does not know.
+    pub(super) unknown: &'static [u16],
+    pub(super) front: Front,
+    book: Arc<MemoryBook>,
+    ether: Ether,
+    life: Option<Life>,
+}
+
+impl Machine {
+    pub(super) fn new(number: usize, keys: Bunch, nature: Nature, disks: Disks, ether: &Ether) -> Self {
+        Self {
+            number,
+            keys: Arc::new(keys),
+            nature,
+            disks,
+            unknown: &[],
+            front: Front::default(),
+            book: Arc::default(),
+            ether: ether.clone(),
+            life: None,
+        }
+    }
+
+    pub(super) fn key(&self) -> ActorId {
+        self.keys.0[0].actor()
+    }
+
+    /// Who works here.
+    pub(super) fn person(&self) -> ActorId {
+        self.keys.0[1].actor()
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.life.is_some()
+    }
+
+    /// Its workspace, if it is up.
+    pub(super) fn workspace(&self) -> Option<&Workspace> {
+        self.life.as_ref().map(|life| &life.workspace)
+    }
+
+    /// Why its workspace was stopped, if it was.
+    pub(super) fn failure(&self) -> Option<String> {
+        match &*self.workspace()?.condition.borrow() {
+            Condition::Failed { why } => Some(why.clone()),
+            _ => None,
+        }
+    }
+
+    /// Is switched on. The error says why it does not start.
+    pub(super) async fn starts(&mut self) -> Result<(), String> {
+        let endpoint = Address::of("endpoint");
+        let (house, _) = Actor::spawn(None, House, ()).await.unwrap();
+        let given = Given {
+            env: self.nature.env.clone(),
+            keyring: self.keys.clone(),
+            node: self.key(),
+            endpoint: endpoint.clone(),
+            unknown: self.unknown,
+        };
+        let (workspace, _) = move_in(&self.disks, given, house.get_cell()).await?;
+        let network = self.ether.node(self.key(), address(self.number));
+        let founder = node_keys(0).actor();
+        let args = EndpointArgs {
+            network: network as Arc<dyn Network>,
+            workspaces: Arc::new(Street { workspace: workspace.clone(), founder }),
+            book: self.book.clone(),
+            env: self.nature.env.clone(),
+            versions: VERSIONS,
+            software: "openprod under simulation".to_owned(),
+        };
+        let (actor, _) = Actor::spawn(None, Endpoint, args.clone()).await.unwrap();
+        endpoint.moved_to(actor);
+        let lookout = tokio::spawn(look_out(workspace.clone(), endpoint.clone())).abort_handle();
+        self.front.opens(workspace.clone());
+        self.life = Some(Life { workspace, house, endpoint, args, lookout });
+        Ok(())
+    }
+
+    /// Is switched off in good order.
+    pub(super) async fn stops(&mut self) {
+        self.front.shuts();
+        let Some(life) = self.life.take() else { return };
+        life.args.network.stop();
+        life.workspace.close().await;
+        life.ends().await;
+        // Rooms that did not close in time go on with disks that nobody opens again.
+        self.disks = self.disks.copied();
+    }
+
+    /// Its process ends from one moment to the next, and this is what is found on its disks.
+    pub(super) async fn dies(&mut self, found: impl FnOnce(&Disks) -> Disks) {
+        self.front.shuts();
+        self.ether.crash(self.key());
+        self.disks = found(&self.disks);
+        if let Some(life) = self.life.take() {
+            life.ends().await;
+        }
+    }
+
+    /// A room panics.
+    pub(super) fn loses(&self, room: Room) {
+        if let Some(life) = &self.life {
+            life.workspace.kill(room);
+        }
+    }
+
+    /// The endpoint panics, and is started again, as the node does.
+    pub(super) async fn loses_its_endpoint(&self) {
+        let Some(life) = &self.life else { return };
+        if let Some(endpoint) = life.endpoint.living() {
+            endpoint.get_cell().kill_and_wait(None).await.unwrap();
+        }
+        tokio::time::sleep(ENDPOINT_PAUSE).await;
+        let (endpoint, _) = Actor::spawn(None, Endpoint, life.args.clone()).await.unwrap();
+        life.endpoint.moved_to(endpoint);
+    }
+
+    /// Discovery tells it of another.
+    pub(super) fn hears_of(&self, other: usize) {
+        if let Some(life) = &self.life {
+            let (key, addresses) = (node_keys(other).actor(), vec![address(other)]);
+            // An endpoint that is being started again hears of it the next time.
+            let _ = life.endpoint.cast(EndpointMsg::Found { key, addresses });
+        }
+    }
+
+    /// A person names another to it, by key and address; it is remembered.
+    pub(super) async fn is_told_of(&self, other: usize) {
+        if let Some(life) = &self.life {
+            let (key, addresses) = (Some(node_keys(other).actor()), vec![address(other)]);
+            let _ = life.endpoint.call(|reply| EndpointMsg::Add { key, addresses, reply }).await;
+        }
+    }
+
+    /// The digests of its log from a position on.
+    pub(super) fn digests_from(&self, from: Position) -> Result<Vec<Digest>, String> {
+        let workspace = self.workspace().ok_or("it is down")?;
+        let entries = workspace.log.entries(from, usize::MAX).map_err(|failure| failure.to_string())?;
+        Ok(entries.into_iter().map(|(_, entry)| entry.digest).collect())
+    }
+}
+
+impl Life {
+    async fn ends(self) {
+        self.lookout.abort();
+        if let Some(endpoint) = self.endpoint.living() {
+            endpoint.get_cell().kill_and_wait(None).await.unwrap();
+        }
+        self.house.get_cell().kill_and_wait(None).await.unwrap();
+    }
+}
+
+/// Tells the endpoint when members may have changed.
+async fn look_out(workspace: Workspace, endpoint: Address<EndpointMsg>) {
+    let mut folded = workspace.snapshots.folded();
+    while folded.changed().await.is_ok() {
+        tokio::time::sleep(CALM).await;
+        let _ = endpoint.cast(EndpointMsg::Changed);
+    }
+}
+
+/// Every bundle that was ever seen: reading one from a log again costs more.
+#[derive(Default)]
+pub(super) struct Library(BTreeMap<Digest, Arc<Bundle>>);
+
+impl Library {
+    /// A bundle of a log, and whether it was never seen before.
+    pub(super) fn read(&mut self, log: &dyn LogReader, digest: Digest) -> Result<(Arc<Bundle>, bool), String> {
+        if let Some(bundle) = self.0.get(&digest) {
+            return Ok((Arc::clone(bundle), false));
+        }
+        let at = log.position_of(digest).map_err(|failure| failure.to_string())?.ok_or("it is not in the log")?;
+        match log.bundle(at).map_err(|failure| failure.to_string())? {
+            Some(Stored::Whole(bundle)) => Ok((Arc::clone(self.0.entry(digest).or_insert(Arc::new(*bundle))), true)),
+            Some(Stored::Damaged { reason, .. }) => Err(format!("the bundle at {at} is damaged: {reason}")),
+            None => Err(format!("there is no bundle at {at}")),
+        }
+    }
+
+    /// One that was seen before.
+    pub(super) fn of(&self, digest: Digest) -> &Arc<Bundle> {
+        &self.0[&digest]
+    }
+}

@@ -1,0 +1,547 @@
+//! A story: machines that run all the time, people who write on them, faults, and at the end a healing after which
+//! everything must be as it was promised.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use openprod_links::transport::IDLE_TIMEOUT;
+use openprod_links::transport::memory::Ether;
+use openprod_messages::commands::{CommandsMsg, Founding};
+use openprod_messages::log::{Lanes as _, LogReader};
+use openprod_model::ids::{CommandId, Digest};
+use openprod_model::value::Text;
+use openprod_node::workspace::Workspace;
+use tokio::time::Instant;
+
+use super::clients::{Answer, Desk, Said};
+use super::faults::{Cure, Found, found};
+use super::judges::{Judges, board_is_right, is_vouched_for};
+use super::machine::{Bunch, Machine, node_keys};
+use super::nature::Nature;
+use super::tape::Tape;
+use crate::convergence::chance::Dice;
+use crate::convergence::company::{Verdict, ensure};
+use crate::convergence::meeting::{Present, all_is_well};
+use crate::convergence::plan::UNKNOWN;
+use crate::convergence::replica::{Cast, Disks};
+
+/// The most machines of a story, copies included. So many keys are members from the beginning.
+pub(super) const MOST_MACHINES: usize = 7;
+/// How soon after healing all must be equal, and say so, where discovery tells nodes of each other.
+const CONVERGENCE: Duration = Duration::from_secs(30);
+/// The same without discovery: whoever could not be reached is dialled again within a minute.
+const CONVERGENCE_UNTOLD: Duration = Duration::from_secs(100);
+/// The same where somebody misbehaved, who is not dialled for five minutes.
+const CONVERGENCE_UNWELCOME: Duration = Duration::from_secs(400);
+/// The tasks of a node that is at rest: one for each of its rooms, and a few.
+const TASKS_OF_A_NODE: usize = 24;
+/// The tasks of one end of a link, likewise.
+const TASKS_OF_A_LINK: usize = 10;
+/// How often it is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long clients may take to get their last answers once everything is well.
+const ANSWERS: Duration = Duration::from_mins(2);
+/// The state is compared with the oracle at one look in so many.
+const THOROUGH: usize = 12;
+
+/// Everything that a story is.
+pub(super) struct Story {
+    pub(super) dice: Dice,
+    pub(super) ether: Ether,
+    pub(super) machines: Vec<Machine>,
+    pub(super) cures: Vec<(Instant, Cure)>,
+    pub(super) backups: Vec<(usize, Disks)>,
+    /// Who lies, or has lied to somebody who does not know it yet.
+    pub(super) liars: BTreeSet<usize>,
+    pub(super) tape: Tape,
+    pub(super) judges: Judges,
+    begin: Instant,
+    /// Whether discovery works, or nodes know each other from before only.
+    is_told: bool,
+    pub(super) cast: Arc<Cast>,
+    pub(super) desk: Desk,
+    pub(super) commands: u64,
+    acknowledged: BTreeSet<Digest>,
+    /// Whether somebody has lied, or bundles were lost for ever with an old copy.
+    pub(super) is_excused: bool,
+    /// The longest that it took to be equal after a healing.
+    pub(super) slowest: Duration,
+}
+
+impl Story {
+    /// Machines that have just begun to hear of each other; the first of them has founded the workspace.
+    pub(super) async fn begins(seed: u64) -> Result<Self, String> {
+        let mut dice = Dice(seed);
+        let (people, is_told) = (3 + dice.below(3), !dice.one_in(4));
+        let begin = Instant::now();
+        let mut story = Self {
+            ether: Ether::default(),
+            machines: Vec::new(),
+            cures: Vec::new(),
+            backups: Vec::new(),
+            liars: BTreeSet::new(),
+            tape: Tape::new(),
+            judges: Judges::default(),
+            begin,
+            is_told,
+            cast: Cast::of(people),
+            desk: Desk::default(),
+            commands: 0,
+            acknowledged: BTreeSet::new(),
+            is_excused: false,
+            slowest: Duration::ZERO,
+            dice,
+        };
+        for number in 0..people {
+            story.adds(number, Disks::default());
+        }
+        let ignorant = story.dice.below(people);
+        story.machines[ignorant].unknown = story.dice.pick(&UNKNOWN).unwrap_or_default();
+        story.packets_take_time();
+        for at in 0..people {
+            story.switches_on(at).await?;
+        }
+        story.founds().await?;
+        if is_told {
+            story.tells_of_each_other();
+        } else {
+            for at in 0..people {
+                story.names_the_others_to(at).await;
+            }
+        }
+        Ok(story)
+    }
+
+    fn adds(&mut self, person: usize, disks: Disks) {
+        let number = self.machines.len();
+        let keys = Bunch(vec![node_keys(number), self.cast.0[person].clone()]);
+        let nature = Nature::of(self.begin, Dice(self.dice.roll()));
+        self.machines.push(Machine::new(number, keys, nature, disks, &self.ether));
+    }
+
+    async fn founds(&mut self) -> Verdict {
+        let (name, founder_name) = (Text::new("Hamlet").unwrap(), Text::new("Mara").unwrap());
+        let nodes = (0..MOST_MACHINES).map(|number| (node_keys(number).actor(), Text::new("Node").unwrap()));
+        let founder = self.cast.actor(0);
+        let founding = Founding { name, founder, founder_name, besides: nodes.collect(), recovery: None };
+        let (command, founding) = (CommandId::from_bytes([0; 16]), Box::new(founding));
+        let workspace = self.machines[0].workspace().ok_or("it is down")?.clone();
+        let found = workspace.commands.call(|reply| CommandsMsg::Found { command, founding, reply }).await;
+        let outcome = found.map_err(|none| none.to_string())?.map_err(|error| error.to_string())?;
+        self.acknowledged.insert(outcome.answer.digest);
+        self.asks_for_the_beginning();
+        self.answers_come_in().await
+    }
+
+    /// On good days, too, packets are under way for a while, and some longer than others.
+    fn packets_take_time(&mut self) {
+        for (from, to) in (0..MOST_MACHINES).flat_map(|from| (0..MOST_MACHINES).map(move |to| (from, to))) {
+            self.calms(from, to);
+        }
+    }
+
+    fn calms(&mut self, from: usize, to: usize) {
+        let delay = Duration::from_millis(self.dice.below(4) as u64);
+        self.is_under_way(from, to, delay, 3);
+    }
+
+    /// From now on frames take so long from one machine to another, and each up to so many milliseconds longer.
+    pub(super) fn is_under_way(&mut self, from: usize, to: usize, delay: Duration, most_ms: usize) {
+        let draws = Mutex::new(Dice(self.dice.roll()));
+        self.ether.change(node_keys(from).actor(), node_keys(to).actor(), |weather| {
+            weather.delay = delay;
+            weather.strays = Some(Arc::new(move || Duration::from_millis(draws.lock().unwrap().below(most_ms) as u64)));
+        });
+    }
+
+    /// Discovery works: everybody hears of everybody.
+    fn tells_of_each_other(&mut self) {
+        for at in 0..self.machines.len() {
+            (0..self.machines.len()).filter(|other| *other != at).for_each(|other| self.machines[at].hears_of(other));
+        }
+    }
+
+    /// Where discovery does not work, somebody names all others by their addresses.
+    async fn names_the_others_to(&self, at: usize) {
+        for other in (0..self.machines.len()).filter(|other| *other != at) {
+            self.machines[at].is_told_of(other).await;
+        }
+    }
+
+    /// So many things happen, in one part or in two, and after each everything is mended.
+    pub(super) async fn happens(&mut self, steps: usize) -> Verdict {
+        let parts = 1 + usize::from(self.dice.one_in(3));
+        for _ in 0..parts {
+            self.goes_on(steps / parts).await?;
+            self.heals().await?;
+        }
+        Ok(())
+    }
+
+    /// So many things happen, one after another, while everything goes on.
+    async fn goes_on(&mut self, steps: usize) -> Verdict {
+        for _ in 0..steps {
+            match self.dice.below(20) {
+                0..6 => self.is_struck().await?,
+                6..8 => self.something_larger(),
+                8 => self.writes_by_hand(),
+                9..11 => self.stages(),
+                _ => self.people_write(),
+            }
+            let pause = match self.dice.below(12) {
+                0 => self.dice.below(20_000),
+                1..4 => self.dice.below(2_000),
+                4..8 => self.dice.below(150),
+                _ => self.dice.below(8),
+            };
+            self.time_passes(Duration::from_millis(pause as u64)).await?;
+        }
+        Ok(())
+    }
+
+    /// Faults end when they are to end.
+    async fn time_passes(&mut self, pause: Duration) -> Verdict {
+        let until = Instant::now() + pause;
+        while let Some(cure) = self.cures.iter().map(|(when, _)| *when).min().filter(|when| *when <= until) {
+            tokio::time::sleep_until(cure).await;
+            self.is_cured(cure).await?;
+            self.is_looked_at().await?;
+        }
+        tokio::time::sleep_until(until).await;
+        self.hears_rumours();
+        self.is_looked_at().await
+    }
+
+    /// Now and then discovery tells one machine of another that it can hear.
+    fn hears_rumours(&mut self) {
+        let (at, other) = (self.dice.below(self.machines.len()), self.dice.below(self.machines.len()));
+        let is_near = at != other && self.machines[other].is_up();
+        let (from, to) = (node_keys(other).actor(), node_keys(at).actor());
+        let mut passes = false;
+        self.ether.change(from, to, |weather| passes = weather.passes);
+        if self.is_told && is_near && passes {
+            self.machines[at].hears_of(other);
+        }
+    }
+
+    /// What was answered is held to.
+    fn takes_answers(&mut self) -> Verdict {
+        for Answer { at, command, said, tries } in self.desk.answers() {
+            self.tape.says(format_args!("answer to {} at {at} after {tries}: {said}", command.as_bytes()[7]));
+            match said {
+                Said::Staged => *self.tape.tally.entry("staged").or_default() += 1,
+                Said::Done { digest, is_held } => {
+                    *self.tape.tally.entry("acknowledged").or_default() += 1;
+                    ensure!(is_held, "machine {at} acknowledged {digest}, which is not in its log");
+                    self.acknowledged.insert(digest);
+                }
+                Said::Refused(_) => *self.tape.tally.entry("refused").or_default() += 1,
+                Said::Nothing => *self.tape.tally.entry("unanswered").or_default() += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that can be seen is judged.
+    async fn is_looked_at(&mut self) -> Verdict {
+        self.takes_answers()?;
+        let thorough = self.dice.below(THOROUGH * self.machines.len());
+        for at in 0..self.machines.len() {
+            self.judge(at, thorough == at).map_err(|wrong| format!("machine {at}: {wrong}"))?;
+        }
+        for at in 0..self.machines.len() {
+            self.hears_claims(at).await.map_err(|wrong| format!("machine {at}: {wrong}"))?;
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, at: usize, is_thorough: bool) -> Verdict {
+        let before = self.judges.known.get(at).map_or(0, |known| known.order.len());
+        self.judges.log_of(&self.machines[at])?;
+        self.judges.state_of(&self.machines[at], is_thorough)?;
+        if let Some(workspace) = self.machines[at].workspace() {
+            self.nothing_is_out_of_turn(workspace)?;
+        }
+        let order = &self.judges.known[at].order;
+        if order.len() > before {
+            *self.tape.tally.entry("bundles taken").or_default() += order.len() - before;
+            let fresh: Vec<String> = order[before..].iter().map(|digest| digest.to_string()[..8].to_owned()).collect();
+            self.tape.says(format_args!("log of {at} at {}: {fresh:?}", order.len()));
+        }
+        Ok(())
+    }
+
+    async fn hears_claims(&mut self, at: usize) -> Verdict {
+        let Some(workspace) = self.machines[at].workspace() else { return Ok(()) };
+        for status in workspace.doorway.clone().status().await {
+            let peer = (0..self.machines.len()).find(|number| node_keys(*number).actor() == status.peer);
+            let peer = peer.ok_or("it is linked with a stranger")?;
+            // What is equal on both ends may have come since it was looked at.
+            self.judges.log_of(&self.machines[at])?;
+            self.judges.log_of(&self.machines[peer])?;
+            let is_honest = !self.liars.contains(&at) && !self.liars.contains(&peer);
+            if let Some(heads) = self.judges.claim(at, peer, &status, is_honest)? {
+                self.tape.says(format_args!("{at} is equal with {peer} at {}", &heads.to_string()[..8]));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the faults that are over by then.
+    async fn is_cured(&mut self, by: Instant) -> Verdict {
+        loop {
+            let due = self.cures.iter().position(|(when, _)| *when <= by);
+            let Some((_, cure)) = due.map(|at| self.cures.remove(at)) else { return Ok(()) };
+            self.tape.says(format_args!("cure: {cure:?}"));
+            self.cures_with(cure).await?;
+        }
+    }
+
+    async fn cures_with(&mut self, cure: Cure) -> Verdict {
+        match cure {
+            Cure::Start(at) => self.starts(at).await?,
+            Cure::PowerCut(at) => {
+                let mut dice = Dice(self.dice.roll());
+                self.dies(at, Found::Torn, &mut dice).await?;
+                self.cures.push((Instant::now(), Cure::Start(at)));
+            }
+            Cure::HealDisks(at) => {
+                self.machines[at].disks.log.heals();
+                self.machines[at].disks.state.heals();
+            }
+            Cure::SetClock(at) => self.machines[at].nature.clock.is_set(0),
+            Cure::Meet => self.ether.everyone_meets(),
+            Cure::Calm(from, to) => self.calms(from, to),
+            Cure::Reform(at) => self.reforms(at),
+        }
+        Ok(())
+    }
+
+    fn reforms(&mut self, at: usize) {
+        for other in (0..self.machines.len()).filter(|other| *other != at) {
+            let (from, to) = (node_keys(at).actor(), node_keys(other).actor());
+            self.ether.change(from, to, |weather| weather.garbles = None);
+            self.ether.cut(from, to);
+        }
+    }
+
+    /// A machine dies, and later finds this on its disks.
+    pub(super) async fn dies(&mut self, at: usize, what: Found, dice: &mut Dice) -> Verdict {
+        self.judges.log_of(&self.machines[at]).map_err(|wrong| format!("machine {at}: {wrong}"))?;
+        self.machines[at].dies(|disks| found(disks, what, dice)).await;
+        Ok(())
+    }
+
+    async fn starts(&mut self, at: usize) -> Verdict {
+        if self.machines[at].is_up() {
+            return Ok(());
+        }
+        self.switches_on(at).await?;
+        let machine = &self.machines[at];
+        self.judges.starts_again(machine).map_err(|wrong| format!("machine {at}: {wrong}"))
+    }
+
+    async fn switches_on(&mut self, at: usize) -> Verdict {
+        self.machines[at].starts().await.map_err(|error| format!("machine {at} does not start: {error}"))
+    }
+
+    pub(super) async fn restarts(&mut self, at: usize) -> Verdict {
+        // A workspace that is closed knows best what it holds.
+        self.judges.log_of(&self.machines[at])?;
+        self.machines[at].stops().await;
+        self.starts(at).await
+    }
+
+    /// A machine is given an old copy of its disks.
+    pub(super) async fn restores(&mut self, at: usize, dice: &mut Dice) -> Verdict {
+        let own: Vec<usize> = (0..self.backups.len()).filter(|copy| self.backups[*copy].0 == at).collect();
+        let Some(copy) = dice.pick(&own) else { return Ok(()) };
+        self.judges.log_of(&self.machines[at])?;
+        let copy = self.backups[copy].1.copied();
+        self.machines[at].dies(|_| copy).await;
+        self.switches_on(at).await?;
+        let lost = self.judges.starts_anew(&self.machines[at])?;
+        let others = self.judges.known.iter().enumerate().filter(|(other, _)| *other != at);
+        let others: Vec<_> = others.map(|(_, known)| known).collect();
+        let forgotten = lost.clone();
+        let gone: BTreeSet<Digest> =
+            lost.into_iter().filter(|digest| !others.iter().any(|known| known.holds(digest))).collect();
+        self.tape.says(format_args!("machine {at} was restored; {} bundles were nowhere else", gone.len()));
+        self.acknowledged.retain(|digest| !gone.contains(digest));
+        self.judges.forgets_requests(&forgotten);
+        self.is_excused |= !gone.is_empty();
+        Ok(())
+    }
+
+    /// A copy of a machine's disks is put to work on another machine, by the same person.
+    pub(super) async fn copies(&mut self, at: usize, dice: &mut Dice) -> Verdict {
+        let number = self.machines.len();
+        if number >= MOST_MACHINES {
+            return Ok(());
+        }
+        let nature = &self.machines[at].nature;
+        let nature =
+            if dice.one_in(2) { nature.cloned(Dice(dice.roll())) } else { Nature::of(self.begin, Dice(dice.roll())) };
+        let keys = Bunch(vec![node_keys(number), self.machines[at].keys.0[1].clone()]);
+        let disks = self.machines[at].disks.copied();
+        self.machines.push(Machine::new(number, keys, nature, disks, &self.ether));
+        self.switches_on(number).await?;
+        self.names_the_others_to(number).await;
+        Ok(())
+    }
+
+    /// Everything is mended, and within [`CONVERGENCE`] everybody must agree, and say so; then everything is judged.
+    async fn heals(&mut self) -> Verdict {
+        self.tape.says("everything is mended");
+        let last = self.cures.iter().map(|(when, _)| *when).max().unwrap_or_else(Instant::now);
+        self.is_cured(last).await?;
+        self.is_cured(Instant::now()).await?;
+        self.ether.everyone_meets();
+        for at in 0..self.machines.len() {
+            self.mends(at).await?;
+        }
+        self.answers_come_in().await?;
+        let since = Instant::now();
+        if self.is_told {
+            self.tells_of_each_other();
+        }
+        self.converges(since).await?;
+        if self.is_told {
+            self.slowest = self.slowest.max(since.elapsed());
+        }
+        let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        self.tape.says(format_args!("all are equal after {} ms, and {tasks} tasks live", since.elapsed().as_millis()));
+        self.liars.clear();
+        self.is_over().await
+    }
+
+    async fn mends(&mut self, at: usize) -> Verdict {
+        let machine = &mut self.machines[at];
+        if let Some(why) = machine.failure() {
+            self.tape.counts("failed", format_args!("machine {at}: {why}"));
+            self.dies(at, Found::Everything, &mut Dice(0)).await?;
+        } else if !machine.unknown.is_empty() {
+            machine.unknown = &[];
+            self.judges.log_of(&self.machines[at])?;
+            self.machines[at].stops().await;
+        }
+        self.starts(at).await
+    }
+
+    async fn answers_come_in(&mut self) -> Verdict {
+        let until = Instant::now() + ANSWERS;
+        while self.desk.waiting() > 0 {
+            ensure!(Instant::now() < until, "{} clients wait for an answer, and nothing is wrong", self.desk.waiting());
+            tokio::time::sleep(LOOK_EVERY).await;
+            self.is_looked_at().await?;
+        }
+        self.takes_answers()
+    }
+
+    async fn converges(&mut self, since: Instant) -> Verdict {
+        loop {
+            self.is_looked_at().await?;
+            let Some(missing) = self.what_is_missing().await else { return Ok(()) };
+            let within = self.patience();
+            ensure!(since.elapsed() < within, "not equal {within:?} after everything was mended: {missing}");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        match (self.is_told, self.liars.is_empty()) {
+            (true, _) => CONVERGENCE,
+            (false, true) => CONVERGENCE_UNTOLD,
+            (false, false) => CONVERGENCE_UNWELCOME,
+        }
+    }
+
+    /// What keeps the story from being over; none if all logs are equal, and every two machines say so of each other.
+    async fn what_is_missing(&self) -> Option<String> {
+        let order = |at: usize| self.judges.known[at].order.len();
+        let heads = |at: usize| self.judges.known[at].last_heads();
+        for at in 0..self.machines.len() {
+            if heads(at) != heads(0) {
+                return Some(format!("machine {at} has {} bundles, machine 0 {}", order(at), order(0)));
+            }
+        }
+        for machine in &self.machines {
+            let at = machine.number;
+            let Some(workspace) = machine.workspace() else { return Some(format!("machine {at} is down")) };
+            let equal: BTreeSet<_> = workspace
+                .doorway
+                .clone()
+                .status()
+                .await
+                .into_iter()
+                .filter_map(|status| {
+                    let synced = status.standing.synced.filter(|synced| Some(synced.heads) == heads(0))?;
+                    (synced.bundles == order(0) as u64).then_some(status.peer)
+                })
+                .collect();
+            if equal.len() + 1 < self.machines.len() {
+                return Some(format!("machine {at} says that it is equal with {} others only", equal.len()));
+            }
+        }
+        None
+    }
+
+    /// The promises are kept.
+    async fn is_over(&mut self) -> Verdict {
+        let present: Result<Vec<Present>, String> = (0..self.machines.len()).map(|at| self.present(at)).collect();
+        let present = present?;
+        all_is_well(&present, &self.acknowledged)?;
+        is_vouched_for(&present[0].bundles)?;
+        for (machine, present) in self.machines.iter().zip(&present) {
+            let at = machine.number;
+            let workspace = machine.workspace().ok_or("it is down")?;
+            board_is_right(workspace, &*present.snapshot).map_err(|wrong| format!("machine {at}: {wrong}"))?;
+            let sessions = workspace.doorway.clone().status().await.len();
+            ensure!(sessions + 1 == self.machines.len(), "machine {at} has {sessions} sessions");
+        }
+        self.comes_to_rest().await
+    }
+
+    /// One connection for each pair, and no more tasks than those take. A connection whose other end was killed in the
+    /// middle of a hello is given up when nothing was heard for long.
+    async fn comes_to_rest(&self) -> Verdict {
+        let pairs = self.machines.len() * (self.machines.len() - 1) / 2;
+        let until = Instant::now() + IDLE_TIMEOUT + Duration::from_secs(5);
+        while self.ether.connections() != pairs {
+            ensure!(Instant::now() < until, "{} connections for {pairs} pairs", self.ether.connections());
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        let most = self.machines.len() * TASKS_OF_A_NODE + 2 * pairs * TASKS_OF_A_LINK;
+        ensure!(tasks <= most, "{tasks} tasks are alive, and {most} would be many");
+        Ok(())
+    }
+
+    /// Among honest nodes parents come first, so nothing ever waits for its ancestors, and nothing is suspect.
+    fn nothing_is_out_of_turn(&self, workspace: &Workspace) -> Verdict {
+        // A disk that cannot be read now is looked at later.
+        let (Ok(waiting), Ok(suspects)) = (workspace.store.waiting(0, 1), workspace.log.quarantined(0, 1)) else {
+            return Ok(());
+        };
+        ensure!(waiting.is_empty() || self.is_excused, "everybody is honest, and there are orphans: {waiting:?}");
+        ensure!(suspects.is_empty() || self.is_excused, "everybody is honest, and there are suspects: {suspects:?}");
+        Ok(())
+    }
+
+    fn present(&self, at: usize) -> Result<Present, String> {
+        let workspace = self.machines[at].workspace().ok_or("it is down")?;
+        let snapshot = workspace.snapshots.snapshot().map_err(|failure| failure.to_string())?;
+        let log: Arc<dyn LogReader> = Arc::clone(&workspace.log);
+        let bundles = self.judges.known[at].order.iter().map(|digest| Arc::clone(self.judges.library.of(*digest)));
+        Ok(Present { log, snapshot, bundles: bundles.collect() })
+    }
+
+    /// Everything is switched off.
+    pub(super) async fn ends(mut self) -> Tape {
+        for machine in &mut self.machines {
+            machine.dies(Disks::copied).await;
+        }
+        self.tape
+    }
+}
