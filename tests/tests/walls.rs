@@ -44,7 +44,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
             "state",
             "wire",
         ],
-        &[],
+        &["disk"],
     ),
     (
         "tests",

@@ -11,6 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::StorageBackend;
 
+#[cfg(feature = "floor")]
+pub mod floor;
+
 /// A fault that a disk is told to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {

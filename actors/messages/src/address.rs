@@ -49,11 +49,23 @@ impl<M: Message> Address<M> {
 
     /// Asks something and waits for the answer, at most [`CALL_DEADLINE`].
     pub async fn call<T: Send + 'static>(&self, ask: impl FnOnce(RpcReplyPort<T>) -> M) -> Result<T, NoAnswer> {
+        self.ask(ask).await
+    }
+
+    /// Asks something, now, and gives what waits for the answer, at most [`CALL_DEADLINE`]: who asks several things in a
+    /// row is heard in that order, whichever answer is waited for first.
+    pub fn ask<T: Send + 'static, F: FnOnce(RpcReplyPort<T>) -> M>(
+        &self,
+        ask: F,
+    ) -> impl Future<Output = Result<T, NoAnswer>> + Send + use<T, F, M> {
         let (port, answer) = ractor::concurrency::oneshot();
-        self.cast(ask(port.into()))?;
-        match tokio::time::timeout(CALL_DEADLINE, answer).await {
-            Ok(Ok(answer)) => Ok(answer),
-            _ => Err(NoAnswer(self.room)),
+        let (asked, room) = (self.cast(ask(port.into())), self.room);
+        async move {
+            asked?;
+            match tokio::time::timeout(CALL_DEADLINE, answer).await {
+                Ok(Ok(answer)) => Ok(answer),
+                _ => Err(NoAnswer(room)),
+            }
         }
     }
 }

@@ -90,6 +90,8 @@ pub enum OplogMsg {
         /// What became of them.
         reply: RpcReplyPort<Result<Admitted, AppendError>>,
     },
+    /// Judge the next of what is to be admitted. Said by the oplog to itself, so that others are heard in between.
+    Judge,
     /// The end of the log, behind everything queued before.
     Tail {
         /// The end.

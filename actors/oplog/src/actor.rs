@@ -56,7 +56,8 @@ impl Actor for Oplog {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             OplogMsg::Append { append, reply } => desk.append(*append, reply).await,
-            OplogMsg::Admit { bundles, source, hands, reply } => desk.admit(bundles, source, hands, reply).await,
+            OplogMsg::Admit { bundles, source, hands, reply } => desk.admit(bundles, source, hands, reply),
+            OplogMsg::Judge => desk.judge_next().await,
             OplogMsg::Tail { reply } => desk.tail(reply).await,
             OplogMsg::FoundDamaged { at, reason } => desk.found_damaged(at, &reason).await,
             OplogMsg::Retry { number, reply } => desk.again(number, Hands::Anybodys, reply).await,
@@ -105,11 +106,24 @@ fn answer<T: Send + 'static>(reply: RpcReplyPort<T>, answer: T) {
     let _ = reply.send(answer);
 }
 
-/// Bundles from elsewhere.
+/// Bundles from elsewhere, which are being read off the actor.
 struct Offer {
-    bundles: Vec<Vec<u8>>,
+    candidates: Shares<Candidate>,
     source: String,
     hands: Hands,
+}
+
+impl Offer {
+    /// Reading them begins at once.
+    fn of(env: &Environment, bundles: Vec<Vec<u8>>, source: String, hands: Hands) -> Self {
+        Self { candidates: share_out(env, bundles, Candidate::read), source, hands }
+    }
+}
+
+/// An offer that waits to be judged.
+struct Offered {
+    offer: Offer,
+    reply: RpcReplyPort<Result<Admitted, AppendError>>,
 }
 
 struct Queued {
@@ -137,6 +151,7 @@ pub struct Desk {
     ledger: Option<Ledger>,
     /// What is durable.
     durable: Option<(End, Tail)>,
+    offered: VecDeque<Offered>,
     queue: VecDeque<Queued>,
     in_flight: Option<InFlight>,
     commits: u64,
@@ -157,6 +172,7 @@ impl Desk {
             writer,
             ledger: None,
             durable: None,
+            offered: VecDeque::new(),
             queue: VecDeque::new(),
             in_flight: None,
             commits: 0,
@@ -224,25 +240,42 @@ impl Desk {
         }
     }
 
-    async fn admit(
+    fn admit(
         &mut self,
         bundles: Vec<Vec<u8>>,
         source: String,
         hands: Hands,
         reply: RpcReplyPort<Result<Admitted, AppendError>>,
     ) {
-        match self.judge(Offer { bundles, source, hands }).await {
-            Ok((admitted, unit)) => self.queue(unit, Waiter::Admit { admitted, reply }),
-            Err(error) => answer(reply, Err(error)),
+        self.offered.push_back(Offered { offer: Offer::of(&self.env, bundles, source, hands), reply });
+        if self.offered.len() == 1 {
+            self.judges_again();
         }
     }
 
-    /// Judges bundles from elsewhere. Parsing and verifying happen off the actor, which waits: so whoever offers many
-    /// bundles offers them in pieces, and local commands pass between these.
+    /// Judges what was offered first. What came meanwhile has its turn before the next: so whoever offers many bundles
+    /// offers them in pieces, and local commands pass between these.
+    async fn judge_next(&mut self) {
+        let Some(Offered { offer, reply }) = self.offered.pop_front() else { return };
+        match self.judge(offer).await {
+            Ok((admitted, unit)) => self.queue(unit, Waiter::Admit { admitted, reply }),
+            Err(error) => answer(reply, Err(error)),
+        }
+        if !self.offered.is_empty() {
+            self.judges_again();
+        }
+    }
+
+    fn judges_again(&self) {
+        // Only a dead actor does not hear it; what was offered to it is offered again.
+        let _ = self.myself.cast(OplogMsg::Judge);
+    }
+
+    /// Judges bundles from elsewhere. Reading and verifying happen off the actor, which waits.
     async fn judge(&mut self, offer: Offer) -> Result<(Admitted, Unit), AppendError> {
         self.ready().await?;
-        let Offer { bundles, source, hands } = offer;
-        let mut candidates = shared_out(&self.env, bundles, Candidate::read).await?;
+        let Offer { candidates, source, hands } = offer;
+        let mut candidates = candidates.gathered().await?;
         let now_ms = self.env.clock.wall_ms();
         let ledger = self.ledger.as_mut().expect("it was made ready");
         candidates.extend(along(ledger, &*self.store, &candidates).map_err(disk)?);
@@ -253,7 +286,7 @@ impl Desk {
             if wanted.is_empty() {
                 break;
             }
-            admission.verified(shared_out(&self.env, wanted, verify).await?);
+            admission.verified(share_out(&self.env, wanted, verify).gathered().await?);
         }
         let ledger = self.ledger.as_mut().expect("nobody takes it while this message is handled");
         admission.finish(ledger, &*self.store).map_err(|failure| {
@@ -307,7 +340,7 @@ impl Desk {
             None => false,
         };
         let Quarantined { bytes, source, .. } = quarantined;
-        let (admitted, mut unit) = self.judge(Offer { bundles: vec![bytes], source, hands }).await?;
+        let (admitted, mut unit) = self.judge(Offer::of(&self.env, vec![bytes], source, hands)).await?;
         if whole_again || (at.is_none() && admitted.known > 0) {
             unit.changes.push(Change::Release { number });
         }
@@ -439,8 +472,11 @@ fn verify(wanted: Wanted) -> (Wanted, bool) {
     (wanted, holds)
 }
 
-/// Does `work` on each item, in order, in a few jobs off the actor.
-async fn shared_out<T, R>(env: &Environment, items: Vec<T>, work: fn(T) -> R) -> Result<Vec<R>, AppendError>
+/// Work that a few jobs do off the actor: each gives the results of its share, in the order of the items.
+struct Shares<R>(Vec<oneshot::Receiver<Vec<R>>>);
+
+/// Begins to do `work` on each item.
+fn share_out<T, R>(env: &Environment, items: Vec<T>, work: fn(T) -> R) -> Shares<R>
 where
     T: Send + 'static,
     R: Send + 'static,
@@ -451,18 +487,24 @@ where
     loop {
         let part: Vec<T> = items.by_ref().take(share).collect();
         if part.is_empty() {
-            break;
+            return Shares(jobs);
         }
         let (done, result) = oneshot::channel();
         // The receiver is gone only with the actor.
         env.spawner.run(Box::new(move || drop(done.send(part.into_iter().map(work).collect::<Vec<R>>()))));
         jobs.push(result);
     }
-    let mut results = Vec::new();
-    for job in jobs {
-        results.extend(job.await.map_err(|_| AppendError::Refused(unreadable()))?);
+}
+
+impl<R> Shares<R> {
+    /// Waits for all results.
+    async fn gathered(self) -> Result<Vec<R>, AppendError> {
+        let mut results = Vec::new();
+        for job in self.0 {
+            results.extend(job.await.map_err(|_| AppendError::Refused(unreadable()))?);
+        }
+        Ok(results)
     }
-    Ok(results)
 }
 
 fn unreadable() -> Refusal {

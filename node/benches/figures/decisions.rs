@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use openprod_client::{Change, Client, Workspace, v1};
 
-use super::{Failure, Node, RECORDS_A_BUNDLE, line, load, make_table, median, ms, text};
+use super::kit::{Failure, Node, RECORDS_A_BUNDLE, line, load, make_table, median, ms, set};
 
 const CONFLICTS: usize = 10_000;
 const STAGED: usize = 50_000;
@@ -37,12 +37,6 @@ where
         times.push(start.elapsed());
     }
     Ok(median(&mut times))
-}
-
-fn set(record: &str, field: usize, value: &str) -> v1::Command {
-    let values = vec![v1::FieldValue { column: format!("field{field}"), value: Some(text(value.to_owned())) }];
-    let set = v1::SetFields { record: record.to_owned(), table: "things".to_owned(), values };
-    v1::Command { kind: Some(v1::command::Kind::SetFields(set)) }
 }
 
 /// Two sessions write every record's field without having seen each other.

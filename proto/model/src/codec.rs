@@ -82,6 +82,66 @@ impl Serialize for Bytes<'_> {
     }
 }
 
+/// How many bytes at once are encoded and decoded: as any vector of bytes is, but not byte by byte. To be named in
+/// `#[serde(with = "...")]`.
+pub mod long {
+    use std::fmt;
+
+    use serde::de::{Error, Visitor};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// Encodes a vector of bytes.
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    /// Decodes a vector of bytes.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        Ok(Owned::deserialize(deserializer)?.0)
+    }
+
+    struct Owned(Vec<u8>);
+
+    impl<'de> Deserialize<'de> for Owned {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_bytes(Copies)
+        }
+    }
+
+    struct Copies;
+
+    impl Visitor<'_> for Copies {
+        type Value = Owned;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("bytes")
+        }
+
+        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Owned, E> {
+            Ok(Owned(bytes.to_vec()))
+        }
+    }
+
+    /// The same for many such vectors.
+    pub mod many {
+        use serde::{Deserialize, Deserializer, Serializer};
+
+        use super::super::Bytes;
+        use super::Owned;
+
+        /// Encodes vectors of bytes.
+        pub fn serialize<S: Serializer>(all: &[Vec<u8>], serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_seq(all.iter().map(|bytes| Bytes(bytes)))
+        }
+
+        /// Decodes vectors of bytes.
+        pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Vec<u8>>, D::Error> {
+            let all = Vec::<Owned>::deserialize(deserializer)?;
+            Ok(all.into_iter().map(|Owned(bytes)| bytes).collect())
+        }
+    }
+}
+
 /// BLAKE3 over a domain string (ending in its format version) and the given parts, in order.
 ///
 /// The domain string keeps a hash made for one purpose from ever being mistaken for another. Parts are not

@@ -31,7 +31,7 @@ fn messages() -> Vec<Message> {
     let print = CellPrint { key: vec![1, 2], print: [3; 32] };
     vec![
         Frontier { tips: vec![tip, tip], more: true }.into(),
-        Lacking { digests: digests.clone(), more: false }.into(),
+        Lacking { digests: digests.clone(), coming: digests.clone(), more: false }.into(),
         Reconcile { actor: Some(ACTOR), message: vec![0x61, 0, 0] }.into(),
         Common { actor: ACTOR, digests: digests.clone() }.into(),
         Checkpoint { number: 1, remaining: 2, bundles: vec![vec![1; 9], vec![2; 5]] }.into(),

@@ -8,13 +8,19 @@
 //! [`Common`]. Then each gives what the other lacks, parents first, in [`Checkpoint`]s (a large bundle in [`Part`]s),
 //! or offers what the other may have meanwhile ([`Offer`]); each of these is answered by [`Acknowledge`]. When nothing
 //! is left to give, [`Summary`]s are compared.
+//!
+//! A node that is being given somebody's history by another peer already says so in [`Lacking`], and is offered it. Of
+//! a run of one author's bundles the last one may be offered alone: who has it has those before it. Long frames travel
+//! [`Squeezed`].
 
 use openprod_model::clock::Hlc;
-use openprod_model::codec::MAX_ENCODED_BYTES;
+use openprod_model::codec::{MAX_ENCODED_BYTES, long};
 use openprod_model::ids::{ActorId, Digest};
 use serde::{Deserialize, Serialize};
 
 use crate::framing::Frame;
+
+pub mod squeeze;
 
 /// Most bytes of bundles in one checkpoint: what is lost when a link is cut, and a fraction of a second on Wi-Fi.
 pub const MAX_CHECKPOINT_BYTES: usize = 1024 * 1024;
@@ -64,8 +70,10 @@ pub struct Frontier {
 /// The answer to a frontier.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lacking {
-    /// Those of the other's tips that the sender does not have, at most [`MAX_DIGESTS`].
+    /// Those of the other's tips that the sender does not have, at most [`MAX_DIGESTS`] with those below.
     pub digests: Vec<Digest>,
+    /// More of them: somebody else is giving these to the sender already. They are to be offered, not given.
+    pub coming: Vec<Digest>,
     /// Whether another frame goes on.
     pub more: bool,
 }
@@ -97,6 +105,7 @@ pub struct Checkpoint {
     /// How many bundles the sender has still to look at behind these: at most so many will follow.
     pub remaining: u64,
     /// Their bytes: at most [`MAX_CHECKPOINT_BUNDLES`], and at most [`MAX_CHECKPOINT_BYTES`] of them.
+    #[serde(with = "long::many")]
     pub bundles: Vec<Vec<u8>>,
 }
 
@@ -110,6 +119,7 @@ pub struct Part {
     /// The length of the whole bundle in bytes.
     pub total: u32,
     /// The bytes of this part, at most [`MAX_PART_BYTES`]; parts come in order.
+    #[serde(with = "long")]
     pub bytes: Vec<u8>,
 }
 
@@ -233,6 +243,14 @@ pub struct Goodbye {
     pub sentence: String,
 }
 
+/// Another frame of this conversation, compressed: see [`squeeze`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Squeezed {
+    /// The bytes of the other frame as one zstd frame (RFC 8878); unsqueezed, at most [`MAX_FRAME_BYTES`].
+    #[serde(with = "long")]
+    pub bytes: Vec<u8>,
+}
+
 /// Anything that is said in the conversation. Kinds are only ever added at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)] // Each is its body, which says what it is.
@@ -251,6 +269,7 @@ pub enum Message {
     Cells(Cells),
     Goodbye(Goodbye),
     Ephemeral(Ephemeral),
+    Squeezed(Squeezed),
 }
 
 macro_rules! bodies {
@@ -263,24 +282,23 @@ macro_rules! bodies {
     };
 }
 
-bodies!(Frontier Lacking Reconcile Common Checkpoint Part Offer Acknowledge Want Summary Buckets Cells Goodbye Ephemeral);
+bodies!(Frontier Lacking Reconcile Common Checkpoint Part Offer Acknowledge Want Summary Buckets Cells Goodbye Ephemeral Squeezed);
 
 impl Frame for Message {
-    const KINDS: u32 = 14;
+    const KINDS: u32 = 15;
     const MAX_BYTES: usize = MAX_FRAME_BYTES;
 
     fn is_within_bounds(&self) -> bool {
         match self {
             Self::Frontier(body) => body.tips.len() <= MAX_TIPS,
-            Self::Lacking(Lacking { digests, .. })
-            | Self::Common(Common { digests, .. })
-            | Self::Want(Want { digests }) => digests.len() <= MAX_DIGESTS,
+            Self::Lacking(body) => body.digests.len() + body.coming.len() <= MAX_DIGESTS,
+            Self::Common(Common { digests, .. }) | Self::Want(Want { digests }) => digests.len() <= MAX_DIGESTS,
             Self::Reconcile(body) => body.message.len() <= MAX_RECONCILE_BYTES,
             Self::Checkpoint(body) => body.fits(),
             Self::Part(body) => body.fits(),
             Self::Offer(body) => body.digests.len() <= MAX_CHECKPOINT_BUNDLES,
             Self::Acknowledge(body) => body.lacking.len() <= MAX_CHECKPOINT_BUNDLES,
-            Self::Summary(_) => true,
+            Self::Summary(_) | Self::Squeezed(_) => true,
             Self::Buckets(body) => body.buckets.len() == BUCKETS,
             Self::Cells(body) => body.fits(),
             Self::Goodbye(body) => body.sentence.len() <= MAX_SENTENCE_BYTES,

@@ -109,7 +109,7 @@ impl Place {
             }
         };
         let digests = tips.iter().map(|tip| tip.digest).collect();
-        channel.send.say(&Message::from(Lacking { digests, more: false })).await.unwrap();
+        channel.send.say(&Message::from(Lacking { digests, coming: Vec::new(), more: false })).await.unwrap();
         (channel, tips)
     }
 }

@@ -1,15 +1,13 @@
 //! The engine: one conversation about one workspace with one peer, as a machine without I/O.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use openprod_domain::view::{Read, ReadFailure};
 use openprod_messages::log::Lanes;
 use openprod_messages::oplog::Admitted;
 use openprod_model::ids::{ActorId, Digest, Position};
-use openprod_wire::framing::{self, FrameError};
-use openprod_wire::replication::{CellPrint, Ephemeral, Goodbye, Message, Reason, StateSummary};
+use openprod_wire::framing::FrameError;
+use openprod_wire::replication::{CellPrint, Ephemeral, Goodbye, Message, Reason, StateSummary, squeeze};
 
 use super::comparing::Comparing;
 use super::forks::Forks;
@@ -17,6 +15,7 @@ use super::giving::Giving;
 use super::greeting::Greeting;
 use super::had::Had;
 use super::taking::Taking;
+use super::under_way::UnderWay;
 
 /// Which side of the conversation this is. Both compute it: the lower key begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,58 +45,6 @@ pub struct World<'a> {
     pub state: &'a dyn Sums,
     /// What the conversations with other peers have in hand.
     pub under_way: &'a UnderWay,
-}
-
-/// Bundles that the conversations about one workspace have given to the oplog and not heard of yet. What one of them has
-/// in hand, another need not ask for. Cheap to clone: all clones are one.
-#[derive(Debug, Clone, Default)]
-pub struct UnderWay(Arc<Mutex<BTreeMap<Digest, usize>>>);
-
-impl UnderWay {
-    /// Whether a bundle is in somebody's hand.
-    pub fn holds(&self, digest: Digest) -> bool {
-        self.all().contains_key(&digest)
-    }
-
-    /// These are taken in hand, until what is given back is dropped.
-    pub fn take(&self, mut digests: Vec<Digest>) -> InHand {
-        digests.sort_unstable();
-        for digest in &digests {
-            *self.all().entry(*digest).or_default() += 1;
-        }
-        InHand { digests, of: self.clone() }
-    }
-
-    fn all(&self) -> MutexGuard<'_, BTreeMap<Digest, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Bundles in hand.
-#[derive(Debug)]
-pub struct InHand {
-    /// Ascending.
-    digests: Vec<Digest>,
-    of: UnderWay,
-}
-
-impl InHand {
-    /// Whether a bundle is among them.
-    pub fn has(&self, digest: Digest) -> bool {
-        self.digests.binary_search(&digest).is_ok()
-    }
-}
-
-impl Drop for InHand {
-    fn drop(&mut self) {
-        let mut all = self.of.all();
-        for digest in &self.digests {
-            if let Some(times) = all.get_mut(digest) {
-                *times -= 1;
-            }
-        }
-        all.retain(|_, times| *times > 0);
-    }
 }
 
 /// The state as another node's is compared with it.
@@ -146,7 +93,8 @@ pub enum Event {
 pub enum Effect {
     /// Send a frame.
     Send(Message),
-    /// Admit bundles, wait until they are folded, and say what became of them. One at a time.
+    /// Admit bundles, wait until they are folded, and say what became of them. The next may follow before that is
+    /// known: they are admitted in the order in which they are given, and told of in that order.
     Admit(Vec<Vec<u8>>),
     /// Come back with [`Event::Again`] when other events had their turn.
     Again,
@@ -344,7 +292,7 @@ impl Engine {
     }
 
     fn received(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Step {
-        match framing::decode(bytes) {
+        match squeeze::decode(bytes) {
             Ok(frame) => self.hear(frame, turn),
             Err(FrameError::Unknown { .. }) => Ok(()),
             Err(error) => Err(End::Broken(Reason::MALFORMED, error.to_string())),
@@ -369,7 +317,9 @@ impl Engine {
 
     fn hear_greeting(&mut self, frame: Message, turn: &mut Turn<'_>) -> Step {
         match frame {
-            Message::Frontier(frontier) => self.greeting.frontier(&frontier, &mut self.had, turn)?,
+            Message::Frontier(frontier) => {
+                self.greeting.frontier(&frontier, &mut self.had, &mut self.taking, turn)?;
+            }
             Message::Lacking(lacking) => self.greeting.lacking(lacking, &mut self.had, turn)?,
             _ => return unexpected("a frame came before the greeting was over"),
         }
@@ -393,7 +343,7 @@ impl Engine {
     fn forks_are_known(&mut self, turn: &mut Turn<'_>) -> Step {
         if self.forks.are_known() {
             self.phase = Phase::Open;
-            self.giving.begin(&self.had, turn)?;
+            self.giving.begin(&self.had, self.greeting.coming(), turn)?;
         }
         Ok(())
     }
@@ -439,11 +389,13 @@ impl Engine {
     }
 
     fn pause(&mut self, turn: &mut Turn<'_>) -> Step {
+        self.taking.pause(turn)?;
         let idle = self.phase == Phase::Open && self.is_idle();
         self.comparing.pause(idle, &mut self.giving, turn)
     }
 
     fn tick(&mut self, turn: &mut Turn<'_>) -> Step {
+        self.taking.tick();
         if self.phase != Phase::Open {
             return Ok(());
         }
@@ -454,7 +406,8 @@ impl Engine {
 
     fn end(&mut self, end: End, turn: &mut Turn<'_>) {
         self.phase = Phase::Ended;
-        self.had.note_in_hand(None);
+        self.had.forget_in_hand();
+        self.taking.claims_nothing();
         let ending = match end {
             End::Trouble(reason) => Ending::Ours(Goodbye::new(Reason::TROUBLE, reason)),
             End::Broken(reason, sentence) => Ending::Ours(Goodbye::new(reason, sentence)),

@@ -14,9 +14,9 @@ use super::had::Had;
 
 /// Most checkpoints and offers that are unanswered: enough that the link is busy while the peer writes, and few enough
 /// that a cut costs little.
-pub const MAX_FLIGHTS: usize = 4;
+pub const MAX_FLIGHTS: usize = 8;
 /// Most bytes of bundles that are unanswered before the next is sent.
-const MAX_FLIGHT_BYTES: usize = MAX_FLIGHTS * MAX_CHECKPOINT_BYTES;
+const MAX_FLIGHT_BYTES: usize = 4 * MAX_CHECKPOINT_BYTES;
 /// Most pages of the log that are looked through in one turn.
 const PAGES_PER_TURN: usize = 16;
 /// Most bundles that a peer may want at a time beyond what it is given by itself.
@@ -30,13 +30,15 @@ const MAX_DAMAGED: usize = 1_024;
 enum Sort {
     /// Bundles.
     Given,
-    /// Digests of bundles that the peer may have.
+    /// Bundles that the peer may have, by the last of each lane.
+    Hinted,
+    /// Each of them by its digest: of their lane's last, the peer lacked.
     Offered,
     /// Digests of bundles that the peer refused, and may have by now.
     Asked,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Item {
     digest: Digest,
     actor: ActorId,
@@ -64,7 +66,30 @@ struct Flight {
     number: u64,
     sort: Sort,
     items: Vec<Item>,
+    /// Which of the items were named: all, but for hints.
+    named: Vec<usize>,
     bytes: usize,
+}
+
+impl Flight {
+    /// Whether the peer may lack some of it, and will be asked or given it.
+    fn is_open(&self) -> bool {
+        matches!(self.sort, Sort::Hinted | Sort::Offered)
+    }
+
+    /// The items of the lane whose last is that one.
+    fn lane_of(&self, last: usize) -> impl Iterator<Item = Item> + '_ {
+        let (actor, lane) = (self.items[last].actor, self.items[last].spot.lane);
+        self.items.iter().filter(move |item| (item.actor, item.spot.lane) == (actor, lane)).copied()
+    }
+}
+
+/// Which of these are the last of their lanes.
+fn last_of_lanes(items: &[Item]) -> Vec<usize> {
+    let lanes = items.iter().enumerate().map(|(index, item)| ((item.actor, item.spot.lane), index));
+    let mut last: Vec<usize> = lanes.collect::<BTreeMap<_, _>>().into_values().collect();
+    last.sort_unstable();
+    last
 }
 
 /// The giving side.
@@ -74,24 +99,22 @@ pub(super) struct Giving {
     cursor: Position,
     /// Up to here the log reached when the giving began: what the peer lacks of it, it is given without asking.
     known_at_start: Position,
+    /// But not of these actors: that the peer is being given by others.
+    coming: BTreeSet<ActorId>,
     end: Position,
     numbered: u64,
     flights: VecDeque<Flight>,
-    /// To be given before anything else.
+    /// To be given before anything else: the peer asked for them by itself.
+    wanted: BTreeMap<Position, Digest>,
+    /// To be given: of an offer, the peer lacks them.
     owed: BTreeMap<Position, Digest>,
+    /// To be offered by their digests: the peer lacks the last of their lanes.
+    doubtful: BTreeMap<Position, Item>,
     /// What the peer did not take, or what is damaged here.
     withheld: BTreeSet<Digest>,
     /// Of that, what was damaged here when it was to be given.
     damaged: BTreeSet<Digest>,
     given: u64,
-}
-
-/// What the next frame carries.
-struct Batch {
-    sort: Sort,
-    placed: Vec<Placed>,
-    /// Where to go on behind all of it.
-    next: Position,
 }
 
 impl Giving {
@@ -100,18 +123,23 @@ impl Giving {
             is_own,
             cursor: Position(1),
             known_at_start: Position::ZERO,
+            coming: BTreeSet::new(),
             end: Position::ZERO,
             numbered: 0,
             flights: VecDeque::new(),
+            wanted: BTreeMap::new(),
             owed: BTreeMap::new(),
+            doubtful: BTreeMap::new(),
             withheld: BTreeSet::new(),
             damaged: BTreeSet::new(),
             given: 0,
         }
     }
 
-    /// It is known what the peer has: bundles begin to flow. What is damaged here is asked for.
-    pub(super) fn begin(&mut self, had: &Had, turn: &mut Turn<'_>) -> Step {
+    /// It is known what the peer has, and of whom others give it what it lacks: bundles begin to flow. What is damaged
+    /// here is asked for.
+    pub(super) fn begin(&mut self, had: &Had, coming: BTreeSet<ActorId>, turn: &mut Turn<'_>) -> Step {
+        self.coming = coming;
         // The end first: what is appended in between is looked at again, which does no harm.
         self.end = self.end.max(turn.log.tail()?.position);
         self.known_at_start = self.end;
@@ -125,7 +153,12 @@ impl Giving {
 
     /// Whether everything that the peer lacks was given and answered.
     pub(super) fn is_done(&self) -> bool {
-        self.cursor > self.end && self.flights.is_empty() && self.owed.is_empty()
+        self.cursor > self.end && self.flights.is_empty() && !self.owes()
+    }
+
+    /// Whether there is something to be given or offered besides what lies ahead.
+    fn owes(&self) -> bool {
+        !(self.wanted.is_empty() && self.owed.is_empty() && self.doubtful.is_empty())
     }
 
     /// Whether there is something that the peer did not take.
@@ -142,12 +175,13 @@ impl Giving {
     pub(super) fn progress(&self) -> (u64, u64) {
         let ahead = (self.end.0 + 1).saturating_sub(self.cursor.0);
         let under_way = self.flights.iter().filter(|flight| flight.sort == Sort::Given);
-        (self.given, ahead + self.owed.len() as u64 + under_way.map(|flight| flight.items.len() as u64).sum::<u64>())
+        let owed = self.wanted.len() + self.owed.len() + self.doubtful.len();
+        (self.given, ahead + owed as u64 + under_way.map(|flight| flight.items.len() as u64).sum::<u64>())
     }
 
     /// How many bundles are still to be looked at when the one at that position is given.
     fn ahead_of(&self, at: Position) -> u64 {
-        let owed = self.owed.range(at.next()..).count() as u64;
+        let owed = [&self.wanted, &self.owed].map(|owed| owed.range(at.next()..).count() as u64).iter().sum::<u64>();
         (self.end.0 + 1).saturating_sub(self.cursor.0.max(at.0 + 1)) + owed
     }
 
@@ -162,80 +196,87 @@ impl Giving {
             if !self.has_room() {
                 return Ok(());
             }
-            if self.owed.is_empty() {
-                if self.cursor > self.end || !self.give_next(had, turn)? {
-                    return Ok(());
-                }
-            } else {
-                self.give_owed(turn)?;
+            let went_on = self.give_owed(turn)? || self.offer_doubtful(turn) || self.give_next(had, turn)?;
+            if !went_on {
+                return Ok(());
             }
         }
         turn.effects.push(Effect::Again);
         Ok(())
     }
 
-    fn give_owed(&mut self, turn: &mut Turn<'_>) -> Step {
-        let digests: Vec<Digest> = self.owed.values().take(MAX_CHECKPOINT_BUNDLES).copied().collect();
+    /// Gives of what the peer lacks; parents first: nothing from behind what it may turn out to lack too. Whether there
+    /// was something.
+    fn give_owed(&mut self, turn: &mut Turn<'_>) -> Step<bool> {
+        let open = self.flights.iter().filter(|flight| flight.is_open()).flat_map(|flight| &flight.items);
+        let open = open.map(|item| item.spot.at).chain(self.doubtful.keys().copied()).min();
+        let settled = self.owed.range(..open.unwrap_or(self.end.next()));
+        let next = if self.wanted.is_empty() { settled } else { self.wanted.range(..) };
+        let digests: Vec<Digest> = next.map(|(_, digest)| *digest).take(MAX_CHECKPOINT_BUNDLES).collect();
+        if digests.is_empty() {
+            return Ok(false);
+        }
         let placed: Vec<Placed> = turn.log.find(&digests)?.into_iter().flatten().collect();
         let done = self.give(&placed, turn)?;
         for placed in placed.iter().take(done) {
             self.owed.remove(&placed.at);
+            self.wanted.remove(&placed.at);
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Offers what the peer lacks some of. Whether there was something.
+    fn offer_doubtful(&mut self, turn: &mut Turn<'_>) -> bool {
+        let items: Vec<Item> = self.doubtful.values().take(MAX_CHECKPOINT_BUNDLES).copied().collect();
+        if items.is_empty() {
+            return false;
+        }
+        for item in &items {
+            self.doubtful.remove(&item.spot.at);
+        }
+        self.offer(Sort::Offered, items, turn);
+        true
     }
 
     /// Goes on along the log. Whether there is more to do at once.
     fn give_next(&mut self, had: &Had, turn: &mut Turn<'_>) -> Step<bool> {
+        if self.cursor > self.end {
+            return Ok(false);
+        }
         let page = turn.log.placed(self.cursor, MAX_CHECKPOINT_BUNDLES)?;
         let Some(last) = page.last().map(|last| last.at) else {
             // The log ends here, though somebody said otherwise.
             self.end = Position(self.cursor.0 - 1);
             return Ok(false);
         };
-        let Some(batch) = self.batch(page, had, last.next()) else {
-            self.cursor = last.next();
-            return Ok(true);
-        };
-        match batch.sort {
-            Sort::Given => self.give_batch(&batch, turn),
-            Sort::Offered | Sort::Asked => {
-                self.offer(batch.sort, batch.placed.iter().map(Item::of).collect(), turn);
-                self.cursor = batch.next;
-                Ok(true)
-            }
+        let next = last.next();
+        let lacking =
+            page.into_iter().filter(|placed| !had.has(placed) && !self.withheld.contains(&placed.entry.digest));
+        let (given, hinted): (Vec<Placed>, Vec<Placed>) = lacking.partition(|placed| self.is_given_at_once(placed));
+        if hinted.is_empty() {
+            return self.give_page(&given, next, turn);
         }
+        // What may build on what is offered is given when that is answered.
+        self.owed.extend(given.iter().map(|placed| (placed.at, placed.entry.digest)));
+        self.offer(Sort::Hinted, hinted.iter().map(Item::of).collect(), turn);
+        self.cursor = next;
+        Ok(true)
     }
 
-    /// The bundles at the beginning of a page that go into one frame.
-    fn batch(&self, page: Vec<Placed>, had: &Had, end: Position) -> Option<Batch> {
-        let mut batch: Option<Batch> = None;
-        for placed in page {
-            if had.has(&placed) || self.withheld.contains(&placed.entry.digest) {
-                continue;
-            }
-            let sort = self.sort_of(&placed);
-            let batch = batch.get_or_insert(Batch { sort, placed: Vec::new(), next: end });
-            if batch.sort != sort {
-                batch.next = placed.at;
-                break;
-            }
-            batch.placed.push(placed);
-        }
-        batch
+    fn is_given_at_once(&self, placed: &Placed) -> bool {
+        let actor = placed.entry.actor;
+        let was_here = placed.at <= self.known_at_start;
+        if was_here { !self.coming.contains(&actor) } else { (self.is_own)(actor) }
     }
 
-    fn sort_of(&self, placed: &Placed) -> Sort {
-        let at_once = placed.at <= self.known_at_start || (self.is_own)(placed.entry.actor);
-        if at_once { Sort::Given } else { Sort::Offered }
-    }
-
-    fn give_batch(&mut self, batch: &Batch, turn: &mut Turn<'_>) -> Step<bool> {
+    fn give_page(&mut self, given: &[Placed], next: Position, turn: &mut Turn<'_>) -> Step<bool> {
         // Parents first: what was offered may be wanted, and what comes now may build on it.
-        if self.flights.iter().any(|flight| flight.sort == Sort::Offered) {
+        let waits = !given.is_empty() && (self.owes() || self.flights.iter().any(Flight::is_open));
+        if waits {
             return Ok(false);
         }
-        let done = self.give(&batch.placed, turn)?;
-        self.cursor = batch.placed.get(done).map_or(batch.next, |placed| placed.at);
+        let done = if given.is_empty() { 0 } else { self.give(given, turn)? };
+        self.cursor = given.get(done).map_or(next, |placed| placed.at);
         Ok(true)
     }
 
@@ -294,13 +335,14 @@ impl Giving {
                 turn.say(Part { number, remaining, total, bytes: part.to_vec() });
             }
         }
-        self.flights.push_back(Flight { number, sort: Sort::Given, items, bytes });
+        self.flights.push_back(Flight { number, sort: Sort::Given, named: (0..items.len()).collect(), items, bytes });
     }
 
     fn offer(&mut self, sort: Sort, items: Vec<Item>, turn: &mut Turn<'_>) {
         let number = self.number();
-        turn.say(Offer { number, digests: items.iter().map(|item| item.digest).collect() });
-        self.flights.push_back(Flight { number, sort, items, bytes: 0 });
+        let named = if sort == Sort::Hinted { last_of_lanes(&items) } else { (0..items.len()).collect() };
+        turn.say(Offer { number, digests: named.iter().map(|index| items[*index].digest).collect() });
+        self.flights.push_back(Flight { number, sort, items, named, bytes: 0 });
     }
 
     /// The peer answers the oldest of what is unanswered.
@@ -311,13 +353,16 @@ impl Giving {
         // Of what was refused, some was taken since: what builds on it can be taken too.
         let is_better = flight.sort == Sort::Asked && answer.lacking.len() < flight.items.len();
         let sort = if is_better { Sort::Offered } else { flight.sort };
-        for (index, item) in (0..).zip(flight.items) {
-            if answer.lacking.contains(&index) {
-                self.is_lacking(sort, &item)?;
-            } else {
+        for (index, named) in (0..).zip(&flight.named) {
+            let item = flight.items[*named];
+            if !answer.lacking.contains(&index) {
                 self.given += u64::from(sort == Sort::Given);
                 self.withheld.remove(&item.digest);
                 had.note(turn.log, item.actor, item.spot)?;
+            } else if sort == Sort::Hinted {
+                self.is_doubtful(flight.lane_of(*named).collect())?;
+            } else {
+                self.is_lacking(sort, &item)?;
             }
         }
         Ok(())
@@ -328,27 +373,38 @@ impl Giving {
             Sort::Given => {
                 self.withhold(item.digest);
             }
-            Sort::Offered => {
+            Sort::Hinted | Sort::Offered => {
                 self.withheld.remove(&item.digest);
-                self.owe(item.spot.at, item.digest)?;
+                self.may_owe()?;
+                self.owed.insert(item.spot.at, item.digest);
             }
             Sort::Asked => {}
         }
         Ok(())
     }
 
-    fn owe(&mut self, at: Position, digest: Digest) -> Step {
-        if self.owed.len() >= MAX_OWED {
-            return unexpected("more bundles are wanted than can be owed");
+    /// The peer lacks the last of these, and who knows what of the others.
+    fn is_doubtful(&mut self, items: Vec<Item>) -> Step {
+        if let [item] = items.as_slice() {
+            return self.is_lacking(Sort::Offered, item);
         }
-        self.owed.insert(at, digest);
+        self.may_owe()?;
+        self.doubtful.extend(items.into_iter().map(|item| (item.spot.at, item)));
         Ok(())
+    }
+
+    fn may_owe(&self) -> Step {
+        if self.wanted.len() + self.owed.len() + self.doubtful.len() < MAX_OWED {
+            return Ok(());
+        }
+        unexpected("more bundles are wanted than can be owed")
     }
 
     /// The peer wants these, whatever was given before.
     pub(super) fn wanted(&mut self, digests: &[Digest], turn: &mut Turn<'_>) -> Step {
         for placed in turn.log.find(digests)?.into_iter().flatten() {
-            self.owe(placed.at, placed.entry.digest)?;
+            self.may_owe()?;
+            self.wanted.insert(placed.at, placed.entry.digest);
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use openprod_wire::replication::{Frontier, Lacking, MAX_TIPS, Tip};
 
 use super::engine::{Step, Turn, unexpected};
 use super::had::Had;
+use super::taking::Taking;
 
 /// Most tips that a peer may tell: far more lanes than people and devices make, and few enough to look up.
 pub const MAX_FRONTIER_TIPS: usize = 1_000_000;
@@ -26,6 +27,8 @@ pub(super) struct Greeting {
     ahead: BTreeSet<ActorId>,
     /// Actors of whom the peer told something that is not here.
     behind: BTreeSet<ActorId>,
+    /// Actors of whom the peer lacks something, and is being given it by others.
+    coming: BTreeSet<ActorId>,
 }
 
 impl Greeting {
@@ -46,23 +49,30 @@ impl Greeting {
     }
 
     /// The peer tells what it has: with each tip that is here too, it has everything before it.
-    pub(super) fn frontier(&mut self, frontier: &Frontier, had: &mut Had, turn: &mut Turn<'_>) -> Step {
+    pub(super) fn frontier(
+        &mut self,
+        frontier: &Frontier,
+        had: &mut Had,
+        taking: &mut Taking,
+        turn: &mut Turn<'_>,
+    ) -> Step {
         self.heard += frontier.tips.len();
         if self.heard_all || self.heard > MAX_FRONTIER_TIPS {
             return unexpected("a frontier went on behind its end, or without end");
         }
         let digests: Vec<Digest> = frontier.tips.iter().map(|tip| tip.digest).collect();
-        let mut lacking = Vec::new();
+        let (mut lacking, mut coming) = (Vec::new(), Vec::new());
         for (tip, found) in frontier.tips.iter().zip(turn.log.find(&digests)?) {
             if let Some(placed) = found {
                 had.note(turn.log, placed.entry.actor, placed.spot())?;
             } else {
-                lacking.push(tip.digest);
+                let is_claimed = taking.claims(tip.actor, tip.digest, turn);
+                if is_claimed { &mut lacking } else { &mut coming }.push(tip.digest);
                 self.behind.extend(self.tells_of(tip.actor).then_some(tip.actor));
             }
         }
         self.heard_all = !frontier.more;
-        turn.say(Lacking { digests: lacking, more: frontier.more });
+        turn.say(Lacking { digests: lacking, coming, more: frontier.more });
         Ok(())
     }
 
@@ -77,9 +87,11 @@ impl Greeting {
         if self.answered_all || lacking.more != (self.answered < self.told.len()) {
             return unexpected("the answer to a frontier does not fit to it");
         }
+        let coming: BTreeSet<Digest> = lacking.coming.into_iter().collect();
         let lacking: BTreeSet<Digest> = lacking.digests.into_iter().collect();
         for lane in asked {
-            if lacking.contains(&lane.tip) {
+            self.coming.extend(coming.contains(&lane.tip).then_some(lane.actor));
+            if lacking.contains(&lane.tip) || coming.contains(&lane.tip) {
                 self.ahead.insert(lane.actor);
             } else {
                 had.note_all(turn.log, &lane)?;
@@ -87,6 +99,11 @@ impl Greeting {
         }
         self.answered_all = self.answered == self.told.len();
         Ok(())
+    }
+
+    /// The actors of whom the peer is being given by others what it lacks.
+    pub(super) fn coming(&mut self) -> BTreeSet<ActorId> {
+        std::mem::take(&mut self.coming)
     }
 
     /// The actors whose histories are forked, as both sides see it, when everything was told and answered.

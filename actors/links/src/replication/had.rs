@@ -1,19 +1,19 @@
 //! What the peer is known to have, as far as this log holds it too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use openprod_domain::view::Read;
 use openprod_messages::log::{Lane, Lanes, Placed, Spot};
 use openprod_model::ids::{ActorId, Digest, Position};
 
-use super::engine::InHand;
+use super::under_way::InHand;
 
 /// How far the peer has each lane: at least so far.
 #[derive(Debug, Default)]
 pub struct Had {
     ends: BTreeMap<(ActorId, u32), Spot>,
-    /// What the peer gave and the oplog has in hand.
-    in_hand: Option<InHand>,
+    /// What the peer gave and the oplog has in hand, in the order in which it came.
+    in_hand: VecDeque<InHand>,
 }
 
 impl Had {
@@ -22,13 +22,23 @@ impl Had {
         self.reaches(placed.entry.actor, placed.spot()) || self.has_in_hand(placed.entry.digest)
     }
 
-    /// The peer has these, which may or may not find a place in this log. Forgotten when others are told, or none.
-    pub fn note_in_hand(&mut self, in_hand: Option<InHand>) {
-        self.in_hand = in_hand;
+    /// The peer has these, which may or may not find a place in this log.
+    pub fn note_in_hand(&mut self, in_hand: InHand) {
+        self.in_hand.push_back(in_hand);
+    }
+
+    /// It is known what became of those that were noted first.
+    pub fn is_judged(&mut self) {
+        self.in_hand.pop_front();
+    }
+
+    /// Nobody will hear what becomes of the rest.
+    pub fn forget_in_hand(&mut self) {
+        self.in_hand.clear();
     }
 
     fn has_in_hand(&self, digest: Digest) -> bool {
-        self.in_hand.as_ref().is_some_and(|in_hand| in_hand.has(digest))
+        self.in_hand.iter().any(|in_hand| in_hand.has(digest))
     }
 
     /// Whether the peer is known to have all of a lane.

@@ -19,9 +19,11 @@
 //! # What flows
 //!
 //! [`giving`] sends what the peer lacked at the start, and every own bundle at once; what came from others is offered
-//! first, since the peer may have it from them; and what one conversation has in hand, another does not ask for. At most [`giving::MAX_FLIGHTS`] checkpoints or offers are unanswered.
-//! [`taking`] hands them to the oplog one by one, and acknowledges each once it is durable and folded. A link that is
-//! cut loses what was not acknowledged, and the next frontier tells where to go on.
+//! first, since the peer may have it from them: by the last of each lane, since who has that has what comes before it.
+//! What one conversation fetches or has in hand, another does not ask for ([`under_way`]). At most
+//! [`giving::MAX_FLIGHTS`] checkpoints or offers are unanswered.
+//! [`taking`] hands them to the oplog in their order, and acknowledges each once it is durable and folded. A link that
+//! is cut loses what was not acknowledged, and the next frontier tells where to go on.
 //!
 //! # When it is right to say "synced"
 //!
@@ -30,7 +32,7 @@
 //! logs are reconciled: it is counted, and should be never.
 //!
 //! Reading order: [`had`], [`engine`], [`greeting`], [`forks`], [`giving`], [`taking`], [`comparing`], [`standing`],
-//! [`pace`], [`session`].
+//! [`under_way`], [`pace`], [`session`].
 
 pub mod comparing;
 pub mod engine;
@@ -42,6 +44,7 @@ pub mod pace;
 pub mod session;
 pub mod standing;
 pub mod taking;
+pub mod under_way;
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 //! ```text
 //! channel --reader--> mailbox --> engine --> outbox --writer--> channel
 //!   the log has grown ---^          |
-//!   clock ---------------^          +--> oplog (one checkpoint at a time), then wait until the state has folded it
+//!   clock ---------------^          +--> oplog (checkpoints in their order), then wait until the state has folded them
 //! ```
 //!
 //! Whoever sends to the mailbox waits until what he sent before was handled, so it holds a few messages and no more; a
@@ -17,26 +17,27 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt as _;
+use futures::stream::FuturesOrdered;
+use futures::{FutureExt as _, StreamExt as _};
 use openprod_domain::cell::Cell;
-use openprod_messages::address::Address;
+use openprod_messages::address::{Address, NoAnswer};
 use openprod_messages::commands::SharedKeyring;
 use openprod_messages::environment::Environment;
 use openprod_messages::log::Lanes;
-use openprod_messages::oplog::{Admitted, Hands, OplogMsg};
-use openprod_messages::snapshot::Snapshots;
+use openprod_messages::oplog::{Admitted, AppendError, Hands, OplogMsg};
+use openprod_messages::snapshot::{Folded, Snapshots};
 use openprod_model::ids::{ActorId, Digest, Position};
 use openprod_wire::closing::CloseCode;
-use openprod_wire::framing;
-use openprod_wire::replication::{Goodbye, MAX_EPHEMERAL_BYTES, MAX_FRAME_BYTES, Message, Reason};
+use openprod_wire::replication::{Goodbye, MAX_EPHEMERAL_BYTES, MAX_FRAME_BYTES, Reason, squeeze};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use super::engine::{Effect, Ending, Engine, Event, Progress, Report, Side, UnderWay, World};
+use super::engine::{Effect, Ending, Engine, Event, Progress, Report, Side, World};
 use super::pace::Paces;
 use super::standing::Standing;
+use super::under_way::UnderWay;
 use crate::transport::{Channel, FrameReceiver, FrameSender, LinkError};
 
 /// How soon after something happened the two sides compare where they stand.
@@ -213,15 +214,29 @@ struct Outbox {
 
 impl Outbox {
     /// Whether there was room.
-    fn put(&self, message: &Message) -> bool {
-        let Ok(frame) = framing::encode(message) else {
-            debug_assert!(false, "the engine keeps its own limits: {message:?}");
-            return false;
-        };
+    fn put(&self, frame: Vec<u8>) -> bool {
         let bytes = u32::try_from(frame.len()).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.room).try_acquire_many_owned(bytes);
         // A writer that is gone has failed, or the reader hears that the channel is over: the session ends by that.
         room.map(|room| drop(self.frames.send((frame, room)))).is_ok()
+    }
+}
+
+/// What is left to be done when the engine's work is done.
+enum Deed {
+    /// Send these bytes.
+    Send(Vec<u8>),
+    /// Anything but sending.
+    Do(Effect),
+}
+
+impl Deed {
+    /// None for what goes beyond the limits of a frame.
+    fn of(effect: Effect) -> Option<Self> {
+        let Effect::Send(message) = effect else { return Some(Self::Do(effect)) };
+        let frame = squeeze::encode(&message).ok();
+        debug_assert!(frame.is_some(), "the engine keeps its own limits: {message:?}");
+        frame.map(Self::Send)
     }
 }
 
@@ -242,7 +257,8 @@ pub struct Desk {
     outbox: Option<Outbox>,
     /// Whether something happened since the last pause.
     stirred: bool,
-    judging: Option<Task>,
+    /// What is to be admitted, in order. The engine hands on no more than may be unanswered.
+    to_admit: mpsc::UnboundedSender<Vec<Vec<u8>>>,
     _tasks: Vec<Task>,
 }
 
@@ -255,14 +271,17 @@ impl Desk {
         let Channel { send, receive } = channel;
         // The writer is not among the tasks that end with the actor: it ends when the last frame is said.
         tokio::spawn(watched(myself.clone(), writes(send, outgoing)));
+        let (to_admit, given) = mpsc::unbounded_channel();
+        let judge =
+            Judge { oplog: oplog.clone(), snapshots: Arc::clone(&snapshots), source: format!("peer {}", peer.short()) };
         let tasks = vec![
+            Task::of(myself.clone(), judge.judges(given, myself.clone())),
             Task::of(myself.clone(), reads(receive, myself.clone())),
             Task::of(myself.clone(), follows(appended, myself.clone())),
             Task::of(myself.clone(), ticks(jittered(&env), myself.clone())),
         ];
         let outbox = Some(Outbox { frames, room: Arc::new(Semaphore::new(MAX_OUTBOX_BYTES)) });
         let engine = Some(Engine::new(Side::of(own, peer), is_own));
-        let (stirred, judging) = (false, None);
         Self {
             myself,
             peer,
@@ -275,8 +294,8 @@ impl Desk {
             standing,
             moments,
             outbox,
-            stirred,
-            judging,
+            stirred: false,
+            to_admit,
             _tasks: tasks,
         }
     }
@@ -289,16 +308,17 @@ impl Desk {
         let under_way = self.under_way.clone();
         let work = move || {
             let effects = engine.handle(event, &World { log: &*log, state: &state, under_way: &under_way });
-            (engine, effects)
+            let deeds: Option<Vec<Deed>> = effects.into_iter().map(Deed::of).collect();
+            (engine, deeds)
         };
         match self.env.offload(work).await {
-            Some((engine, effects)) => {
+            Some((engine, Some(deeds))) => {
                 self.engine = Some(engine);
-                for effect in effects {
-                    self.does(effect);
+                for deed in deeds {
+                    self.does(deed);
                 }
             }
-            None => self.broke(),
+            _ => self.broke(),
         }
     }
 
@@ -306,10 +326,18 @@ impl Desk {
         self.ends("it failed on this node; its log says why".to_owned());
     }
 
-    fn does(&mut self, effect: Effect) {
+    fn does(&mut self, deed: Deed) {
+        match deed {
+            Deed::Send(frame) => self.sends(frame),
+            Deed::Do(effect) => self.effects(effect),
+        }
+    }
+
+    fn effects(&mut self, effect: Effect) {
         match effect {
-            Effect::Send(message) => self.sends(&message),
-            Effect::Admit(bundles) => self.admits(bundles),
+            Effect::Send(message) => unreachable!("what is to be sent was made a frame: {message:?}"),
+            // The judge ends with this actor only.
+            Effect::Admit(bundles) => drop(self.to_admit.send(bundles)),
             Effect::Again => drop(self.myself.cast(SessionMsg::Again)),
             Effect::Damaged { at, reason } => drop(self.oplog.cast(OplogMsg::FoundDamaged { at, reason })),
             Effect::Hear(bytes) => drop(self.moments.try_send(bytes)),
@@ -318,25 +346,11 @@ impl Desk {
         }
     }
 
-    fn sends(&mut self, message: &Message) {
-        let was_put = self.outbox.as_ref().is_none_or(|outbox| outbox.put(message));
+    fn sends(&mut self, frame: Vec<u8>) {
+        let was_put = self.outbox.as_ref().is_none_or(|outbox| outbox.put(frame));
         if !was_put {
             self.ends("the other node does not read what it is sent".to_owned());
         }
-    }
-
-    /// Hands bundles to the oplog, waits until they are folded, and says so.
-    fn admits(&mut self, bundles: Vec<Vec<u8>>) {
-        let (oplog, snapshots, myself) = (self.oplog.clone(), Arc::clone(&self.snapshots), self.myself.clone());
-        let source = format!("peer {}", self.peer.short());
-        self.judging = Some(Task::of(self.myself.clone(), async move {
-            let event = match admitted(&oplog, &*snapshots, bundles, source).await {
-                Ok(admitted) => Event::Admitted(admitted),
-                Err(reason) => Event::NotAdmitted { reason },
-            };
-            // Only a dead session does not hear it.
-            let _ = myself.cast(SessionMsg::Judged(event));
-        }));
     }
 
     fn tells(&mut self, report: Report) {
@@ -410,17 +424,50 @@ impl LinkStanding {
     }
 }
 
-async fn admitted(
-    oplog: &Address<OplogMsg>,
-    snapshots: &dyn Snapshots,
-    bundles: Vec<Vec<u8>>,
+/// Hands bundles to the oplog, waits until they are folded, and says so.
+struct Judge {
+    oplog: Address<OplogMsg>,
+    snapshots: Arc<dyn Snapshots>,
     source: String,
+}
+
+impl Judge {
+    /// Hands on at once what is given, and tells in the same order what became of it.
+    async fn judges(self, mut given: mpsc::UnboundedReceiver<Vec<Vec<u8>>>, session: ActorRef<SessionMsg>) {
+        let mut under_way = FuturesOrdered::new();
+        loop {
+            tokio::select! {
+                biased;
+                bundles = given.recv() => match bundles {
+                    Some(bundles) => under_way.push_back(self.admits(bundles)),
+                    None => return,
+                },
+                // Only a dead session does not hear it.
+                Some(event) = under_way.next() => drop(session.cast(SessionMsg::Judged(event))),
+            }
+        }
+    }
+
+    fn admits(&self, bundles: Vec<Vec<u8>>) -> impl Future<Output = Event> + use<> {
+        // The gate is open for the peer, so it is a member's node.
+        let (source, hands) = (self.source.clone(), Hands::Members);
+        fail::fail_point!("links-before-admit");
+        let asked = self.oplog.ask(move |reply| OplogMsg::Admit { bundles, source, hands, reply });
+        let folded = self.snapshots.folded();
+        async move {
+            match admitted(asked, folded).await {
+                Ok(admitted) => Event::Admitted(admitted),
+                Err(reason) => Event::NotAdmitted { reason },
+            }
+        }
+    }
+}
+
+async fn admitted(
+    asked: impl Future<Output = Result<Result<Admitted, AppendError>, NoAnswer>>,
+    mut folded: watch::Receiver<Folded>,
 ) -> Result<Admitted, String> {
-    fail::fail_point!("links-before-admit");
-    // The gate is open for the peer, so it is a member's node.
-    let ask = |reply| OplogMsg::Admit { bundles, source, hands: Hands::Members, reply };
-    let admitted = oplog.call(ask).await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-    let mut folded = snapshots.folded();
+    let admitted = asked.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let reached = folded.wait_for(|folded| folded.position >= admitted.through).await.is_ok();
     fail::fail_point!("links-before-acknowledge");
     if reached { Ok(admitted) } else { Err("the workspace is closing".to_owned()) }

@@ -1,15 +1,17 @@
-//! Taking: what the peer gives is handed to the oplog, one checkpoint after the other, and acknowledged in order.
+//! Taking: what the peer gives is handed to the oplog, checkpoint after checkpoint, and each is acknowledged in its turn
+//! once it is durable and folded. While one is folded, the next is written, and the one behind it judged.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use openprod_messages::oplog::Admitted;
 use openprod_model::bundle;
-use openprod_model::ids::Digest;
+use openprod_model::ids::{ActorId, Digest};
 use openprod_wire::replication::{Acknowledge, Checkpoint, MAX_DIGESTS, Offer, Part, Want};
 
 use super::engine::{Effect, Step, Turn, unexpected};
 use super::giving::MAX_FLIGHTS;
 use super::had::Had;
+use super::under_way::Claim;
 
 /// Most missing ancestors that are asked for in one conversation: each once.
 const MAX_ASKED: usize = 65_536;
@@ -34,9 +36,13 @@ pub(super) struct Taking {
     /// The number of what came last.
     last: u64,
     queue: VecDeque<(u64, Work)>,
-    /// The checkpoint that the oplog has in hand.
-    in_hand: Option<u64>,
+    /// The checkpoints that the oplog has in hand, as they came. No more than the peer may have unanswered.
+    in_hand: VecDeque<u64>,
     assembly: Option<Assembly>,
+    /// What this conversation fetches for all, once it is known whether it does.
+    claim: Option<Claim>,
+    /// How many were taken at the last tick.
+    ticked: u64,
     asked: BTreeSet<Digest>,
     has_refused: bool,
     taken: u64,
@@ -46,7 +52,7 @@ pub(super) struct Taking {
 impl Taking {
     /// Whether nothing is under way.
     pub(super) fn is_done(&self) -> bool {
-        self.queue.is_empty() && self.in_hand.is_none() && self.assembly.is_none()
+        self.queue.is_empty() && self.in_hand.is_empty() && self.assembly.is_none()
     }
 
     /// Whether something was not taken.
@@ -59,8 +65,41 @@ impl Taking {
         (self.taken, self.to_take)
     }
 
+    /// The peer has a history that is not here: whether it is to give that, and no other is.
+    pub(super) fn claims(&mut self, actor: ActorId, tip: Digest, turn: &Turn<'_>) -> bool {
+        self.claim.get_or_insert_with(|| turn.under_way.claim()).takes(actor, tip)
+    }
+
+    /// What it fetched, others may ask for.
+    pub(super) fn claims_nothing(&mut self) {
+        if let Some(claim) = &self.claim {
+            claim.gives_up();
+        }
+    }
+
+    /// What this conversation fetches may have come from elsewhere, and then the peer does not give it.
+    pub(super) fn pause(&mut self, turn: &Turn<'_>) -> Step {
+        let Some(claim) = &self.claim else { return Ok(()) };
+        let awaited = claim.awaited();
+        let found = awaited.iter().zip(turn.log.find(&awaited)?).filter(|(_, found)| found.is_some());
+        claim.settles(&found.map(|(digest, _)| *digest).collect::<Vec<_>>());
+        Ok(())
+    }
+
+    /// Time has passed. From a peer that gives nothing of what it has, nobody waits for more.
+    pub(super) fn tick(&mut self) {
+        if std::mem::replace(&mut self.ticked, self.taken) == self.taken {
+            self.claims_nothing();
+        }
+    }
+
+    /// Whether what another conversation fetches is to be waited for.
+    fn waits(&mut self, turn: &Turn<'_>) -> bool {
+        self.claim.get_or_insert_with(|| turn.under_way.claim()).waits()
+    }
+
     fn queued(&mut self, number: u64, work: Work) -> Step {
-        let under_way = self.queue.len() + usize::from(self.in_hand.is_some());
+        let under_way = self.queue.len() + self.in_hand.len();
         if number != self.last + 1 || under_way >= MAX_FLIGHTS || self.assembly.is_some() {
             return unexpected("something was given out of turn");
         }
@@ -94,20 +133,19 @@ impl Taking {
         self.queued(part.number, Work::Admit(vec![assembly.bytes]))
     }
 
-    /// Hands on what is next, if nothing is in hand.
+    /// Hands on what is next. An offer is answered when everything before it is.
     pub(super) fn go_on(&mut self, had: &mut Had, turn: &mut Turn<'_>) -> Step {
-        while self.in_hand.is_none() {
-            let Some((number, work)) = self.queue.pop_front() else { return Ok(()) };
+        while let Some((number, work)) = self.queue.pop_front() {
             match work {
-                Work::Offer(digests) if is_coming(&digests, turn)? => {
+                Work::Offer(digests) if !self.in_hand.is_empty() || self.is_coming(&digests, turn)? => {
                     self.queue.push_front((number, Work::Offer(digests)));
                     return Ok(());
                 }
                 Work::Offer(digests) => answer(number, &digests, had, turn)?,
                 Work::Admit(bundles) => {
-                    self.in_hand = Some(number);
+                    self.in_hand.push_back(number);
                     let digests = bundles.iter().filter_map(|bytes| bundle::digest_in(bytes)).collect();
-                    had.note_in_hand(Some(turn.under_way.take(digests)));
+                    had.note_in_hand(turn.under_way.take(digests));
                     turn.effects.push(Effect::Admit(bundles));
                 }
             }
@@ -115,19 +153,34 @@ impl Taking {
         Ok(())
     }
 
-    /// What was in hand is durable and folded.
+    /// What was in hand first is durable and folded.
     pub(super) fn admitted(&mut self, admitted: &Admitted, had: &mut Had, turn: &mut Turn<'_>) -> Step {
-        let Some(number) = self.in_hand.take() else { return Ok(()) };
+        let Some(number) = self.in_hand.pop_front() else { return Ok(()) };
         for placed in turn.log.find(&admitted.held)?.into_iter().flatten() {
             had.note(turn.log, placed.entry.actor, placed.spot())?;
         }
-        had.note_in_hand(None);
+        had.is_judged();
         self.taken += admitted.appended;
-        self.has_refused |= !admitted.unheld.is_empty();
+        if !admitted.unheld.is_empty() {
+            self.has_refused = true;
+            self.claims_nothing();
+        } else if let Some(claim) = &self.claim {
+            claim.settles(&admitted.held);
+        }
         let lacking = admitted.unheld.iter().filter_map(|index| u16::try_from(*index).ok()).collect();
         turn.say(Acknowledge { number, lacking });
         self.ask_for(&admitted.missing, turn);
         Ok(())
+    }
+
+    /// Whether something that is offered is in another conversation's hand, or may be fetched by one: the answer waits
+    /// until that is decided.
+    fn is_coming(&mut self, digests: &[Digest], turn: &Turn<'_>) -> Step<bool> {
+        if self.waits(turn) {
+            return Ok(turn.log.find(digests)?.iter().any(Option::is_none));
+        }
+        let coming: Vec<Digest> = digests.iter().copied().filter(|digest| turn.under_way.holds(*digest)).collect();
+        Ok(turn.log.find(&coming)?.iter().any(Option::is_none))
     }
 
     fn ask_for(&mut self, missing: &[Digest], turn: &mut Turn<'_>) {
@@ -139,12 +192,6 @@ impl Taking {
             turn.say(Want { digests });
         }
     }
-}
-
-/// Whether something that is offered is in another conversation's hand: the answer waits until that is decided.
-fn is_coming(digests: &[Digest], turn: &Turn<'_>) -> Step<bool> {
-    let coming: Vec<Digest> = digests.iter().copied().filter(|digest| turn.under_way.holds(*digest)).collect();
-    Ok(turn.log.find(&coming)?.iter().any(Option::is_none))
 }
 
 /// What is offered, the peer has.

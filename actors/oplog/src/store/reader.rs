@@ -7,7 +7,7 @@ use openprod_messages::log::{Entry, LogReader, Quarantined, Receipt, Spot, Store
 use openprod_model::bundle::{Bundle, Outline};
 use openprod_model::codec;
 use openprod_model::ids::{ActorId, BundleId, CommandId, Digest, OpRef, Position};
-use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -37,8 +37,15 @@ pub(crate) fn heads(heads: &impl ReadableTable<&'static [u8; 32], ()>) -> Result
     heads.iter()?.map(|head| Ok(Digest::from_bytes(*head?.0.value()))).collect()
 }
 
+/// A table of rows by position. Opening one costs as much as reading a row: who reads many, opens it once.
+type ByPosition = ReadOnlyTable<u64, &'static [u8]>;
+
 fn entry_row(txn: &ReadTransaction, at: Position) -> Result<Option<EntryRow>, Fault> {
-    let row = txn.open_table(ENTRIES)?.get(at.0)?;
+    entry_at(&txn.open_table(ENTRIES)?, at)
+}
+
+fn entry_at(entries: &ByPosition, at: Position) -> Result<Option<EntryRow>, Fault> {
+    let row = entries.get(at.0)?;
     row.map(|row| decode(row.value(), &format!("entry {at}"))).transpose()
 }
 
@@ -48,14 +55,19 @@ fn position(txn: &ReadTransaction, digest: Digest) -> Result<Option<Position>, F
 
 /// The bundle at a position, checked against its entry.
 pub(crate) fn stored(txn: &ReadTransaction, at: Position, digest: Digest) -> Result<Stored, Fault> {
-    let bytes = txn.open_table(BUNDLES)?.get(at.0)?.map(|bytes| bytes.value().to_vec());
-    let Some(bytes) = bytes else {
+    stored_at(&txn.open_table(BUNDLES)?, at, digest)
+}
+
+fn stored_at(bundles: &ByPosition, at: Position, digest: Digest) -> Result<Stored, Fault> {
+    let Some(row) = bundles.get(at.0)? else {
         return Ok(Stored::Damaged { bytes: Vec::new(), reason: "its bytes are gone".into() });
     };
-    Ok(match Bundle::parse(&bytes) {
+    let bytes = row.value();
+    let damaged = |reason: String| Stored::Damaged { bytes: bytes.to_vec(), reason };
+    Ok(match Bundle::parse(bytes) {
         Ok(bundle) if bundle.digest() == digest => Stored::Whole(Box::new(bundle)),
-        Ok(_) => Stored::Damaged { bytes, reason: "another bundle lies in its place".into() },
-        Err(malformed) => Stored::Damaged { bytes, reason: malformed.to_string() },
+        Ok(_) => damaged("another bundle lies in its place".into()),
+        Err(malformed) => damaged(malformed.to_string()),
     })
 }
 
@@ -127,12 +139,13 @@ impl LogReader for LogStore {
 
     fn bundles(&self, from: Position, limit: usize, bytes: usize) -> Read<Vec<(Position, Entry, Stored)>> {
         self.read(|txn| {
+            let bundles = txn.open_table(BUNDLES)?;
             let (mut found, mut taken) = (Vec::new(), 0);
             for row in txn.open_table(ENTRIES)?.range(from.0..)?.take(limit) {
                 let (at, row) = row?;
                 let at = Position(at.value());
                 let EntryRow { entry, .. } = decode(row.value(), &format!("entry {at}"))?;
-                let stored = stored(txn, at, entry.digest)?;
+                let stored = stored_at(&bundles, at, entry.digest)?;
                 taken += match &stored {
                     Stored::Whole(bundle) => bundle.bytes().len(),
                     Stored::Damaged { bytes, .. } => bytes.len(),

@@ -38,7 +38,8 @@ fn frame() -> impl Strategy<Value = Message> {
         .prop_map(|(fold_version, total)| Some(StateSummary { fold_version, unknown_ops: 0, kinds: [0; 32], total }));
     prop_oneof![
         (proptest::collection::vec(tip(), 0..5), any::<bool>()).prop_map(|(tips, more)| Frontier { tips, more }.into()),
-        (digests(), any::<bool>()).prop_map(|(digests, more)| Lacking { digests, more }.into()),
+        (digests(), digests(), any::<bool>())
+            .prop_map(|(digests, coming, more)| Lacking { digests, coming, more }.into()),
         (proptest::option::of(actor()), bytes()).prop_map(|(actor, mut message)| {
             message[0] = 0x61;
             Reconcile { actor, message }.into()

@@ -15,10 +15,11 @@ use openprod_model::ids::{ActorId, BundleId, Digest, OpId, Position, WorkspaceId
 use openprod_model::operation::{Basis, Operation};
 use openprod_model::value::{Name, Text, Value};
 use openprod_wire::framing;
-use openprod_wire::replication::{CellPrint, Message, StateSummary};
+use openprod_wire::replication::{CellPrint, Message, StateSummary, squeeze};
 
 use crate::replication::comparing::digest_of_heads;
-use crate::replication::engine::{Effect, Ending, Engine, Event, Report, Side, Sums, UnderWay, World};
+use crate::replication::engine::{Effect, Ending, Engine, Event, Report, Side, Sums, World};
+use crate::replication::under_way::UnderWay;
 
 /// A small generator (SplitMix64), so that a seed says everything.
 pub(super) struct Dice(pub(super) u64);
@@ -62,7 +63,7 @@ pub(super) struct Replica {
     pub(super) refuses: BTreeSet<Digest>,
     /// How often each bundle was handed to it by a peer.
     pub(super) handed: BTreeMap<Digest, usize>,
-    under_way: UnderWay,
+    pub(super) under_way: UnderWay,
 }
 
 impl Replica {
@@ -192,7 +193,7 @@ pub(super) struct End {
     pub(super) engine: Engine,
     pub(super) inbox: VecDeque<Vec<u8>>,
     again: bool,
-    in_hand: Option<Vec<Vec<u8>>>,
+    in_hand: VecDeque<Vec<Vec<u8>>>,
     pub(super) reports: Vec<Report>,
     pub(super) heard: Vec<Vec<u8>>,
     pub(super) ending: Option<Ending>,
@@ -207,7 +208,7 @@ impl End {
             engine: Engine::new(side, Box::new(move |actor| actor == own)),
             inbox: VecDeque::new(),
             again: false,
-            in_hand: None,
+            in_hand: VecDeque::new(),
             reports: Vec::new(),
             heard: Vec::new(),
             ending: None,
@@ -216,7 +217,7 @@ impl End {
     }
 
     fn is_idle(&self) -> bool {
-        self.inbox.is_empty() && !self.again && self.in_hand.is_none()
+        self.inbox.is_empty() && !self.again && self.in_hand.is_empty()
     }
 
     /// The heads at which it was last told that both are equal.
@@ -238,6 +239,8 @@ pub(super) struct Net {
     pub(super) written: BTreeSet<Digest>,
     /// What the ends of links that are no more had reported.
     pub(super) past_reports: Vec<Report>,
+    /// They hear nothing, and say nothing.
+    silent: BTreeSet<usize>,
 }
 
 impl Net {
@@ -249,6 +252,7 @@ impl Net {
             dice: Dice(seed),
             written: BTreeSet::new(),
             past_reports: Vec::new(),
+            silent: BTreeSet::new(),
         };
         net.writes(0);
         net
@@ -319,10 +323,18 @@ impl Net {
         }
     }
 
+    /// From now on this one hears nothing and says nothing, and nobody knows.
+    pub(super) fn falls_silent(&mut self, at: usize) {
+        self.silent.insert(at);
+    }
+
     /// Tells one end of a link what happened, and does what it says.
     pub(super) fn event(&mut self, key: (usize, usize), side: usize, event: Event) {
         let Some(link) = self.links.get_mut(&key) else { return };
         let end = &mut link[side];
+        if self.silent.contains(&end.at) {
+            return;
+        }
         let replica = &self.replicas[end.at];
         let world = World { log: &*replica.log, state: replica, under_way: &replica.under_way };
         let effects = end.engine.handle(event, &world);
@@ -331,10 +343,10 @@ impl Net {
             let (own, peer) = if side == 0 { (one, other) } else { (other, one) };
             match effect {
                 Effect::Send(frame) => {
-                    peer.inbox.push_back(framing::encode(&frame).unwrap());
+                    peer.inbox.push_back(squeeze::encode(&frame).unwrap());
                     peer.most_under_way = peer.most_under_way.max(peer.inbox.iter().map(Vec::len).sum());
                 }
-                Effect::Admit(bundles) => assert!(own.in_hand.replace(bundles).is_none(), "one at a time"),
+                Effect::Admit(bundles) => own.in_hand.push_back(bundles),
                 Effect::Again => own.again = true,
                 Effect::Damaged { at, reason } => panic!("{at}: {reason}"),
                 Effect::Hear(bytes) => own.heard.push(bytes),
@@ -365,7 +377,7 @@ impl Net {
         let choice = self.dice.below(3);
         let end = &mut self.links.get_mut(&key).unwrap()[side];
         match choice {
-            0 if end.in_hand.is_some() => self.admits(key, side),
+            0 if !end.in_hand.is_empty() => self.admits(key, side),
             1 if end.again => {
                 end.again = false;
                 self.event(key, side, Event::Again);
@@ -384,7 +396,7 @@ impl Net {
 
     fn admits(&mut self, key: (usize, usize), side: usize) {
         let end = &mut self.links.get_mut(&key).unwrap()[side];
-        let (at, Some(bundles)) = (end.at, end.in_hand.take()) else { return };
+        let (at, Some(bundles)) = (end.at, end.in_hand.pop_front()) else { return };
         let admitted = self.replicas[at].admits(&bundles);
         if admitted.appended > 0 {
             self.tell_appended(at);

@@ -74,6 +74,74 @@ fn a_cut_link_goes_on_after_the_last_acknowledged_checkpoint() {
 }
 
 #[test]
+fn a_backlog_comes_from_one_peer_though_four_have_it() {
+    let mut net = with_history(5, 900);
+    for at in 1..4 {
+        net.replicas[at] = net.replicas[0].copied();
+    }
+    (0..4).for_each(|at| net.joins(at, 4));
+    net.meets();
+    net.agrees();
+    assert!(net.replicas[4].handed.values().all(|times| *times == 1), "each once");
+}
+
+#[test]
+fn a_backlog_goes_on_from_the_next_peer_when_the_first_goes_away() {
+    let mut net = with_history(3, 1_000);
+    net.replicas[1] = net.replicas[0].copied();
+    net.joins(0, 2);
+    net.joins(1, 2);
+    while net.replicas[2].log.end().0 < 300 {
+        net.step();
+    }
+    net.cuts(0, 2);
+    net.meets();
+    assert_eq!(net.replicas[2].digests(), net.written);
+}
+
+#[test]
+fn a_peer_that_does_not_give_what_it_has_is_not_waited_for() {
+    let mut net = with_history(3, 600);
+    net.replicas[1] = net.replicas[0].copied();
+    net.joins(0, 2);
+    // It tells what it has, and is not heard of again.
+    while !net.replicas[2].under_way.claim().waits() {
+        net.step();
+    }
+    net.falls_silent(0);
+    net.joins(1, 2);
+    net.settles();
+    assert_eq!(net.replicas[2].log.end().0, 0, "it is waited for");
+    net.everywhere(|| Event::Tick);
+    assert_eq!(net.replicas[2].digests(), net.written);
+}
+
+#[test]
+fn three_parts_that_meet_at_once_wait_for_each_other_in_no_circle() {
+    let mut net = Net::new(6, 7);
+    net.everyone_joins();
+    net.meets();
+    (0..6).for_each(|one| (0..one).for_each(|other| net.cuts(one, other)));
+    for (one, other) in [(0, 1), (2, 3), (4, 5)] {
+        net.joins(one, other);
+        net.writes_often(one, 100);
+        net.writes_often(other, 100);
+        net.settles();
+    }
+    net.replicas.iter_mut().for_each(|replica| replica.handed = BTreeMap::new());
+    for one in 0..6 {
+        (0..one).filter(|other| one / 2 != other / 2).for_each(|other| net.joins(one, other));
+    }
+    net.meets();
+    net.meets();
+    net.agrees();
+    for replica in &net.replicas {
+        let handed: usize = replica.handed.values().sum();
+        assert!(handed <= 400 + 400 / 2, "{handed} for 400");
+    }
+}
+
+#[test]
 fn a_large_bundle_comes_in_parts_and_is_invisible_until_whole() {
     let mut net = with_history(2, 3);
     net.joins(0, 1);

@@ -5,8 +5,8 @@ use openprod_messages::log::{Lane, Lanes, Placed, Stored, Waiting};
 use openprod_model::ids::{ActorId, Digest, Position};
 use redb::{ReadTransaction, ReadableTable};
 
-use super::{Fault, LogStore, decode, entry_row, position, quarantine_row, stored};
-use crate::tables::{ENTRIES, EntryRow, LANES, LaneRow, QUARANTINE_DIGESTS};
+use super::{Fault, LogStore, decode, entry_at, quarantine_row, stored_at};
+use crate::tables::{BUNDLES, DIGESTS, ENTRIES, EntryRow, LANES, LaneRow, QUARANTINE_DIGESTS};
 
 const LOWEST: [u8; 32] = [0; 32];
 const HIGHEST: [u8; 32] = [u8::MAX; 32];
@@ -42,11 +42,6 @@ fn placed(at: Position, row: EntryRow) -> Placed {
     Placed { at, entry: row.entry, lane: row.lane }
 }
 
-fn found(txn: &ReadTransaction, digest: Digest) -> Result<Option<Placed>, Fault> {
-    let Some(at) = position(txn, digest)? else { return Ok(None) };
-    Ok(entry_row(txn, at)?.map(|row| placed(at, row)))
-}
-
 impl Lanes for LogStore {
     fn lanes(&self) -> Read<Vec<Lane>> {
         let (first, last) = (ActorId::from_bytes(LOWEST), ActorId::from_bytes(HIGHEST));
@@ -70,15 +65,24 @@ impl Lanes for LogStore {
     }
 
     fn find(&self, digests: &[Digest]) -> Read<Vec<Option<Placed>>> {
-        self.read(|txn| digests.iter().map(|digest| found(txn, *digest)).collect())
+        self.read(|txn| {
+            let (positions, entries) = (txn.open_table(DIGESTS)?, txn.open_table(ENTRIES)?);
+            let found = digests.iter().map(|digest| {
+                let Some(at) = positions.get(digest.as_bytes())? else { return Ok(None) };
+                let at = Position(at.value());
+                Ok(entry_at(&entries, at)?.map(|row| placed(at, row)))
+            });
+            found.collect()
+        })
     }
 
     fn select(&self, at: &[Position], bytes: usize) -> Read<Vec<(Position, Stored)>> {
         self.read(|txn| {
+            let (entries, bundles) = (txn.open_table(ENTRIES)?, txn.open_table(BUNDLES)?);
             let (mut selected, mut taken) = (Vec::new(), 0);
             for at in at {
-                let Some(row) = entry_row(txn, *at)? else { continue };
-                let stored = stored(txn, *at, row.entry.digest)?;
+                let Some(row) = entry_at(&entries, *at)? else { continue };
+                let stored = stored_at(&bundles, *at, row.entry.digest)?;
                 taken += match &stored {
                     Stored::Whole(bundle) => bundle.bytes().len(),
                     Stored::Damaged { .. } => 0,
