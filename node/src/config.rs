@@ -75,8 +75,8 @@ settings! {
     /// Unix socket for gRPC, open to this user only; "off" for none. When not set: openprod.sock in data_dir.
     socket: Option<PathBuf>, "OPENPROD_SOCKET", "socket", Text("{data_dir}/openprod.sock"), socket;
 
-    /// Address and port (UDP) where other nodes reach this one, "off" for none; "[::]" is every network of this machine,
-    /// by IPv6 and by IPv4. Only members of a workspace get anything of it.
+    /// Address and port (UDP) where other nodes reach this one, "off" for none. By default on every network of this
+    /// machine, by IPv6 and by IPv4. Only members of a workspace get anything of it.
     peer_listen: Option<SocketAddr>, "OPENPROD_PEER_LISTEN", "peer-listen", Text("[::]:7118"), peer_listen;
 
     /// Whether nodes on the local network find each other by themselves, by multicast DNS: "on" or "off".

@@ -1,6 +1,6 @@
 //! Who makes the call that this task serves, and which workspaces that caller may know of.
 //!
-//! The doors say who calls; [`super::workspace`] asks here, and so do the lists of workspaces. A call of which no door
+//! The doors say who calls; [`super::workspace()`] asks here, and so do the lists of workspaces. A call of which no door
 //! has said whose it is sees nothing, so a service cannot forget to ask.
 
 use openprod_domain::read::{Membership, membership};
