@@ -6,6 +6,8 @@ import uuid
 
 import grpc
 from openprod.v1 import (
+    blob_service_pb2,
+    blob_service_pb2_grpc,
     command_pb2,
     command_service_pb2,
     command_service_pb2_grpc,
@@ -18,9 +20,12 @@ from openprod.v1 import (
     history_service_pb2_grpc,
     overlay_service_pb2,
     overlay_service_pb2_grpc,
+    peer_service_pb2,
+    peer_service_pb2_grpc,
     schema_pb2,
     table_service_pb2,
     table_service_pb2_grpc,
+    text_pb2,
     value_pb2,
     workspace_service_pb2,
     workspace_service_pb2_grpc,
@@ -137,15 +142,15 @@ def main(address, token_file, certificate=None):
     assert committed.revision == first.revision + 1, committed
 
     notes = {"record": first.created[0].record, "table": "cues", "column": "notes"}
-    execute(command_pb2.Command(set_text=command_pb2.SetText(text="Go on the word", **notes)))
+    execute(command_pb2.Command(set_text=text_pb2.SetText(text="Go on the word", **notes)))
 
     def read_notes():
         return tables.GetDocument(table_service_pb2.GetDocumentRequest(workspace=made.workspace, **notes), **calling)
 
     seen = read_notes().revision
     for at, words in (0, "STANDBY. "), (14, " ghost"):
-        insert = command_pb2.TextEdit(insert=command_pb2.TextEdit.Insert(at=at, text=words))
-        execute(command_pb2.Command(edit_text=command_pb2.EditText(edits=[insert], **notes)), base=seen)
+        insert = text_pb2.TextEdit(insert=text_pb2.TextEdit.Insert(at=at, text=words))
+        execute(command_pb2.Command(edit_text=text_pb2.EditText(edits=[insert], **notes)), base=seen)
     assert read_notes().text == "STANDBY. Go on the word ghost", read_notes()
 
     conflicts = conflict_service_pb2_grpc.ConflictServiceStub(channel)
@@ -164,6 +169,25 @@ def main(address, token_file, certificate=None):
     opened = conflicts.ListConflicts(conflict_service_pb2.ListConflictsRequest(workspace=made.workspace), **calling)
     assert [again.conflict for again in opened.conflicts] == [conflict.conflict], opened
 
+    blobs = blob_service_pb2_grpc.BlobServiceStub(channel)
+    plan = bytes(range(256)) * 2_000
+
+    def pieces():
+        yield blob_service_pb2.PutBlobRequest(workspace=made.workspace, chunk=plan[:300_000])
+        yield blob_service_pb2.PutBlobRequest(chunk=plan[300_000:], last=True)
+
+    kept = blobs.PutBlob(pieces(), **calling).blob
+    wanted = blob_service_pb2.GetBlobRequest(workspace=made.workspace, hash=kept.hash, offset=299_990, length=20)
+    assert kept.size == len(plan) and b"".join(part.chunk for part in blobs.GetBlob(wanted, **calling)) == plan[299_990:300_010]
+    elsewhere = blob_service_pb2.FetchBlobRequest(workspace=made.workspace, hash="0" * 64)
+    try:
+        list(blobs.FetchBlob(elsewhere, **calling))
+        raise AssertionError("a file that nobody has was fetched")
+    except grpc.RpcError as error:
+        assert error.code() == grpc.StatusCode.NOT_FOUND, error
+    peers = peer_service_pb2_grpc.PeerServiceStub(channel)
+    assert len(peers.ListPeers(peer_service_pb2.ListPeersRequest(), **calling).peers) == 0
+
     try:
         tables.Query(table_service_pb2.QueryRequest(workspace=made.workspace, table="nope"), **calling)
         raise AssertionError("an unknown table was found")
@@ -181,7 +205,7 @@ def main(address, token_file, certificate=None):
     if certificate is not None:
         is_turned_away(address)
     how = "in clear" if certificate is None else "by TLS"
-    print(f"Python, {how}: workspace, table, records, query, watch, history, overlays, texts, conflicts, undo and refusals are well")
+    print(f"Python, {how}: workspace, table, records, query, watch, history, overlays, texts, conflicts, undo, files, peers and refusals are well")
 
 
 main(*sys.argv[1:])
