@@ -4,6 +4,7 @@
 //! question in turn. Every piece can be checked by itself against the outline, and the outline against the file's hash,
 //! so nothing that is said here is believed.
 
+use openprod_model::codec::long;
 use openprod_model::ids::BlobHash;
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +54,7 @@ pub enum FileAnswer {
         /// The number of the file's bytes, as it says.
         size: u64,
         /// The chaining values of the file's pieces.
+        #[serde(with = "long")]
         outline: Vec<u8>,
     },
     /// A piece.
@@ -60,6 +62,7 @@ pub enum FileAnswer {
         /// Which, counted from 0.
         index: u64,
         /// Its bytes.
+        #[serde(with = "long")]
         bytes: Vec<u8>,
     },
 }
