@@ -157,7 +157,10 @@ impl HelloError {
     pub(super) fn code(&self) -> CloseCode {
         match self {
             Self::Link(LinkError::TooSlow) => CloseCode::TOO_SLOW,
-            Self::Link(LinkError::Closed(_) | LinkError::GivenUp(_)) | Self::Asks => CloseCode::DONE,
+            // What ends within a frame broke off there: that may happen to anybody, and one tries again soon.
+            Self::Link(LinkError::Closed(_) | LinkError::GivenUp(_) | LinkError::Truncated) | Self::Asks => {
+                CloseCode::DONE
+            }
             Self::Link(_) | Self::Misbehaved => CloseCode::MISBEHAVED,
             Self::Version { .. } => CloseCode::VERSION,
             Self::Stranger => CloseCode::NOT_WELCOME,
@@ -507,7 +510,7 @@ impl Talk {
             }
             // A newer node may say more than this one understands.
             Err(LinkError::Frame(FrameError::Unknown { .. })) => Ok(()),
-            Ok(Some(Control::Hello(_))) | Err(LinkError::Frame(_) | LinkError::Truncated) => Err(CloseCode::MISBEHAVED),
+            Ok(Some(Control::Hello(_))) | Err(LinkError::Frame(_)) => Err(CloseCode::MISBEHAVED),
             Ok(None) | Err(_) => Err(CloseCode::DONE),
         }
     }

@@ -345,6 +345,22 @@ async fn what_a_newer_node_adds_is_passed_over_and_rubbish_is_not() {
 }
 
 #[tokio::test]
+async fn a_conversation_that_breaks_off_within_a_frame_begins_again_soon() {
+    let world = World::new();
+    let (mara, leo) = (world.node(1, &[1, 2]).await, world.node(2, &[1, 2]).await);
+    mara.adds(2).await;
+    mara.rooms.until(&[(2, SHOW, BUNDLES)]).await;
+    world.ether.change(key(1), key(2), |weather| {
+        weather.garbles = Some(Arc::new(|_| crate::transport::memory::Arrival::Truncated));
+    });
+    tokio::join!(mara.rooms.until(&[]), leo.rooms.until(&[]));
+    world.ether.change(key(1), key(2), |weather| weather.garbles = None);
+    let begun = tokio::time::Instant::now();
+    tokio::join!(mara.rooms.until(&[(2, SHOW, BUNDLES)]), leo.rooms.until(&[(1, SHOW, BUNDLES)]));
+    assert!(begun.elapsed() < Duration::from_mins(1), "nobody is punished for a bad line: {:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn who_says_nothing_is_sent_away_and_so_is_who_belongs_nowhere() {
     let world = World::new();
     let mara = world.node(1, &[1, 2]).await;

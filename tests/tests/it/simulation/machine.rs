@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use openprod_links::admission::gate::{Gate, Roll};
-use openprod_links::endpoint::{Endpoint, EndpointArgs, EndpointMsg, KnownPeer, Link, PeerBook, Purpose, Workspaces};
+use openprod_links::endpoint::{
+    Endpoint, EndpointArgs, EndpointMsg, KnownPeer, Link, PeerBook, PeerStatus, Purpose, Workspaces,
+};
 use openprod_links::transport::memory::Ether;
 use openprod_links::transport::{Channel, Connection, Network};
 use openprod_messages::address::Address;
@@ -183,6 +185,12 @@ impl Machine {
             Condition::Failed { why } => Some(why.clone()),
             _ => None,
         }
+    }
+
+    /// How it stands with the others that it knows; nothing while it or its endpoint is down.
+    pub(super) async fn knows_peers(&self) -> Vec<PeerStatus> {
+        let Some(life) = &self.life else { return Vec::new() };
+        life.endpoint.call(|reply| EndpointMsg::Status { reply }).await.unwrap_or_default()
     }
 
     /// Is switched on. The error says why it does not start.

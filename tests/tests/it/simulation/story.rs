@@ -469,19 +469,20 @@ impl Story {
         for machine in &self.machines {
             let at = machine.number;
             let Some(workspace) = machine.workspace() else { return Some(format!("machine {at} is down")) };
-            let equal: BTreeSet<_> = workspace
-                .doorway
-                .clone()
-                .status()
-                .await
-                .into_iter()
+            let standing = workspace.doorway.clone().status().await;
+            let equal: BTreeSet<_> = standing
+                .iter()
                 .filter_map(|status| {
                     let synced = status.standing.synced.filter(|synced| Some(synced.heads) == heads(0))?;
                     (synced.bundles == order(0) as u64).then_some(status.peer)
                 })
                 .collect();
             if equal.len() + 1 < self.machines.len() {
-                return Some(format!("machine {at} says that it is equal with {} others only", equal.len()));
+                let others = machine.knows_peers().await;
+                return Some(format!(
+                    "machine {at} says that it is equal with {} others only; its sessions: {standing:#?}; it knows {others:#?}",
+                    equal.len()
+                ));
             }
         }
         None
