@@ -156,10 +156,12 @@ fn room_killed(story: &mut Story, dice: &mut Dice, at: usize) -> Option<Later> {
     story.people_write_at(at, dice.below(4));
     story.tape.says(format_args!("the {} room of {at} panics", room.word()));
     story.machines[at].loses(room);
+    story.machines[at].is_shaken = true;
     Some(Later::Nothing)
 }
 
-fn disk(story: &Story, dice: &mut Dice, at: usize) -> MemoryDisk {
+fn disk(story: &mut Story, dice: &mut Dice, at: usize) -> MemoryDisk {
+    story.machines[at].is_shaken = true;
     let disks = &story.machines[at].disks;
     if dice.one_in(3) { disks.state.clone() } else { disks.log.clone() }
 }

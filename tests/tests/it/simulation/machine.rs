@@ -141,6 +141,9 @@ pub(super) struct Machine {
     /// Kinds of operations that its version does not know.
     pub(super) unknown: &'static [u16],
     pub(super) front: Front,
+    /// Whether a room or a disk of it has failed: of several checkpoints in its hands, one may then be missed, and those
+    /// behind it wait until it comes again.
+    pub(super) is_shaken: bool,
     book: Arc<MemoryBook>,
     ether: Ether,
     life: Option<Life>,
@@ -155,6 +158,7 @@ impl Machine {
             disks,
             unknown: &[],
             front: Front::default(),
+            is_shaken: false,
             book: Arc::default(),
             ether: ether.clone(),
             life: None,

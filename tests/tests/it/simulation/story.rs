@@ -261,7 +261,7 @@ impl Story {
         self.judges.log_of(&self.machines[at])?;
         self.judges.state_of(&self.machines[at], is_thorough)?;
         if let Some(workspace) = self.machines[at].workspace() {
-            self.nothing_is_out_of_turn(workspace)?;
+            self.nothing_is_out_of_turn(workspace, self.machines[at].is_shaken)?;
         }
         let order = &self.judges.known[at].order;
         if order.len() > before {
@@ -498,6 +498,7 @@ impl Story {
             let at = machine.number;
             let workspace = machine.workspace().ok_or("it is down")?;
             board_is_right(workspace, &*present.snapshot).map_err(|wrong| format!("machine {at}: {wrong}"))?;
+            self.nothing_is_out_of_turn(workspace, false).map_err(|wrong| format!("machine {at}: {wrong}"))?;
             let sessions = workspace.doorway.clone().status().await.len();
             ensure!(sessions + 1 == self.machines.len(), "machine {at} has {sessions} sessions");
         }
@@ -519,13 +520,15 @@ impl Story {
         Ok(())
     }
 
-    /// Among honest nodes parents come first, so nothing ever waits for its ancestors, and nothing is suspect.
-    fn nothing_is_out_of_turn(&self, workspace: &Workspace) -> Verdict {
+    /// Among honest nodes parents come first, so nothing waits for its ancestors but on a shaken machine, and there not
+    /// for long; and nothing is suspect.
+    fn nothing_is_out_of_turn(&self, workspace: &Workspace, is_shaken: bool) -> Verdict {
         // A disk that cannot be read now is looked at later.
         let (Ok(waiting), Ok(suspects)) = (workspace.store.waiting(0, 1), workspace.log.quarantined(0, 1)) else {
             return Ok(());
         };
-        ensure!(waiting.is_empty() || self.is_excused, "everybody is honest, and there are orphans: {waiting:?}");
+        let may_wait = self.is_excused || is_shaken;
+        ensure!(waiting.is_empty() || may_wait, "everybody is honest, and there are orphans: {waiting:?}");
         ensure!(suspects.is_empty() || self.is_excused, "everybody is honest, and there are suspects: {suspects:?}");
         Ok(())
     }
