@@ -4,28 +4,22 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use openprod_domain::cell::{Cell, KeyRange, Tip};
+use openprod_domain::cell::Cell;
 use openprod_domain::conflict;
-use openprod_domain::edits::Edit;
-use openprod_domain::oracle::Oracle;
-use openprod_domain::unions::Unions;
-use openprod_domain::view::{History, Moment, Read, ReadFailure, Reading, View};
 use openprod_messages::conflicts::{Conflicts as _, ConflictsMsg};
 use openprod_messages::environment::{Clock, Environment, Randomness, Spawner};
-use openprod_messages::snapshot::{Counts, Folded, Snapshot, Snapshots, StateHash, Written};
-use openprod_messages::testing::MemoryLog;
+use openprod_messages::snapshot::Snapshots as _;
+use openprod_messages::testing::{MemoryLog, MemoryState};
 use openprod_model::bundle::{Bundle, BundleKind, Draft, Source, Stamp};
 use openprod_model::clock::Hlc;
 use openprod_model::identity::Keys;
-use openprod_model::ids::{BundleId, Digest, EntityId, OpId, OpRef, Position, WorkspaceId};
+use openprod_model::ids::{BundleId, EntityId, OpId, OpRef, Position, WorkspaceId};
 use openprod_model::operation::{Basis, FieldAt, Operation, PairAt};
 use openprod_model::value::{Name, Text, Value};
 use ractor::{Actor, ActorRef};
-use tokio::sync::watch;
 
 use crate::Board;
 use crate::actor::{Conflicts, ConflictsArgs};
@@ -53,109 +47,16 @@ impl Spawner for Inline {
     }
 }
 
-/// A revision of a state in memory.
-struct Picture {
-    oracle: Oracle,
-    position: Position,
-}
-
-impl View for Picture {
-    fn tips(&self, cell: &Cell) -> Read<Vec<Tip>> {
-        View::tips(&self.oracle, cell)
-    }
-    fn edits(&self, cell: &Cell) -> Read<Vec<Edit>> {
-        View::edits(&self.oracle, cell)
-    }
-    fn cells(&self, range: &KeyRange) -> Reading<'_, (Cell, Vec<Tip>)> {
-        View::cells(&self.oracle, range)
-    }
-    fn entries(&self, _: &KeyRange) -> Option<Reading<'_, Vec<u8>>> {
-        None
-    }
-    fn unions(&self) -> Read<Arc<Unions>> {
-        View::unions(&self.oracle)
-    }
-}
-
-impl History for Picture {
-    fn tips_at(&self, cell: &Cell, moment: &Moment) -> Read<Vec<Tip>> {
-        self.oracle.tips_at(cell, moment)
-    }
-    fn write(&self, cell: &Cell, op: OpRef) -> Read<Option<(Tip, Vec<OpRef>)>> {
-        self.oracle.write(cell, op)
-    }
-}
-
-/// What this room never asks of a snapshot.
-fn not_asked<T>() -> Read<T> {
-    Err(ReadFailure("the room does not ask that".into()))
-}
-
-impl Snapshot for Picture {
-    fn position(&self) -> Position {
-        self.position
-    }
-    fn chain(&self) -> Digest {
-        Digest::from_bytes([0; 32])
-    }
-    fn heads(&self) -> Read<Vec<Digest>> {
-        not_asked()
-    }
-    fn written(&self, _: &Cell) -> Read<Vec<Written>> {
-        not_asked()
-    }
-    fn hash(&self) -> Read<StateHash> {
-        not_asked()
-    }
-    fn bucket(&self, _: u8, _: &[u8], _: usize) -> Read<Vec<openprod_messages::snapshot::CellPrint>> {
-        not_asked()
-    }
-    fn counts(&self) -> Read<Counts> {
-        not_asked()
-    }
-    fn view(&self) -> &dyn View {
-        self
-    }
-}
-
-/// A state that folds at once.
-struct Memory {
-    oracle: Mutex<Oracle>,
-    folded: watch::Sender<Folded>,
-    fails: AtomicBool,
-}
-
-impl Snapshots for Memory {
-    fn snapshot(&self) -> Read<Arc<dyn Snapshot>> {
-        if self.fails.load(Ordering::SeqCst) {
-            return Err(ReadFailure("the disk is asleep".into()));
-        }
-        let (oracle, position) = (self.oracle.lock().unwrap().clone(), self.folded.borrow().position);
-        Ok(Arc::new(Picture { oracle, position }))
-    }
-    fn folded(&self) -> watch::Receiver<Folded> {
-        self.folded.subscribe()
-    }
-    fn bytes_on_disk(&self) -> u64 {
-        0
-    }
-}
-
 struct House {
     log: Arc<MemoryLog>,
-    state: Arc<Memory>,
+    state: Arc<MemoryState>,
     board: Arc<Board>,
     room: ActorRef<ConflictsMsg>,
 }
 
 impl House {
     async fn with(bundles: &[Bundle]) -> Self {
-        let state = Memory {
-            oracle: Mutex::default(),
-            folded: watch::channel(Folded::default()).0,
-            fails: AtomicBool::new(false),
-        };
-        let (log, state, board) = (Arc::<MemoryLog>::default(), Arc::new(state), Arc::new(Board::default()));
+        let (log, state, board) = (Arc::<MemoryLog>::default(), Arc::<MemoryState>::default(), Arc::<Board>::default());
         let room = starts(&log, &state, &board).await;
         let house = Self { log, state, board, room };
         for bundle in bundles {
@@ -166,9 +67,7 @@ impl House {
 
     fn append(&self, bundle: &Bundle) {
         self.log.append(bundle);
-        let position = self.log.end();
-        self.state.oracle.lock().unwrap().add(position, bundle);
-        self.state.folded.send_replace(Folded { position, incarnation: 0 });
+        self.state.fold(bundle, self.log.end());
     }
 
     /// The cells in conflict, once the room has followed to the end; they are what a look at everything finds.
@@ -177,13 +76,13 @@ impl House {
         let mut standing = self.board.standing();
         let reached = standing.wait_for(|standing| standing.position >= end);
         let found = tokio::time::timeout(Duration::from_secs(20), reached).await.unwrap().unwrap().clone();
-        let all = conflict::all(&*self.state.oracle.lock().unwrap()).unwrap();
+        let all = conflict::all(self.state.snapshot().unwrap().view()).unwrap();
         assert_eq!(*found.cells, all.into_iter().map(|conflict| conflict.cell).collect());
         Arc::unwrap_or_clone(found.cells)
     }
 }
 
-async fn starts(log: &Arc<MemoryLog>, state: &Arc<Memory>, board: &Arc<Board>) -> ActorRef<ConflictsMsg> {
+async fn starts(log: &Arc<MemoryLog>, state: &Arc<MemoryState>, board: &Arc<Board>) -> ActorRef<ConflictsMsg> {
     let env = Environment { clock: Arc::new(Inline), random: Arc::new(Inline), spawner: Arc::new(Inline) };
     let args = ConflictsArgs { board: board.clone(), log: log.clone(), snapshots: state.clone(), env };
     Actor::spawn(None, Conflicts, args).await.unwrap().0
@@ -281,13 +180,13 @@ async fn damage_in_the_log_makes_it_look_at_what_the_state_has() {
 async fn a_state_that_cannot_be_read_is_waited_for() {
     tokio::time::pause();
     let house = House::with(&[]).await;
-    house.state.fails.store(true, Ordering::SeqCst);
+    house.state.fails(true);
     house.append(&says(1, 1, 1, "Dawn", &[]));
     house.append(&says(2, 2, 1, "Noon", &[]));
     let state = Arc::clone(&house.state);
     tokio::spawn(async move {
         tokio::time::sleep(Duration::from_secs(3)).await;
-        state.fails.store(false, Ordering::SeqCst);
+        state.fails(false);
     });
     assert_eq!(house.finds().await, BTreeSet::from([label(1)]));
 }

@@ -1,6 +1,7 @@
 //! A log and a state in memory, for tests: they hold what they are given, and the log says whatever it is made to say.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use openprod_domain::cell::{Cell, KeyRange, Tip};
@@ -243,11 +244,13 @@ impl LogReader for MemoryLog {
 pub struct MemoryState {
     oracle: Mutex<Oracle>,
     folded: watch::Sender<Folded>,
+    fails: AtomicBool,
 }
 
 impl Default for MemoryState {
     fn default() -> Self {
-        Self { oracle: Mutex::default(), folded: watch::channel(Folded::default()).0 }
+        let fails = AtomicBool::new(false);
+        Self { oracle: Mutex::default(), folded: watch::channel(Folded::default()).0, fails }
     }
 }
 
@@ -257,10 +260,24 @@ impl MemoryState {
         self.oracle.lock().unwrap_or_else(PoisonError::into_inner).add(position, bundle);
         self.folded.send_modify(|folded| folded.position = position);
     }
+
+    /// Whether whoever reads fails from now on. Nobody is told.
+    pub fn fails(&self, fails: bool) {
+        self.fails.store(fails, Ordering::SeqCst);
+    }
+
+    /// Can be read again, and tells so, as a state does whose file was opened anew.
+    pub fn opens_anew(&self) {
+        self.fails(false);
+        self.folded.send_modify(|folded| folded.incarnation += 1);
+    }
 }
 
 impl Snapshots for MemoryState {
     fn snapshot(&self) -> Read<Arc<dyn Snapshot>> {
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(ReadFailure("the state in memory fails".into()));
+        }
         let oracle = self.oracle.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(Arc::new(Picture { oracle, position: self.folded.borrow().position }))
     }

@@ -33,10 +33,11 @@ use openprod_domain::view::{ReadFailure, View};
 use openprod_messages::address::NoAnswer;
 use openprod_messages::commands::CommandError;
 use openprod_messages::oplog::AppendError;
-use openprod_messages::snapshot::Snapshot;
+use openprod_messages::snapshot::{Snapshot, Snapshots};
 use openprod_model::ids::{ActorId, Position, WorkspaceId};
 use openprod_model::refusal::{self, Refusal};
 use openprod_model::value::Value;
+use tokio::sync::watch::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 use tonic::service::Routes;
@@ -317,7 +318,7 @@ pub fn name_in(view: &dyn View) -> Result<String, ReadFailure> {
 }
 
 /// The newest snapshot that shows at least this revision, or, for 0, everything that was acknowledged by now; waits for
-/// it if need be.
+/// it if need be, also while the state is just being opened anew.
 pub async fn snapshot_from(workspace: &Workspace, min_revision: Position) -> Result<Arc<dyn Snapshot>, Status> {
     let end = workspace.log.tail().map_err(|failure| unreadable(&failure))?.position;
     if min_revision > end {
@@ -326,12 +327,33 @@ pub async fn snapshot_from(workspace: &Workspace, min_revision: Position) -> Res
         return Err(status::refused(&unknown));
     }
     let wanted = if min_revision == Position::ZERO { end } else { min_revision };
-    let mut folded = workspace.snapshots.folded();
-    let waits = folded.wait_for(|folded| folded.position >= wanted);
-    match tokio::time::timeout(openprod_messages::address::CALL_DEADLINE, waits).await {
-        Ok(Ok(_)) => workspace.snapshots.snapshot().map_err(|failure| unreadable(&failure)),
+    let mut failure = None;
+    let shown = newest(&*workspace.snapshots, wanted, &mut failure);
+    match tokio::time::timeout(openprod_messages::address::CALL_DEADLINE, shown).await {
+        Ok(Ok(snapshot)) => Ok(snapshot),
         Ok(Err(_)) => Err(unavailable("This workspace is being closed.")),
-        Err(_) => Err(unavailable("The state of this workspace does not catch up with its log.")),
+        Err(_) => match failure {
+            Some(failure) => Err(unreadable(&failure)),
+            None => Err(unavailable("The state of this workspace does not catch up with its log.")),
+        },
+    }
+}
+
+/// Waits for a snapshot that shows this revision. `failure` is why the state could not be read so far.
+async fn newest(
+    snapshots: &dyn Snapshots,
+    wanted: Position,
+    failure: &mut Option<ReadFailure>,
+) -> Result<Arc<dyn Snapshot>, RecvError> {
+    let mut folded = snapshots.folded();
+    loop {
+        folded.wait_for(|folded| folded.position >= wanted).await?;
+        match snapshots.snapshot() {
+            Ok(snapshot) => return Ok(snapshot),
+            Err(unread) => *failure = Some(unread),
+        }
+        // A state that cannot be read is opened anew, of which whoever waits here is told.
+        folded.changed().await?;
     }
 }
 
@@ -428,7 +450,21 @@ pub fn sentence(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use openprod_messages::testing::MemoryState;
+
     use super::*;
+
+    #[tokio::test]
+    async fn whoever_reads_waits_while_the_state_is_opened_anew() {
+        let state = Arc::<MemoryState>::default();
+        state.fails(true);
+        let mut failure = None;
+        let mut reading = Box::pin(newest(&*state, Position::ZERO, &mut failure));
+        assert!(futures::poll!(&mut reading).is_pending());
+        state.opens_anew();
+        assert_eq!(reading.await.unwrap().position(), Position::ZERO);
+        assert!(failure.is_some(), "should it never be opened, this is what is said");
+    }
 
     #[tokio::test]
     async fn a_stream_ends_at_its_deadline_with_a_status() {

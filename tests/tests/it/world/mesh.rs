@@ -183,7 +183,7 @@ impl Person {
     /// Waits until a check of the own node finds nothing any more.
     pub(crate) async fn comes_to_find_all_well(&self) {
         let mended = async {
-            while self.verifies().await.outcome() != v1::CheckOutcome::Ok {
+            while !self.tries_to_verify().await.is_ok_and(|report| report.outcome() == v1::CheckOutcome::Ok) {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         };

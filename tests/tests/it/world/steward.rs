@@ -4,6 +4,7 @@
 #![allow(clippy::redundant_closure_for_method_calls)]
 
 use openprod_api::status::ApiError;
+use openprod_client::error::Error;
 use openprod_client::{Client, v1};
 use openprod_model::ids::WorkspaceId;
 
@@ -12,11 +13,16 @@ use super::person::Person;
 impl Person {
     /// Checks everything in the workspace.
     pub(crate) async fn verifies(&self) -> v1::VerifyReport {
+        self.tries_to_verify().await.unwrap()
+    }
+
+    /// The same, where the state may be opened anew meanwhile: then the check breaks off.
+    pub(crate) async fn tries_to_verify(&self) -> Result<v1::VerifyReport, Error> {
         use v1::verify_response::Event;
-        let mut answers = self.workspace().verify().await.unwrap();
+        let mut answers = self.workspace().verify().await?;
         loop {
-            if let Some(Event::Report(report)) = answers.next().await.unwrap().expect("a report comes last").event {
-                return report;
+            if let Some(Event::Report(report)) = answers.next().await?.expect("a report comes last").event {
+                return Ok(report);
             }
         }
     }
