@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use openprod_blobs::collect::{CollectError, Library};
-use openprod_blobs::keeping as fetching;
+use openprod_blobs::exchange;
 use openprod_blobs::reader::Reader;
 use openprod_blobs::tables::MentionRow;
 use openprod_blobs::thumbnail;
@@ -93,8 +93,8 @@ impl From<CollectError> for FileError {
     }
 }
 
-/// What happens to a reader's job when it panics.
-fn panicked() -> FileError {
+/// The work with a file ended before it was done: something in it panicked, or its room died.
+pub fn broke_off() -> FileError {
     FileError::Unavailable("The work with the file broke off; try again.".to_owned())
 }
 
@@ -111,7 +111,7 @@ where
     T: Send + 'static,
     E: Into<FileError> + Send + 'static,
 {
-    env.offload(job).await.ok_or_else(panicked)?.map_err(Into::into)
+    env.offload(job).await.ok_or_else(broke_off)?.map_err(Into::into)
 }
 
 /// Takes a file in. It is kept only if `chunks` ends without an error.
@@ -177,11 +177,27 @@ pub fn list(library: &Library, after: Option<BlobHash>, limit: usize) -> Result<
     .collect()
 }
 
-/// Opens a file for reading, unless it was deleted. Blocks its thread.
-pub fn open(library: &Library, hash: BlobHash) -> Result<(Known, Reader), FileError> {
+/// Opens a file for reading, unless it was deleted; one that is not here is fetched from other nodes first.
+pub async fn open(workspace: &Workspace, env: &Environment, hash: BlobHash) -> Result<(Known, Reader), FileError> {
+    let opened = || {
+        let library = workspace.library.clone();
+        on_a_thread(env, move || try_open(&library, hash))
+    };
+    let (known, reader) = opened().await?;
+    if let Some(reader) = reader {
+        return Ok((known, reader));
+    }
+    let ended = exchange::ended(&mut fetch(workspace, hash).await?).await;
+    came(&known, ended.ok_or_else(broke_off)?)?;
+    let (known, reader) = opened().await?;
+    Ok((known, reader.ok_or(BlobError::Unavailable(hash))?))
+}
+
+/// What is known of a file that was not deleted, and its reader if it is here and whole. Blocks its thread.
+fn try_open(library: &Library, hash: BlobHash) -> Result<(Known, Option<Reader>), FileError> {
     let known = known(library, hash)?;
     known.ensure_not_deleted()?;
-    let reader = library.store.open(hash)?;
+    let reader = if known.is_here() { Some(library.store.open(hash)?) } else { None };
     Ok((known, reader))
 }
 
@@ -208,22 +224,10 @@ impl Known {
     }
 }
 
-/// Sees to it that a file can be opened: one that is not here is fetched from other nodes first.
-pub async fn ensure(workspace: &Workspace, env: &Environment, hash: BlobHash) -> Result<(), FileError> {
-    let library = workspace.library.clone();
-    let known = on_a_thread(env, move || known(&library, hash)).await?;
-    known.ensure_not_deleted()?;
-    if known.is_here() {
-        return Ok(());
-    }
-    let ended = fetching::ended(&mut fetch(workspace, hash).await?).await;
-    came(&known, ended.ok_or_else(panicked)?).map(drop)
-}
-
 /// Has a file fetched from other nodes, and shows how that goes for as long as anybody looks.
 pub async fn fetch(workspace: &Workspace, hash: BlobHash) -> Result<watch::Receiver<FetchStanding>, FileError> {
     let begun = workspace.blobs.call(|reply| BlobsMsg::Fetch { hash, reply }).await;
-    begun.map_err(|_| panicked())?.ok_or(FileError::Busy)
+    begun.map_err(|_| broke_off())?.ok_or(FileError::Busy)
 }
 
 /// What came of a fetch that is over.
@@ -231,7 +235,7 @@ pub fn came(known: &Known, ended: FetchStanding) -> Result<Kept, FileError> {
     match ended {
         FetchStanding::Here(kept) => Ok(kept),
         FetchStanding::Failed(error) => Err(error.into()),
-        FetchStanding::Coming { .. } => Err(panicked()),
+        FetchStanding::Coming { .. } => Err(broke_off()),
         FetchStanding::Nowhere { asked } => {
             let refusal = Refusal::new(Reason::BlobUnavailable, format!("{} is not on this node.", known.called()));
             let next = match asked {
@@ -258,19 +262,13 @@ pub fn pieces(
 
 /// A small picture of a file. Kept once it is made; that none can be made is remembered too.
 pub async fn thumbnail(env: &Environment, workspace: &Workspace, hash: BlobHash) -> Result<Vec<u8>, FileError> {
-    ensure(workspace, env, hash).await?;
-    let library = workspace.library.clone();
-    let store = Arc::clone(&library.store);
-    let (known, reader, kept) = on_a_thread(env, move || -> Result<_, FileError> {
-        let (known, reader) = open(&library, hash)?;
-        let kept = library.store.thumbnail(hash)?;
-        Ok((known, reader, kept))
-    })
-    .await?;
+    let (known, reader) = open(workspace, env, hash).await?;
+    let store = Arc::clone(&workspace.library.store);
+    let kept = on_a_thread(env, move || store.thumbnail(hash)).await?;
     let png = if let Some(kept) = kept {
         kept
     } else {
-        let (made, store) = (made(env, reader).await?, Arc::clone(&store));
+        let (made, store) = (made(env, reader).await?, Arc::clone(&workspace.library.store));
         on_a_thread(env, move || store.keep_thumbnail(hash, &made).map(|()| made)).await?
     };
     if png.is_empty() {

@@ -144,6 +144,11 @@ impl Exchange {
     }
 }
 
+/// How a fetch ends; none if it broke off.
+pub async fn ended(standing: &mut watch::Receiver<FetchStanding>) -> Option<FetchStanding> {
+    standing.wait_for(FetchStanding::is_over).await.ok().map(|over| over.clone())
+}
+
 /// A neighbour in one fetch.
 struct Source {
     asks: mpsc::UnboundedSender<FileAsk>,

@@ -9,10 +9,10 @@ use openprod_messages::blobs::{BlobError, BlobsMsg, FetchStanding};
 use openprod_messages::environment::Environment;
 use openprod_model::ids::BlobHash;
 use ractor::{ActorRef, call};
-use tokio::sync::watch;
 
 use crate::care::CHUNK_ROWS;
 use crate::collect::{Library, is_needed};
+use crate::exchange::ended;
 use crate::mentions::unread;
 
 /// How many such files come at once: whoever asks for one has the rest of the network.
@@ -87,9 +87,4 @@ async fn come(room: Arc<ActorRef<BlobsMsg>>, hash: BlobHash) {
             _ => {}
         }
     }
-}
-
-/// How a fetch ends; none if it broke off.
-pub async fn ended(standing: &mut watch::Receiver<FetchStanding>) -> Option<FetchStanding> {
-    standing.wait_for(FetchStanding::is_over).await.ok().map(|over| over.clone())
 }

@@ -118,9 +118,7 @@ async fn given(
 ) -> Result<Response, Status> {
     let place = Arc::clone(&counter.room).try_acquire_owned().map_err(|_| services::too_busy())?;
     let (workspace, hash) = (services::workspace(&counter.node, workspace)?, parsed(hash)?);
-    files::ensure(&workspace, &counter.node.env, hash).await?;
-    let library = workspace.library.clone();
-    let (known, reader) = files::on_a_thread(&counter.node.env, move || files::open(&library, hash)).await?;
+    let (known, reader) = files::open(&workspace, &counter.node.env, hash).await?;
     let size = reader.size();
     let mut response = Response::new(Body::empty());
     describe(response.headers_mut(), &known);

@@ -107,9 +107,7 @@ impl Service for BlobService {
     async fn get_blob(&self, request: Request<v1::GetBlobRequest>) -> Result<Response<Self::GetBlobStream>, Status> {
         let v1::GetBlobRequest { workspace, hash, offset, length } = request.get_ref();
         let (workspace, hash) = (super::workspace(&self.0, workspace)?, parsed(hash)?);
-        files::ensure(&workspace, &self.0.env, hash).await?;
-        let library = workspace.library;
-        let (_, reader) = self.blocking(move || files::open(&library, hash)).await?;
+        let (_, reader) = files::open(&workspace, &self.0.env, hash).await?;
         let size = reader.size();
         let end = if *length == 0 { size } else { offset.saturating_add(*length).min(size) };
         let pieces = files::pieces(self.0.env.clone(), reader, *offset..end);
@@ -292,8 +290,7 @@ async fn tells(
         let FetchStanding::Coming { had, of, from } = now else { return files::came(known, now) };
         // A client that reads slowly is told less often, and the last of it in any case.
         let _ = client.try_send(Ok(coming(had, of, from)));
-        let broke_off = |_| FileError::Unavailable("The work with the file broke off; try again.".to_owned());
-        standing.changed().await.map_err(broke_off)?;
+        standing.changed().await.map_err(|_| files::broke_off())?;
     }
 }
 

@@ -14,8 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::collecting::House;
 use crate::actor::{Blobs, BlobsArgs};
-use crate::exchange::{Answering, Asking, Ended, Neighbour, Neighbours, Talk, answer};
-use crate::keeping;
+use crate::exchange::{Answering, Asking, Ended, Neighbour, Neighbours, Talk, answer, ended};
 use crate::kit::{Bench, environment, hash_of, noise};
 use crate::outline::PIECE_BYTES;
 
@@ -162,7 +161,7 @@ impl Home {
     }
 
     async fn gets(&self, hash: BlobHash) -> FetchStanding {
-        keeping::ended(&mut self.wants(hash).await).await.unwrap()
+        ended(&mut self.wants(hash).await).await.unwrap()
     }
 
     fn reads(&self, hash: BlobHash) -> Vec<u8> {
@@ -241,8 +240,8 @@ async fn nobody_there_is_said_at_once_and_two_who_want_a_file_fetch_it_once() {
     assert_eq!(home.gets(hash_of(&bytes)).await, FetchStanding::Nowhere { asked: 0 });
     street.comes(Manner::Honest, &house_with(&[&bytes]));
     let (mut one, mut other) = (home.wants(hash_of(&bytes)).await, home.wants(hash_of(&bytes)).await);
-    assert!(matches!(keeping::ended(&mut one).await, Some(FetchStanding::Here(_))));
-    assert!(matches!(keeping::ended(&mut other).await, Some(FetchStanding::Here(_))));
+    assert!(matches!(ended(&mut one).await, Some(FetchStanding::Here(_))));
+    assert!(matches!(ended(&mut other).await, Some(FetchStanding::Here(_))));
     assert_eq!(street.calls.load(Ordering::Relaxed), 1);
 }
 
