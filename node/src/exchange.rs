@@ -1,6 +1,7 @@
 //! Files between nodes: the blobs room's conversations, over the links that the endpoint keeps.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -17,30 +18,34 @@ use crate::workspace::Workspace;
 /// The nodes with which a workspace exchanges files now. It outlives the blobs room.
 pub struct Neighbourhood {
     workspace: WorkspaceId,
-    links: watch::Sender<BTreeMap<LinkId, Link>>,
+    links: Mutex<BTreeMap<LinkId, Link>>,
     there: watch::Sender<Vec<Neighbour>>,
 }
 
 impl Neighbourhood {
     /// Nobody yet.
     pub fn new(workspace: WorkspaceId) -> Self {
-        Self { workspace, links: watch::channel(BTreeMap::new()).0, there: watch::channel(Vec::new()).0 }
+        Self { workspace, links: Mutex::default(), there: watch::channel(Vec::new()).0 }
     }
 
     /// A node is connected, and a member.
     pub fn linked(&self, link: &Link) {
-        self.links.send_modify(|links| drop(links.insert(link.id, link.clone())));
-        self.tell();
+        self.change(|links| drop(links.insert(link.id, link.clone())));
     }
 
     /// It is no longer, or no member any more: conversations with it end.
     pub fn parted(&self, link: LinkId) {
-        self.links.send_modify(|links| drop(links.remove(&link)));
-        self.tell();
+        self.change(|links| drop(links.remove(&link)));
     }
 
-    fn tell(&self) {
-        let there: Vec<_> = self.links.borrow().keys().map(|link| Neighbour(link.0)).collect();
+    fn links(&self) -> MutexGuard<'_, BTreeMap<LinkId, Link>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<LinkId, Link>)) {
+        let mut links = self.links();
+        change(&mut links);
+        let there: Vec<_> = links.keys().map(|link| Neighbour(link.0)).collect();
         self.there.send_if_modified(|known| {
             let is_news = *known != there;
             known.clone_from(&there);
@@ -51,7 +56,7 @@ impl Neighbourhood {
     /// Waits until a node has parted.
     async fn gone(&self, link: LinkId) {
         // The sender is this struct's own, which is borrowed.
-        let _ = self.links.subscribe().wait_for(|links| !links.contains_key(&link)).await;
+        let _ = self.there.subscribe().wait_for(|there| !there.contains(&Neighbour(link.0))).await;
     }
 }
 
@@ -61,7 +66,7 @@ impl Neighbours for Neighbourhood {
     }
 
     fn call(&self, neighbour: Neighbour) -> BoxFuture<'static, Result<Asking, Ended>> {
-        let (link, workspace) = (self.links.borrow().get(&LinkId(neighbour.0)).cloned(), self.workspace);
+        let (link, workspace) = (self.links().get(&LinkId(neighbour.0)).cloned(), self.workspace);
         async move {
             let link = link.ok_or_else(|| Ended("it is connected no longer".to_owned()))?;
             let channel = link.open(workspace, Purpose::Files).await.map_err(|error| ended(&error))?;
