@@ -19,14 +19,14 @@ struct QuarantineRow2 {
     mark: [u8; 32],
 }
 
+fn rows(quarantine: &impl ReadableTable<u64, &'static [u8]>) -> Result<Vec<(u64, Vec<u8>)>, redb::Error> {
+    let rows = quarantine.iter()?.map(|row| row.map(|(number, row)| (number.value(), row.value().to_vec())));
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 pub(super) fn tell_apart(txn: &WriteTransaction) -> Result<(), redb::Error> {
     let mut quarantine = txn.open_table(QUARANTINE)?;
-    let mut rows = Vec::new();
-    for row in quarantine.iter()? {
-        let (number, row) = row?;
-        rows.push((number.value(), row.value().to_vec()));
-    }
-    for (number, row) in rows {
+    for (number, row) in rows(&quarantine)? {
         let damaged = |error| redb::Error::Corrupted(format!("quarantined bundle {number} of format 2: {error}"));
         let QuarantineRow2 { digest, source, reason, since_ms, skipped, at, mark } =
             codec::decode(&row).map_err(damaged)?;
@@ -40,12 +40,7 @@ pub(super) fn tell_apart(txn: &WriteTransaction) -> Result<(), redb::Error> {
 #[cfg(test)]
 pub(crate) fn forget(txn: &WriteTransaction) -> Result<(), redb::Error> {
     let mut quarantine = txn.open_table(QUARANTINE)?;
-    let mut rows = Vec::new();
-    for row in quarantine.iter()? {
-        let (number, row) = row?;
-        rows.push((number.value(), row.value().to_vec()));
-    }
-    for (number, row) in rows {
+    for (number, row) in rows(&quarantine)? {
         let row: QuarantineRow = codec::decode(&row).expect("this version wrote it");
         let QuarantineRow { digest, source, reason, since_ms, skipped, at, mark, .. } = row;
         let row = QuarantineRow2 { digest, source, reason, since_ms, skipped, at, mark };
