@@ -65,20 +65,8 @@ pub fn field_type(text: &str) -> Result<FieldType, CliError> {
         ("sequence", item) => FieldType::Sequence { item: primitive(item.unwrap_or("text"))? },
         ("document", None) => FieldType::Document,
         ("blob", None) => FieldType::Blob,
-        (word, None) => plain(word)?,
+        (word, None) => primitive(word)?.into(),
         _ => return Err(malformed(text)),
-    })
-}
-
-fn plain(word: &str) -> Result<FieldType, CliError> {
-    Ok(match primitive(word)? {
-        PrimitiveType::Text => FieldType::Text,
-        PrimitiveType::Integer => FieldType::Integer,
-        PrimitiveType::Float => FieldType::Float,
-        PrimitiveType::Boolean => FieldType::Boolean,
-        PrimitiveType::Date => FieldType::Date,
-        PrimitiveType::DateTime => FieldType::DateTime,
-        PrimitiveType::Duration => FieldType::Duration,
     })
 }
 

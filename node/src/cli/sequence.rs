@@ -129,16 +129,7 @@ fn items_of(field: &Field, words: &[String]) -> Result<Vec<Primitive>, CliError>
 
 /// Reads an item as a value of its type is read.
 fn item_of(word: &str, item: PrimitiveType) -> Result<Primitive, CliError> {
-    let of = match item {
-        PrimitiveType::Text => FieldType::Text,
-        PrimitiveType::Integer => FieldType::Integer,
-        PrimitiveType::Float => FieldType::Float,
-        PrimitiveType::Boolean => FieldType::Boolean,
-        PrimitiveType::Date => FieldType::Date,
-        PrimitiveType::DateTime => FieldType::DateTime,
-        PrimitiveType::Duration => FieldType::Duration,
-    };
-    match parse_value(word, &of).map_err(CliError::failed)? {
+    match parse_value(word, &item.into()).map_err(CliError::failed)? {
         Some(Value::Text(text)) => Ok(Primitive::Text(text)),
         Some(Value::Integer(number)) => Ok(Primitive::Integer(number)),
         Some(Value::Float(number)) => Ok(Primitive::Float(number)),

@@ -451,6 +451,20 @@ pub enum PrimitiveType {
     Duration,
 }
 
+impl From<PrimitiveType> for FieldType {
+    fn from(primitive: PrimitiveType) -> Self {
+        match primitive {
+            PrimitiveType::Text => Self::Text,
+            PrimitiveType::Integer => Self::Integer,
+            PrimitiveType::Float => Self::Float,
+            PrimitiveType::Boolean => Self::Boolean,
+            PrimitiveType::Date => Self::Date,
+            PrimitiveType::DateTime => Self::DateTime,
+            PrimitiveType::Duration => Self::Duration,
+        }
+    }
+}
+
 impl FieldType {
     /// The word for this type in the command line, the API and errors.
     pub fn word(&self) -> &'static str {
