@@ -17,9 +17,8 @@ use openprod_links::admission::knock::{Comparison, KnockError, knock};
 use openprod_links::discovery::Nearby;
 use openprod_links::endpoint::{EndpointMsg, Purpose};
 use openprod_links::transport::{Channel, Connection, Network as _};
-use openprod_messages::commands::{CommandError, CommandsMsg};
-use openprod_model::bundle::{BundleKind, Source};
-use openprod_model::ids::{ActorId, CommandId, Position, WorkspaceId};
+use openprod_messages::commands::CommandError;
+use openprod_model::ids::{ActorId, Position, WorkspaceId};
 use openprod_model::value::Text;
 use openprod_wire::admission::{Right, modest};
 use openprod_wire::opening::Opening;
@@ -284,21 +283,9 @@ async fn try_to_settle(node: &Node, id: WorkspaceId) -> Result<Settled, CommandE
 }
 
 async fn admit(node: &Node, workspace: &Workspace, person: ActorId, name: &str) -> Result<(), CommandError> {
-    let mut id = [0; 16];
-    node.env.random.fill(&mut id);
-    let request = Request {
-        command_id: CommandId::from_bytes(id),
-        session: None,
-        base: None,
-        stance: Stance::Beside,
-        kind: BundleKind::MEMBER,
-        label: None,
-        source: Source::default(),
-        commands: vec![Command::AdmitMember { member: person, name: Text::new(name).ok() }],
-    };
-    let (request, actor) = (Box::new(request), Some(node.device.actor()));
-    let written = workspace.commands.call(|reply| CommandsMsg::Execute { request, actor, reply }).await;
-    written.map_err(|none| CommandError::Unavailable(none.to_string()))?.map(drop)
+    let commands = vec![Command::AdmitMember { member: person, name: Text::new(name).ok() }];
+    let request = Request::of_members(node.env.command(), Stance::Beside, None, commands);
+    workspace.commands.execute(request, Some(node.device.actor())).await.map(drop)
 }
 
 /// A sentence for whoever tried to join, and what to do next.

@@ -5,11 +5,10 @@ use openprod_domain::command::{Command, Request, Stance};
 use openprod_domain::read::{self, Membership};
 use openprod_domain::recovery;
 use openprod_domain::view::{Read, ReadFailure, View};
-use openprod_messages::commands::{CommandError, CommandsMsg, Outcome};
+use openprod_messages::commands::{CommandError, Outcome};
 use openprod_messages::log::Stored;
-use openprod_model::bundle::{BundleKind, Source};
 use openprod_model::identity::Keys;
-use openprod_model::ids::{ActorId, CommandId, Position};
+use openprod_model::ids::{ActorId, Position};
 use openprod_model::operation::Operation;
 use openprod_model::refusal::{Reason, Refusal};
 use openprod_model::value::Text;
@@ -95,21 +94,8 @@ async fn writes(
     by: Option<ActorId>,
     label: &str,
 ) -> Result<Outcome, CommandError> {
-    let mut id = [0; 16];
-    node.env.random.fill(&mut id);
-    let request = Request {
-        command_id: CommandId::from_bytes(id),
-        session: None,
-        base: None,
-        stance: Stance::Decide,
-        kind: BundleKind::MEMBER,
-        label: Some(modest(label)),
-        source: Source::default(),
-        commands,
-    };
-    let request = Box::new(request);
-    let written = workspace.commands.call(|reply| CommandsMsg::Execute { request, actor: by, reply }).await;
-    written.map_err(|none| CommandError::Unavailable(none.to_string()))?
+    let request = Request::of_members(node.env.command(), Stance::Decide, Some(modest(label)), commands);
+    workspace.commands.execute(request, by).await
 }
 
 /// The admissions of those who are not members.

@@ -38,6 +38,12 @@ pub struct Request {
 }
 
 impl Request {
+    /// A change of who is a member that a node makes by itself, for no client.
+    pub fn of_members(command_id: CommandId, stance: Stance, label: Option<Text>, commands: Vec<Command>) -> Self {
+        let (session, base, kind, source) = (None, None, BundleKind::MEMBER, Source::default());
+        Self { command_id, session, base, stance, kind, label, source, commands }
+    }
+
     /// What is to be undone or redone, if that is all that the request asks for.
     pub fn turn(&self) -> Option<Wanted> {
         match self.commands.as_slice() {

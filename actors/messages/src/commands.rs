@@ -13,6 +13,7 @@ use openprod_model::value::Text;
 use ractor::RpcReplyPort;
 use serde::{Deserialize, Serialize};
 
+use crate::address::Address;
 use crate::oplog::AppendError;
 use crate::overlays::Done;
 
@@ -116,6 +117,16 @@ pub struct Founding {
     pub besides: Vec<(ActorId, Text)>,
     /// Which of these is the recovery key.
     pub recovery: Option<ActorId>,
+}
+
+impl Address<CommandsMsg> {
+    /// Has a request carried out as one bundle, by the node's default actor if none is named. Durable when this returns
+    /// (I-1).
+    pub async fn execute(&self, request: Request, actor: Option<ActorId>) -> Result<Outcome, CommandError> {
+        let request = Box::new(request);
+        let answer = self.call(|reply| CommandsMsg::Execute { request, actor, reply }).await;
+        answer.map_err(|none| CommandError::Unavailable(none.to_string()))?
+    }
 }
 
 /// Messages to the commands room.

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use openprod_model::ids::{BundleId, EdgeId, EntityId, OpId, OverlayId};
+use openprod_model::ids::{BundleId, CommandId, EdgeId, EntityId, OpId, OverlayId};
 
 /// Tells the time.
 pub trait Clock: Send + Sync {
@@ -42,6 +42,11 @@ impl Environment {
         let mut bytes = [0; 10];
         self.random.fill(&mut bytes);
         bytes
+    }
+
+    /// A fresh command id, for what the node asks of itself.
+    pub fn command(&self) -> CommandId {
+        CommandId::new(self.clock.wall_ms(), self.ten())
     }
 
     /// A fresh record id.

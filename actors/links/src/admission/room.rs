@@ -18,8 +18,7 @@ use openprod_messages::commands::{CommandError, CommandsMsg, SharedKeyring};
 use openprod_messages::environment::Environment;
 use openprod_messages::log::LogReader;
 use openprod_messages::snapshot::{Snapshot, Snapshots};
-use openprod_model::bundle::{BundleKind, Source};
-use openprod_model::ids::{ActorId, CommandId};
+use openprod_model::ids::ActorId;
 use openprod_model::refusal::{Reason, Refusal};
 use openprod_model::value::{Text, Value};
 use openprod_wire::admission::{Denial, Right, modest};
@@ -248,22 +247,9 @@ impl Desk {
     }
 
     async fn write(&self, commands: Vec<Command>, by: ActorId) -> Result<(), CommandError> {
-        let mut id = [0; 16];
-        self.args.env.random.fill(&mut id);
-        let request = Request {
-            command_id: CommandId::from_bytes(id),
-            session: None,
-            base: None,
-            // What people disagree about is decided by it: somebody has just said that this node shall be in.
-            stance: Stance::Decide,
-            kind: BundleKind::MEMBER,
-            label: None,
-            source: Source::default(),
-            commands,
-        };
-        let (request, actor) = (Box::new(request), Some(by));
-        let outcome = self.args.commands.call(|reply| CommandsMsg::Execute { request, actor, reply }).await;
-        let outcome = outcome.map_err(|none| CommandError::Unavailable(none.to_string()))??;
+        // What people disagree about is decided by it: somebody has just said that this node shall be in.
+        let request = Request::of_members(self.args.env.command(), Stance::Decide, None, commands);
+        let outcome = self.args.commands.execute(request, Some(by)).await?;
         let mut folded = self.args.snapshots.folded();
         let shows = folded.wait_for(|now| now.position >= outcome.revision);
         if tokio::time::timeout(FOLD_DEADLINE, shows).await.is_err() {
