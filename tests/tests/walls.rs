@@ -24,7 +24,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("conflicts", &["domain", "messages", "model"], &[]),
     ("oplog", &["disk", "domain", "messages", "model"], &[]),
     ("links", &["domain", "messages", "model", "wire"], &["disk", "oplog", "state"]),
-    ("overlays", &["domain", "messages", "model"], &[]),
+    ("overlays", &["disk", "domain", "messages", "model"], &[]),
     ("state", &["disk", "domain", "messages", "model"], &[]),
     ("client", &["api", "model", "wire"], &[]),
     (

@@ -1,46 +1,25 @@
 //! The index: what is known of each blob, in a file of its own.
 //!
-//! After an I/O error the engine (redb) has to be opened again, so it is opened when it is needed: a full or broken disk
-//! refuses files and nothing else, and with the disk mended they work again.
+//! A full or broken disk refuses files and nothing else (see [`Tables`]).
 
 use std::io;
-use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use openprod_disk::MemoryDisk;
+pub use openprod_disk::tables::Medium;
+use openprod_disk::tables::{Fault, Form, META, Tables, damaged};
 use openprod_messages::blobs::{BlobError, Kept};
 use openprod_model::codec;
 use openprod_model::ids::{BlobHash, WorkspaceId};
-use redb::{
-    Builder, Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
-};
+use redb::{Durability, ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::tables::{
-    BLOBS, BlobRow, FORMAT, FRAMES, MENTIONS, META, META_FORMAT, META_PLACE, META_WORKSPACE, MentionRow, OUTLINES,
-    PINS, Place, USES,
-};
+use crate::tables::{BLOBS, BlobRow, FORMAT, FRAMES, MENTIONS, META_PLACE, MentionRow, OUTLINES, PINS, Place, USES};
 
 /// Memory for the engine: an index is small, and read seldom.
 const CACHE_BYTES: usize = 4 * 1024 * 1024;
 
-/// Where the index lies.
-#[derive(Debug)]
-pub enum Medium {
-    /// In this file; it is made when the first thing is written.
-    File(PathBuf),
-    /// In memory.
-    Memory(MemoryDisk),
-}
-
 /// The index. See the module.
-pub struct Index {
-    medium: Medium,
-    workspace: WorkspaceId,
-    open: Mutex<Option<Database>>,
-}
+pub struct Index(Tables);
 
 /// Everything that is known of a blob that is here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,63 +50,17 @@ pub struct Mention {
 impl Index {
     /// The index of a workspace's blobs. Opens nothing yet.
     pub fn new(medium: Medium, workspace: WorkspaceId) -> Self {
-        Self { medium, workspace, open: Mutex::new(None) }
-    }
-
-    /// Does `job` on the open file; whatever goes wrong, the file is opened anew the next time.
-    fn with<T>(&self, job: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, BlobError> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = self.opened(&mut open).and_then(|database| {
-            // The engine may panic on a damaged file.
-            let done = std::panic::catch_unwind(AssertUnwindSafe(|| job(database)));
-            done.unwrap_or_else(|_| Err(damaged("it cannot be read"))).map_err(fault)
-        });
-        if result.is_err() {
-            *open = None;
-        }
-        result
-    }
-
-    fn opened<'a>(&self, open: &'a mut MutexGuard<'_, Option<Database>>) -> Result<&'a Database, BlobError> {
-        if open.is_none() {
-            let database = std::panic::catch_unwind(AssertUnwindSafe(|| self.begin()));
-            **open = Some(database.unwrap_or_else(|_| Err(fault(damaged("it cannot be opened"))))?);
-        }
-        Ok(open.as_ref().expect("it was just opened"))
-    }
-
-    fn begin(&self) -> Result<Database, BlobError> {
-        let mut builder = Builder::new();
-        builder.set_cache_size(CACHE_BYTES);
-        let database = match &self.medium {
-            Medium::File(path) => {
-                if !path.exists() {
-                    make(path, &builder, self.workspace)?;
-                }
-                builder.open(path)
-            }
-            Medium::Memory(disk) => builder.create_with_backend(disk.clone()),
-        };
-        let database = database.map_err(|error| fault(error.into()))?;
-        prepare(&database, self.workspace)?;
-        Ok(database)
-    }
-
-    /// Whether nothing was ever written: then there is no file, and none is made for reading.
-    fn is_unmade(&self) -> bool {
-        matches!(&self.medium, Medium::File(path) if !path.exists())
+        let form = Form { called: "the index of files", format: FORMAT, make, cache_bytes: CACHE_BYTES };
+        Self(Tables::new(medium, form, *workspace.as_bytes()))
     }
 
     fn read<T: Default>(&self, job: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>) -> Result<T, BlobError> {
-        if self.is_unmade() {
-            return Ok(T::default());
-        }
-        self.with(|database| job(&database.begin_read()?))
+        self.0.read(job).map_err(fault)
     }
 
     /// Durable when it returns (I-1).
     fn write<T>(&self, job: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>) -> Result<T, BlobError> {
-        self.with(|database| {
+        let written = self.0.with(|database| {
             let mut txn = database.begin_write()?;
             txn.set_durability(Durability::Immediate)?;
             let done = job(&txn)?;
@@ -135,7 +68,8 @@ impl Index {
             txn.commit()?;
             fail::fail_point!("blobs-after-commit");
             Ok(done)
-        })
+        });
+        written.map_err(fault)
     }
 
     /// What is short of a blob that is here.
@@ -307,7 +241,7 @@ impl Index {
 
     /// Closes the file; it is opened again when it is needed.
     pub fn close(&self) {
-        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.0.close();
     }
 }
 
@@ -328,60 +262,13 @@ fn later(known: MentionRow, said: &MentionRow) -> MentionRow {
     MentionRow { last_ms, ..row }
 }
 
-/// Makes a file: under its name it is whole, also if the lights go out while it is made.
-fn make(path: &Path, builder: &Builder, workspace: WorkspaceId) -> Result<(), BlobError> {
-    let part = path.with_extension("making");
-    match std::fs::remove_file(&part) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(disk(&error)),
-        _ => {}
-    }
-    let database = builder.create(&part).map_err(|error| fault(error.into()))?;
-    prepare(&database, workspace)?;
-    drop(database);
-    std::fs::rename(&part, path).map_err(|error| disk(&error))?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| disk(&error))
-}
-
-/// Makes the tables of a new file; refuses one that is not of this workspace, or of a newer version.
-fn prepare(database: &Database, workspace: WorkspaceId) -> Result<(), BlobError> {
-    let found = found(database, workspace).map_err(fault)?;
-    let refused = |reason: &str| BlobError::Disk { reason: reason.to_owned(), full: false };
-    let Some((format, whose)) = found else { return Ok(()) };
-    if format != FORMAT.to_le_bytes() {
-        return Err(refused("the index of files is of another version of OpenProd: use a newer one"));
-    }
-    if whose != workspace.as_bytes() {
-        return Err(refused("the index of files is of another workspace"));
-    }
-    Ok(())
-}
-
-type Identity = Option<(Vec<u8>, Vec<u8>)>;
-
-fn found(database: &Database, workspace: WorkspaceId) -> Result<Identity, redb::Error> {
-    let txn = database.begin_write()?;
-    let found = {
-        let mut meta = txn.open_table(META)?;
-        let format = meta.get(META_FORMAT)?.map(|row| row.value().to_vec());
-        let whose = meta.get(META_WORKSPACE)?.map(|row| row.value().to_vec());
-        if format.is_none() {
-            meta.insert(META_FORMAT, &FORMAT.to_le_bytes()[..])?;
-            meta.insert(META_WORKSPACE, &workspace.as_bytes()[..])?;
-        }
-        format.zip(whose)
-    };
-    if found.is_some() {
-        txn.abort()?;
-        return Ok(found);
-    }
+fn make(txn: &WriteTransaction) -> Result<(), redb::Error> {
     for table in [BLOBS, OUTLINES, FRAMES, MENTIONS] {
         txn.open_table(table)?;
     }
     txn.open_table(PINS)?;
     txn.open_table(USES)?;
-    txn.commit()?;
-    Ok(None)
+    Ok(())
 }
 
 fn optional<T: Serialize + DeserializeOwned>(
@@ -392,22 +279,14 @@ fn optional<T: Serialize + DeserializeOwned>(
 }
 
 fn decoded<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, redb::Error> {
-    codec::decode(bytes).map_err(|error| damaged(&error.to_string()))
+    codec::decode(bytes).map_err(damaged)
 }
 
-fn damaged(why: &str) -> redb::Error {
-    redb::Error::Corrupted(why.to_owned())
-}
-
-fn fault(error: redb::Error) -> BlobError {
-    match error {
-        redb::Error::Io(error) => disk(&error),
-        other => BlobError::Disk { reason: other.to_string(), full: false },
-    }
+fn fault(Fault { reason, full }: Fault) -> BlobError {
+    BlobError::Disk { reason, full }
 }
 
 /// What the disk said.
 pub(crate) fn disk(error: &io::Error) -> BlobError {
-    let full = error.kind() == io::ErrorKind::StorageFull || error.kind() == io::ErrorKind::QuotaExceeded;
-    BlobError::Disk { reason: error.to_string(), full }
+    fault(error.into())
 }

@@ -25,7 +25,6 @@ type Hash = &'static [u8; 32];
 type Bytes = &'static [u8];
 type Table<K, V> = TableDefinition<'static, K, V>;
 
-pub(crate) const META: Table<&'static str, Bytes> = Table::new("meta");
 pub(crate) const BLOBS: Table<Hash, Bytes> = Table::new("blobs");
 pub(crate) const OUTLINES: Table<Hash, Bytes> = Table::new("outlines");
 pub(crate) const FRAMES: Table<Hash, Bytes> = Table::new("frames");
@@ -33,10 +32,6 @@ pub(crate) const PINS: Table<Hash, u64> = Table::new("pins");
 pub(crate) const USES: Table<(Hash, u64, u32), Bytes> = Table::new("uses");
 pub(crate) const MENTIONS: Table<Hash, Bytes> = Table::new("mentions");
 
-/// In `meta`: the format, a little-endian u16.
-pub(crate) const META_FORMAT: &str = "format";
-/// In `meta`: the workspace whose blobs these are.
-pub(crate) const META_WORKSPACE: &str = "workspace";
 /// In `meta`: how far the log was read.
 pub(crate) const META_PLACE: &str = "place";
 

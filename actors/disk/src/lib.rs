@@ -3,6 +3,8 @@
 //! It outlives the stores that open it, as a file does, and it can be copied, as a file can. It can also do what real
 //! disks do to people: fill up, fail for a while or for good, flip a bit, and forget at a power cut whatever was not
 //! synced. Clones are the same disk.
+//!
+//! [`tables`] are files on a real disk (or on this one) that rooms keep beside the log.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -13,6 +15,7 @@ use redb::StorageBackend;
 
 #[cfg(feature = "floor")]
 pub mod floor;
+pub mod tables;
 
 /// A fault that a disk is told to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,45 +1,33 @@
 //! The store: overlays in their own file, behind a narrow trait.
 //!
-//! A commit is durable before anything is acknowledged. After an I/O error the engine (redb) has to be opened again, so
-//! it is opened when it is needed: a full or broken disk refuses changes of overlays and nothing else, and with the
-//! disk mended they work again.
+//! A commit is durable before anything is acknowledged. A full or broken disk refuses changes of overlays and nothing
+//! else (see [`Tables`]).
 
 use std::collections::BTreeMap;
-use std::io;
 use std::ops::RangeInclusive;
-use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::PathBuf;
 
+use openprod_disk::MemoryDisk;
+pub use openprod_disk::tables::Fault;
+use openprod_disk::tables::{Form, META, Medium, Tables, damaged};
 use openprod_domain::overlay::steps::Step;
 use openprod_domain::overlay::{Delta, Staged, Staging};
 use openprod_messages::overlays::{Info, StagedReceipt};
 use openprod_model::codec;
 use openprod_model::ids::{CommandId, OverlayId, WorkspaceId};
 use openprod_model::value::Text;
-use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable, WriteTransaction};
+use redb::{Durability, ReadableTable, WriteTransaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::tables::{
-    CELLS, FORMAT, META, META_FORMAT, META_PLACE, META_WORKSPACE, OVERLAYS, OverlayRow, Place, RECEIPTS,
-    RECEIPTS_BY_TIME, ReceiptRow, STEP_CELLS, STEPS,
+    CELLS, FORMAT, META_PLACE, OVERLAYS, OverlayRow, Place, RECEIPTS, RECEIPTS_BY_TIME, ReceiptRow, STEP_CELLS, STEPS,
 };
 
 /// How long answers are kept: nobody tries a command again after a day.
 const RECEIPTS_KEPT_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Most answers forgotten in one commit, so that none takes long.
 const FORGET_PER_COMMIT: usize = 64;
-
-/// What the disk would not do.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}")]
-pub struct Fault {
-    /// What the system said.
-    pub reason: String,
-    /// Whether it said that there is no space.
-    pub full: bool,
-}
 
 /// Everything that was written down.
 #[derive(Debug, Clone, Default)]
@@ -77,135 +65,40 @@ pub trait OverlayStore: Send + Sync {
     fn close(&self);
 }
 
-/// Where they lie.
-#[derive(Debug)]
-enum Medium {
-    File(PathBuf),
-    Memory,
-}
-
 /// Overlays in a file of their own.
-pub struct FileStore {
-    medium: Medium,
-    workspace: WorkspaceId,
-    cache_bytes: usize,
-    open: Mutex<Option<Database>>,
-}
+pub struct FileStore(Tables);
 
 impl FileStore {
     /// The overlays of `workspace` in that file, with that much memory for the engine. Opens nothing yet.
     pub fn at(path: PathBuf, workspace: WorkspaceId, cache_bytes: usize) -> Self {
-        Self { medium: Medium::File(path), workspace, cache_bytes, open: Mutex::new(None) }
+        Self::on(Medium::File(path), workspace, cache_bytes)
     }
 
     /// Overlays that are gone with the process: where no file is wanted.
     pub fn in_memory(workspace: WorkspaceId) -> Self {
         const CACHE_BYTES: usize = 1024 * 1024;
-        Self { medium: Medium::Memory, workspace, cache_bytes: CACHE_BYTES, open: Mutex::new(None) }
+        Self::on(Medium::Memory(MemoryDisk::default()), workspace, CACHE_BYTES)
     }
 
-    /// Does `job` on the open file; whatever goes wrong, the file is opened anew the next time.
-    fn with<T>(&self, job: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, Fault> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = self.opened(&mut open).and_then(|database| {
-            // The engine may panic on a damaged file.
-            let done = std::panic::catch_unwind(AssertUnwindSafe(|| job(database)));
-            done.unwrap_or_else(|_| Err(damaged("it cannot be read"))).map_err(Fault::from)
-        });
-        if result.is_err() && matches!(self.medium, Medium::File(_)) {
-            *open = None;
-        }
-        result
-    }
-
-    fn opened<'a>(&self, open: &'a mut MutexGuard<'_, Option<Database>>) -> Result<&'a Database, Fault> {
-        if open.is_none() {
-            let database = std::panic::catch_unwind(AssertUnwindSafe(|| self.begin()));
-            **open = Some(database.unwrap_or_else(|_| Err(Fault::from(damaged("it cannot be opened"))))?);
-        }
-        Ok(open.as_ref().expect("it was just opened"))
-    }
-
-    fn begin(&self) -> Result<Database, Fault> {
-        let mut builder = Builder::new();
-        builder.set_cache_size(self.cache_bytes);
-        let database = match &self.medium {
-            Medium::File(path) => {
-                if !path.exists() {
-                    make(path, &builder, self.workspace)?;
-                }
-                builder.open(path)
-            }
-            Medium::Memory => builder.create_with_backend(redb::backends::InMemoryBackend::new()),
-        };
-        let database = database.map_err(redb::Error::from)?;
-        prepare(&database, self.workspace)?;
-        Ok(database)
-    }
-
-    /// Whether nothing was ever written: then there is no file, and none is made for reading.
-    fn is_unmade(&self) -> bool {
-        matches!(&self.medium, Medium::File(path) if !path.exists())
+    fn on(medium: Medium, workspace: WorkspaceId, cache_bytes: usize) -> Self {
+        let form = Form { called: "the file of overlays", format: FORMAT, make, cache_bytes };
+        Self(Tables::new(medium, form, *workspace.as_bytes()))
     }
 }
 
-/// Makes a file: under its name it is whole, also if the lights go out while it is made.
-fn make(path: &Path, builder: &Builder, workspace: WorkspaceId) -> Result<(), Fault> {
-    let part = path.with_extension("making");
-    let io = |error: io::Error| Fault::from(redb::Error::Io(error));
-    match std::fs::remove_file(&part) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
-        _ => {}
-    }
-    let database = builder.create(&part).map_err(redb::Error::from)?;
-    prepare(&database, workspace)?;
-    drop(database);
-    std::fs::rename(&part, path).map_err(io)?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)
-}
-
-/// Makes the tables of a new file; refuses one that is not of this workspace, or of a newer version.
-fn prepare(database: &Database, workspace: WorkspaceId) -> Result<(), Fault> {
-    let found = faulty(|| {
-        let txn = database.begin_write()?;
-        let found = {
-            let mut meta = txn.open_table(META)?;
-            let format = meta.get(META_FORMAT)?.map(|row| row.value().to_vec());
-            let whose = meta.get(META_WORKSPACE)?.map(|row| row.value().to_vec());
-            if format.is_none() {
-                meta.insert(META_FORMAT, &FORMAT.to_le_bytes()[..])?;
-                meta.insert(META_WORKSPACE, &workspace.as_bytes()[..])?;
-            }
-            format.zip(whose)
-        };
-        txn.open_table(OVERLAYS)?;
-        txn.open_table(CELLS)?;
-        txn.open_table(STEPS)?;
-        txn.open_table(STEP_CELLS)?;
-        txn.open_table(RECEIPTS)?;
-        txn.open_table(RECEIPTS_BY_TIME)?;
-        txn.commit()?;
-        Ok(found)
-    })?;
-    let Some((format, whose)) = found else { return Ok(()) };
-    if format != FORMAT.to_le_bytes() {
-        let reason = "the file of overlays is of another version of OpenProd: use a newer one";
-        return Err(Fault { reason: reason.to_owned(), full: false });
-    }
-    if whose != workspace.as_bytes() {
-        return Err(Fault { reason: "the file of overlays is of another workspace".to_owned(), full: false });
-    }
+fn make(txn: &WriteTransaction) -> Result<(), redb::Error> {
+    txn.open_table(OVERLAYS)?;
+    txn.open_table(CELLS)?;
+    txn.open_table(STEPS)?;
+    txn.open_table(STEP_CELLS)?;
+    txn.open_table(RECEIPTS)?;
+    txn.open_table(RECEIPTS_BY_TIME)?;
     Ok(())
 }
 
 impl OverlayStore for FileStore {
     fn load(&self) -> Result<Kept, Fault> {
-        if self.is_unmade() {
-            return Ok(Kept::default());
-        }
-        self.with(|database| {
-            let txn = database.begin_read()?;
+        self.0.read(|txn| {
             let place = match txn.open_table(META)?.get(META_PLACE)? {
                 Some(row) => Some(decoded(row.value())?),
                 None => None,
@@ -214,7 +107,7 @@ impl OverlayStore for FileStore {
             for item in txn.open_table(OVERLAYS)?.iter()? {
                 let (id, row) = item?;
                 let OverlayRow { info, head } = decoded(row.value())?;
-                let (cells, steps) = (cells_of(&txn, id.value())?, steps_of(&txn, id.value())?);
+                let (cells, steps) = (cells_of(txn, id.value())?, steps_of(txn, id.value())?);
                 overlays.push((info, Staging::restored(head, cells, steps)));
             }
             Ok(Kept { overlays, place })
@@ -222,7 +115,7 @@ impl OverlayStore for FileStore {
     }
 
     fn write(&self, changes: &[Change]) -> Result<(), Fault> {
-        self.with(|database| {
+        self.0.with(|database| {
             let mut txn = database.begin_write()?;
             txn.set_durability(Durability::Immediate)?;
             for change in changes {
@@ -236,11 +129,7 @@ impl OverlayStore for FileStore {
     }
 
     fn receipt(&self, command: CommandId) -> Result<Option<StagedReceipt>, Fault> {
-        if self.is_unmade() {
-            return Ok(None);
-        }
-        self.with(|database| {
-            let txn = database.begin_read()?;
+        self.0.read(|txn| {
             let row = match txn.open_table(RECEIPTS)?.get(command.as_bytes())? {
                 Some(row) => Some(decoded::<ReceiptRow>(row.value())?),
                 None => None,
@@ -250,9 +139,7 @@ impl OverlayStore for FileStore {
     }
 
     fn close(&self) {
-        if matches!(self.medium, Medium::File(_)) {
-            *self.open.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        }
+        self.0.close();
     }
 }
 
@@ -362,20 +249,5 @@ fn encoded(row: &impl Serialize) -> Vec<u8> {
 }
 
 fn decoded<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, redb::Error> {
-    codec::decode(bytes).map_err(|error| damaged(&error.to_string()))
-}
-
-fn damaged(why: &str) -> redb::Error {
-    redb::Error::Corrupted(why.to_owned())
-}
-
-fn faulty<T>(job: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, Fault> {
-    job().map_err(Fault::from)
-}
-
-impl From<redb::Error> for Fault {
-    fn from(error: redb::Error) -> Self {
-        let full = matches!(&error, redb::Error::Io(error) if error.kind() == io::ErrorKind::StorageFull);
-        Self { reason: error.to_string(), full }
-    }
+    codec::decode(bytes).map_err(damaged)
 }

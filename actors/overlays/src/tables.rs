@@ -24,7 +24,6 @@ pub const FORMAT: u16 = 1;
 type Id = &'static [u8; 16];
 type Bytes = &'static [u8];
 
-pub(crate) const META: TableDefinition<'static, &'static str, Bytes> = TableDefinition::new("meta");
 pub(crate) const OVERLAYS: TableDefinition<'static, Id, Bytes> = TableDefinition::new("overlays");
 pub(crate) const CELLS: TableDefinition<'static, (Id, Bytes), Bytes> = TableDefinition::new("cells");
 pub(crate) const STEPS: TableDefinition<'static, (Id, u64), Bytes> = TableDefinition::new("steps");
@@ -32,10 +31,6 @@ pub(crate) const STEP_CELLS: TableDefinition<'static, (Id, u64, Bytes), Bytes> =
 pub(crate) const RECEIPTS: TableDefinition<'static, Id, Bytes> = TableDefinition::new("receipts");
 pub(crate) const RECEIPTS_BY_TIME: TableDefinition<'static, (u64, Id), ()> = TableDefinition::new("receipts_by_time");
 
-/// In `meta`: the format, a little-endian u16.
-pub(crate) const META_FORMAT: &str = "format";
-/// In `meta`: the workspace whose overlays these are.
-pub(crate) const META_WORKSPACE: &str = "workspace";
 /// In `meta`: how far the log was read.
 pub(crate) const META_PLACE: &str = "place";
 
