@@ -104,6 +104,23 @@ pub trait PeerBook: Send + Sync {
     fn store(&self, peers: &[KnownPeer]) -> std::io::Result<()>;
 }
 
+/// A book that is gone with the process.
+#[cfg(any(test, feature = "testing"))]
+#[derive(Default)]
+pub struct MemoryBook(std::sync::Mutex<Vec<KnownPeer>>);
+
+#[cfg(any(test, feature = "testing"))]
+impl PeerBook for MemoryBook {
+    fn load(&self) -> std::io::Result<Vec<KnownPeer>> {
+        Ok(self.0.lock().expect("nobody panics with it").clone())
+    }
+
+    fn store(&self, peers: &[KnownPeer]) -> std::io::Result<()> {
+        *self.0.lock().expect("nobody panics with it") = peers.to_vec();
+        Ok(())
+    }
+}
+
 /// What the endpoint may use.
 #[derive(Clone)]
 pub struct EndpointArgs {

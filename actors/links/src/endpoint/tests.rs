@@ -59,20 +59,6 @@ impl Spawner for Inline {
     }
 }
 
-#[derive(Default)]
-struct MemoryBook(Mutex<Vec<KnownPeer>>);
-
-impl PeerBook for MemoryBook {
-    fn load(&self) -> std::io::Result<Vec<KnownPeer>> {
-        Ok(self.0.lock().unwrap().clone())
-    }
-
-    fn store(&self, peers: &[KnownPeer]) -> std::io::Result<()> {
-        *self.0.lock().unwrap() = peers.to_vec();
-        Ok(())
-    }
-}
-
 /// The workspaces of a node, its members as it knows them, and the channels that it was given.
 #[derive(Default)]
 struct Rooms {

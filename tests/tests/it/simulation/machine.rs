@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use openprod_links::admission::gate::{Gate, Roll};
 use openprod_links::endpoint::{
-    Endpoint, EndpointArgs, EndpointMsg, KnownPeer, Link, PeerBook, PeerStatus, Purpose, Workspaces,
+    Endpoint, EndpointArgs, EndpointMsg, Link, MemoryBook, PeerStatus, Purpose, Workspaces,
 };
 use openprod_links::transport::memory::Ether;
 use openprod_links::transport::{Channel, Connection, Network};
@@ -49,21 +49,6 @@ impl Keyring for Bunch {
     fn keys(&self, actor: Option<ActorId>) -> Option<Keys> {
         // Who does not say as whom he writes writes as the person, not as the machine.
         self.0.iter().skip(usize::from(actor.is_none())).find(|keys| actor.is_none_or(|it| keys.actor() == it)).cloned()
-    }
-}
-
-/// Peers, remembered through all lives.
-#[derive(Default)]
-struct MemoryBook(Mutex<Vec<KnownPeer>>);
-
-impl PeerBook for MemoryBook {
-    fn load(&self) -> std::io::Result<Vec<KnownPeer>> {
-        Ok(self.0.lock().unwrap().clone())
-    }
-
-    fn store(&self, peers: &[KnownPeer]) -> std::io::Result<()> {
-        *self.0.lock().unwrap() = peers.to_vec();
-        Ok(())
     }
 }
 
