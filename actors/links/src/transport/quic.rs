@@ -25,6 +25,8 @@ use super::{
 };
 use tls::WantedKey;
 
+#[cfg(feature = "floor")]
+pub mod floor;
 mod stream;
 mod tls;
 
