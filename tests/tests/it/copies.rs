@@ -9,25 +9,10 @@ const PASSPHRASE: &str = "rosencrantz and guildenstern";
 
 /// Mara at the house, and Leo at a node of his own that has joined.
 async fn two_nodes() -> (World, Person, Node, Person) {
-    let mut world = World::with(Setup::among_peers()).await;
-    let mara = world.person("Mara").await;
-    mara.makes_table("cues", &["label text"]).await;
-    mara.adds("cues", "LX 1", row!["label" => "Dawn"]).await;
-    let (tour, leo) = joins(&world, &mara, "tour", "Leo").await;
+    let (mut world, mara, mut tour, leo) = World::at_two_nodes().await;
+    tour.keeps_its_port(&leo).await;
     world.house.keeps_its_port(&mara).await;
     (world, mara, tour, leo)
-}
-
-async fn joins(world: &World, mara: &Person, place: &str, name: &str) -> (Node, Person) {
-    let ticket = mara.invites(1).await.ticket;
-    let mut node = world.another_node(place).await;
-    let person = world.visitor(&node, name).await;
-    person.types(&format!("openprod join {ticket}")).await.ok();
-    let person = person.in_workspace(mara.workspace_id());
-    person.is_a_member().await;
-    person.comes_to_have("cues", "LX 1").await;
-    node.keeps_its_port(&person).await;
-    (node, person)
 }
 
 /// Both hold and show the same: how many bundles, and the state hash.

@@ -2,23 +2,14 @@
 
 use openprod_client::v1;
 
-use crate::world::{Node, Person, Setup, World, admit_member, brings_in, remove_member, row};
+use crate::world::{Node, Person, World, admit_member, brings_in, remove_member, row};
 
 /// Mara at the house, and Leo, who has joined at another node, which is switched off. Both have LX 1, "Dawn".
-async fn apart(world: &World) -> (Person, Node, Person) {
-    let mara = world.person("Mara").await;
-    mara.makes_table("cues", &["label text"]).await;
-    mara.adds("cues", "LX 1", row!["label" => "Dawn"]).await;
-    let ticket = mara.invites(1).await.ticket;
-    let mut tour = world.another_node("tour").await;
-    let leo = world.visitor(&tour, "Leo").await;
-    leo.types(&format!("openprod join {ticket}")).await.ok();
-    let leo = leo.in_workspace(mara.workspace_id());
-    leo.is_a_member().await;
-    leo.comes_to_see("LX 1", "label", "Dawn").await;
+async fn apart() -> (World, Person, Node, Person) {
+    let (world, mara, mut tour, leo) = World::at_two_nodes().await;
     mara.is_equal_at(4).await;
     tour.dies();
-    (mara, tour, leo)
+    (world, mara, tour, leo)
 }
 
 /// Mara removes Leo and his node, and it comes back; nobody speaks with it any more.
@@ -32,8 +23,7 @@ async fn removed(mara: &Person, tour: &mut Node, leo: Person) -> (Person, String
 
 #[tokio::test]
 async fn what_a_removed_member_wrote_unaware_waits_until_somebody_takes_it() {
-    let world = World::with(Setup::among_peers()).await;
-    let (mara, mut tour, leo) = apart(&world).await;
+    let (world, mara, mut tour, leo) = apart().await;
     let (leo, _) = removed(&mara, &mut tour, leo).await;
     // Whoever knows of nothing that the other is in is let go after half a minute only.
     let is_sent_away = |peer: &v1::Peer| match &peer.connection {
@@ -75,8 +65,7 @@ async fn what_a_removed_member_wrote_unaware_waits_until_somebody_takes_it() {
 
 #[tokio::test]
 async fn who_is_let_in_again_brings_what_he_wrote_by_himself() {
-    let world = World::with(Setup::among_peers()).await;
-    let (mara, mut tour, leo) = apart(&world).await;
+    let (_world, mara, mut tour, leo) = apart().await;
     let (leo, node) = removed(&mara, &mut tour, leo).await;
     leo.looks("LX 1").await;
     leo.sets("LX 1", "label", "Dusk").await;

@@ -6,7 +6,7 @@ use openprod_wire::opening::Opening;
 use openprod_wire::replication::{Acknowledge, Checkpoint, MAX_CHECKPOINT_BUNDLES, MAX_FRAME_BYTES, Message, Part};
 
 use crate::intruder::{Intruder, Place, bundle, forged, hears, is_given_up};
-use crate::world::{Node, Person, Setup, World, admit_member, row};
+use crate::world::{Node, Person, World, admit_member, row};
 
 /// Bundles that wait for what never comes, in the short form.
 const FEW_ORPHANS: u64 = 1_000;
@@ -25,17 +25,7 @@ struct Stage {
 
 impl Stage {
     async fn set(number: u8) -> Self {
-        let world = World::with(Setup::among_peers()).await;
-        let mara = world.person("Mara").await;
-        mara.makes_table("cues", &["label text"]).await;
-        mara.adds("cues", "LX 1", row!["label" => "Dawn"]).await;
-        let ticket = mara.invites(1).await.ticket;
-        let tour = world.another_node("tour").await;
-        let leo = world.visitor(&tour, "Leo").await;
-        leo.types(&format!("openprod join {ticket}")).await.ok();
-        let leo = leo.in_workspace(mara.workspace_id());
-        leo.is_a_member().await;
-        leo.comes_to_have("cues", "LX 1").await;
+        let (world, mara, tour, leo) = World::at_two_nodes().await;
         let villain = Intruder::number(number);
         mara.does(vec![admit_member(&villain.keys.actor().to_string(), "Iago")]).await;
         let before_kib = world.house.memory_kib();

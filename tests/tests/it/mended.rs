@@ -17,12 +17,7 @@ async fn two_nodes() -> (World, Person, Node, Person) {
     for (name, label) in [("good", "Dawn"), ("bad", MARKER), ("late", "Dusk")] {
         mara.adds("cues", name, row!["label" => label]).await;
     }
-    let ticket = mara.invites(1).await.ticket;
-    let mut tour = world.another_node("tour").await;
-    let leo = world.visitor(&tour, "Leo").await;
-    leo.types(&format!("openprod join {ticket}")).await.ok();
-    let leo = leo.in_workspace(mara.workspace_id());
-    leo.is_a_member().await;
+    let (mut tour, leo) = world.joined_by("Leo", &mara).await;
     leo.comes_to_have("cues", "late").await;
     tour.keeps_its_port(&leo).await;
     world.house.keeps_its_port(&mara).await;

@@ -6,17 +6,7 @@ use crate::world::{Setup, World, row};
 
 #[tokio::test]
 async fn what_is_written_on_one_node_is_seen_on_the_other_and_both_know_that_they_are_equal() {
-    let world = World::with(Setup::among_peers()).await;
-    let mara = world.person("Mara").await;
-    mara.makes_table("cues", &["label text"]).await;
-    mara.adds("cues", "LX 1", row!["label" => "Dawn"]).await;
-    let ticket = mara.invites(1).await.ticket;
-    let tour = world.another_node("tour").await;
-    let leo = world.visitor(&tour, "Leo").await;
-    leo.types(&format!("openprod join {ticket}")).await.ok().says("Joined Hamlet");
-    let leo = leo.in_workspace(mara.workspace_id());
-    leo.is_a_member().await;
-    leo.comes_to_see("LX 1", "label", "Dawn").await;
+    let (_world, mara, _tour, leo) = World::at_two_nodes().await;
 
     leo.sets("LX 1", "label", "Noon").await;
     mara.comes_to_see("LX 1", "label", "Noon").await;
@@ -36,17 +26,7 @@ async fn what_is_written_on_one_node_is_seen_on_the_other_and_both_know_that_the
 
 #[tokio::test]
 async fn after_a_time_apart_both_have_everything_and_what_they_disagree_on_is_a_conflict_on_both() {
-    let mut world = World::with(Setup::among_peers()).await;
-    let mara = world.person("Mara").await;
-    mara.makes_table("cues", &["label text"]).await;
-    mara.adds("cues", "LX 1", row!["label" => "Dawn"]).await;
-    let ticket = mara.invites(1).await.ticket;
-    let mut tour = world.another_node("tour").await;
-    let leo = world.visitor(&tour, "Leo").await;
-    leo.types(&format!("openprod join {ticket}")).await.ok();
-    let leo = leo.in_workspace(mara.workspace_id());
-    leo.is_a_member().await;
-    leo.comes_to_see("LX 1", "label", "Dawn").await;
+    let (mut world, mara, mut tour, leo) = World::at_two_nodes().await;
     mara.comes_to_see("LX 1", "label", "Dawn").await;
 
     tour.dies();

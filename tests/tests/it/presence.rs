@@ -2,21 +2,11 @@
 
 use openprod_client::{From, v1};
 
-use crate::world::{Setup, World, row};
+use crate::world::World;
 
 #[tokio::test]
 async fn people_at_two_nodes_see_where_the_other_is_and_that_he_goes() {
-    let world = World::with(Setup::among_peers()).await;
-    let mara = world.person("Mara").await;
-    mara.makes_table("cues", &["label text"]).await;
-    mara.adds("cues", "LX 1", row!["label" => "Dawn"]).await;
-    let ticket = mara.invites(1).await.ticket;
-    let tour = world.another_node("tour").await;
-    let leo = world.visitor(&tour, "Leo").await;
-    leo.types(&format!("openprod join {ticket}")).await.ok();
-    let leo = leo.in_workspace(mara.workspace_id());
-    leo.is_a_member().await;
-    leo.comes_to_see("LX 1", "label", "Dawn").await;
+    let (_world, mara, _tour, leo) = World::at_two_nodes().await;
     let bundles = mara.reads_history(v1::ListBundlesRequest::default()).await.len() as u64;
     mara.is_equal_at(bundles.max(4)).await;
 

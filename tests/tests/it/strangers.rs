@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::intruder::{Intruder, first_datagram, hello, tag, throws};
-use crate::world::{Person, Setup, World, row};
+use crate::world::{Person, World};
 
 /// How many dial in the short form.
 const FEW: usize = 600;
@@ -152,17 +152,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_of_strangers_hears_nothing_and_members_go_on() {
     let many = std::env::var("OPENPROD_STRANGERS").map_or(FEW, |many| many.parse().unwrap());
-    let world = World::with(Setup::among_peers()).await;
-    let mara = world.person("Mara").await;
-    mara.makes_table("cues", &["label text"]).await;
-    mara.adds("cues", "LX 1", row!["label" => "Dawn"]).await;
-    let ticket = mara.invites(1).await.ticket;
-    let tour = world.another_node("tour").await;
-    let leo = world.visitor(&tour, "Leo").await;
-    leo.types(&format!("openprod join {ticket}")).await.ok();
-    let leo = leo.in_workspace(mara.workspace_id());
-    leo.is_a_member().await;
-    leo.comes_to_have("cues", "LX 1").await;
+    let (world, mara, _tour, leo) = World::at_two_nodes().await;
 
     let mut calm = Vec::new();
     for number in 0..TIMED {

@@ -59,12 +59,7 @@ async fn a_newer_protocol_version_talks_down_to_an_older_one_and_no_overlap_is_t
     let mara = world.person("Mara").await;
     mara.makes_table("cues", &["label text"]).await;
     mara.adds("cues", "LX 1", row!["label" => "Dawn"]).await;
-    let ticket = mara.invites(1).await.ticket;
-    let mut tour = Node::start(&world.desk().join("tour"), speaking("1-2")).await;
-    let leo = world.visitor(&tour, "Leo").await;
-    leo.types(&format!("openprod join {ticket}")).await.ok();
-    let leo = leo.in_workspace(mara.workspace_id());
-    leo.is_a_member().await;
+    let (mut tour, leo) = world.joined_at(speaking("1-2"), "Leo", &mara).await;
     leo.comes_to_see("LX 1", "label", "Dawn").await;
     let figures = leo.sees_peer(|peer| peer.connection.is_some()).await.connection.unwrap();
     assert_eq!(figures.protocol_version, 1);

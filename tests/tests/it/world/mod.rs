@@ -123,6 +123,17 @@ impl World {
         Person::arrives(node, name, self.names.clone()).await
     }
 
+    /// Mara at the house, with the cue "LX 1" that says "Dawn", and Leo, who has joined at a node of his own and sees it.
+    pub(crate) async fn at_two_nodes() -> (Self, Person, Node, Person) {
+        let world = Self::with(Setup::among_peers()).await;
+        let mara = world.person("Mara").await;
+        mara.makes_table("cues", &["label text"]).await;
+        mara.adds("cues", "LX 1", row!["label" => "Dawn"]).await;
+        let (tour, leo) = world.joined_by("Leo", &mara).await;
+        leo.comes_to_see("LX 1", "label", "Dawn").await;
+        (world, mara, tour, leo)
+    }
+
     /// Somebody at a node of his own who joins the show of another by ticket, and is a member there when this returns.
     pub(crate) async fn joined_by(&self, name: &str, inviter: &Person) -> (Node, Person) {
         self.joined_at(self.others.clone(), name, inviter).await
@@ -134,11 +145,12 @@ impl World {
         self.joined_at(Setup { env, ..self.others.clone() }, name, inviter).await
     }
 
-    async fn joined_at(&self, setup: Setup, name: &str, inviter: &Person) -> (Node, Person) {
+    /// The same at a node that is set up so.
+    pub(crate) async fn joined_at(&self, setup: Setup, name: &str, inviter: &Person) -> (Node, Person) {
         let node = Node::start(&self.folder.path().join(name), setup).await;
         let person = Person::arrives(&node, name, self.names.clone()).await;
         let ticket = inviter.invites(1).await.ticket;
-        person.types(&format!("openprod join {ticket}")).await.ok();
+        person.types(&format!("openprod join {ticket}")).await.ok().says("Joined Hamlet");
         let person = person.in_workspace(inviter.workspace_id());
         person.is_a_member().await;
         (node, person)
