@@ -279,7 +279,7 @@ fn optional<T: Serialize + DeserializeOwned>(
 }
 
 fn decoded<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, redb::Error> {
-    codec::decode(bytes).map_err(damaged)
+    codec::decode(bytes).map_err(|error| damaged(error.to_string()))
 }
 
 fn fault(Fault { reason, full }: Fault) -> BlobError {

@@ -82,9 +82,12 @@ impl From<redb::DatabaseError> for Fault {
 }
 
 /// That what was read makes no sense.
-pub fn damaged(why: impl ToString) -> redb::Error {
-    redb::Error::Corrupted(why.to_string())
+pub fn damaged(why: impl Into<String>) -> redb::Error {
+    redb::Error::Corrupted(why.into())
 }
+
+/// The format of a file, and its workspace.
+type Identity = (Vec<u8>, Vec<u8>);
 
 /// The tables. See the module.
 pub struct Tables {
@@ -175,17 +178,16 @@ impl Tables {
         let refused =
             |why: &str| Err(Fault { reason: format!("{} is of another {why}", self.form.called), full: false });
         match self.found(database)? {
-            None => Ok(()),
             Some((format, _)) if format != self.form.format.to_le_bytes() => {
                 refused("version of OpenProd: use a newer one")
             }
             Some((_, whose)) if whose != self.workspace => refused("workspace"),
-            Some(_) => Ok(()),
+            _ => Ok(()),
         }
     }
 
-    /// The format of a file that was made before, and its workspace.
-    fn found(&self, database: &Database) -> Result<Option<(Vec<u8>, Vec<u8>)>, redb::Error> {
+    /// What a file that was made before says of itself.
+    fn found(&self, database: &Database) -> Result<Option<Identity>, redb::Error> {
         let txn = database.begin_write()?;
         let found = {
             let mut meta = txn.open_table(META)?;

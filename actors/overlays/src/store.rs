@@ -249,5 +249,5 @@ fn encoded(row: &impl Serialize) -> Vec<u8> {
 }
 
 fn decoded<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, redb::Error> {
-    codec::decode(bytes).map_err(damaged)
+    codec::decode(bytes).map_err(|error| damaged(error.to_string()))
 }
