@@ -65,6 +65,7 @@ const HOLDERS: &[(&str, &[&str])] = &[
     ("hayro", &["blobs"]),
     ("image", &["blobs"]),
     ("mdns-sd", &["links"]),
+    ("mimalloc", &["node"]),
     ("mlua", &[]),
     ("quinn", &["links"]),
     ("ractor", &["blobs", "commands", "conflicts", "links", "messages", "node", "oplog", "overlays", "state", "tests"]),
