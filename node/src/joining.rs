@@ -86,8 +86,8 @@ pub enum NobodyNear {
     Several(Vec<String>),
 }
 
-/// The one workspace near that can be joined, by its name if one is given: what it is called, and where to ask. All of
-/// that is claimed, and none of it proven.
+/// The one workspace near that can be joined, by its name or id if one is given: what it is called, and where to ask.
+/// All of that is claimed, and none of it proven.
 pub async fn near(peers: &Peers, name: Option<&Text>) -> Result<(Text, Vec<SocketAddr>), NobodyNear> {
     let name = name.map(Text::as_str);
     let mut nearby = peers.nearby.clone();
@@ -98,7 +98,11 @@ pub async fn near(peers: &Peers, name: Option<&Text>) -> Result<(Text, Vec<Socke
 }
 
 fn chosen(heard: &[Nearby], name: Option<&str>) -> Result<(String, Vec<SocketAddr>), NobodyNear> {
-    let fits = |one: &&Nearby| name.is_none_or(|name| one.name == name);
+    let is_meant = |one: &Nearby, name: &str| {
+        let name = name.to_lowercase();
+        one.name.to_lowercase() == name || one.workspace.to_string() == name
+    };
+    let fits = |one: &&Nearby| name.is_none_or(|name| is_meant(one, name));
     let first = heard.iter().find(fits).ok_or(NobodyNear::None)?;
     let (same, others): (Vec<_>, Vec<_>) = heard.iter().filter(fits).partition(|one| one.workspace == first.workspace);
     if others.is_empty() {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use openprod_client::{Client, Workspace, v1};
+use openprod_client::{Workspace, v1};
 use openprod_domain::describe::escaped;
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
@@ -176,10 +176,7 @@ pub async fn join(args: JoinArgs, context: &Context) -> Result<(), CliError> {
     use v1::join_response::Event;
     let client = context.client().await?;
     let actor = context.acting(&client).await?.map(|actor| actor.to_string()).unwrap_or_default();
-    let (address, workspace_name) = match &args.open {
-        Some(wanted) => near(&client, wanted).await?,
-        None => (args.at.unwrap_or_default(), args.name.unwrap_or_default()),
-    };
+    let (address, workspace_name) = (args.at.unwrap_or_default(), args.open.or(args.name).unwrap_or_default());
     let message = v1::JoinRequest { ticket: args.ticket.unwrap_or_default(), address, workspace_name, actor };
     let mut answers = client.join(message).await?;
     while let Some(answer) = answers.next().await? {
@@ -190,23 +187,6 @@ pub async fn join(args: JoinArgs, context: &Context) -> Result<(), CliError> {
         }
     }
     Err(CliError::failed("The node broke off.").next("Try again: the same ticket is still good for you."))
-}
-
-/// The addresses of the nodes near that tell of a workspace, and its name.
-async fn near(client: &Client, wanted: &str) -> Result<(String, String), CliError> {
-    let v1::ListNearbyResponse { workspaces, trouble } = client.ask(v1::ListNearbyRequest {}).await?;
-    let folded = wanted.to_lowercase();
-    let fits = |one: &&v1::NearbyWorkspace| one.name.to_lowercase() == folded || one.workspace == folded;
-    let found: Vec<_> = workspaces.iter().filter(fits).collect();
-    let Some(first) = found.first() else {
-        let none = CliError::failed(format!("No node near tells of a workspace \"{wanted}\" to join. {trouble}"));
-        return Err(none.next("`openprod nearby` lists them; `openprod join --at ADDRESS` asks a node by its address."));
-    };
-    if found.iter().any(|one| one.workspace != first.workspace) {
-        return Err(CliError::usage(format!("Several workspaces near are called \"{wanted}\".")).next("Name its id."));
-    }
-    let addresses: Vec<_> = found.iter().flat_map(|one| one.addresses.clone()).collect();
-    Ok((addresses.join(","), first.name.clone()))
 }
 
 fn compare(context: &Context, shown: &v1::JoinComparison) -> Result<(), CliError> {

@@ -252,8 +252,13 @@ fn needed(addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Refusal> {
 
 fn not_near(nobody: &NobodyNear) -> Refusal {
     let next = match nobody {
-        NobodyNear::None => "Ask a member for a ticket, or name the address of a member's node.",
-        NobodyNear::Several(_) => "Name one of them, or the address of a member's node if several are called the same.",
+        NobodyNear::None => {
+            "Ask a member for a ticket. `openprod nearby` lists what can be joined; `openprod join --at ADDRESS` asks a \
+             node by its address."
+        }
+        NobodyNear::Several(_) => {
+            "Name one of them, by its id if several are called the same: `openprod nearby` lists them."
+        }
     };
     Refusal::new(Reason::InvalidRequest, super::sentence(&nobody.to_string())).at("address").next(next)
 }
