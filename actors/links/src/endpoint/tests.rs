@@ -78,7 +78,7 @@ impl PeerBook for MemoryBook {
 struct Rooms {
     members: Mutex<BTreeMap<WorkspaceId, BTreeSet<ActorId>>>,
     given: Mutex<Given>,
-    changed: tokio::sync::watch::Sender<()>,
+    changed: openprod_messages::watch::Sender<()>,
 }
 
 #[derive(Default)]
