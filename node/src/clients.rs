@@ -7,9 +7,9 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use openprod_client::BearerToken;
 use openprod_messages::environment::Randomness;
+use openprod_messages::watch;
 use openprod_model::ids::ActorId;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 
 use crate::{environment, folder};
 

@@ -9,9 +9,9 @@ use openprod_blobs::exchange::{self, Answering, Asking, Ended, Neighbour, Neighb
 use openprod_links::endpoint::{Link, LinkId, Purpose};
 use openprod_links::transport::{Channel, LinkError};
 use openprod_messages::environment::Environment;
+use openprod_messages::watch;
 use openprod_model::ids::WorkspaceId;
 use openprod_wire::framing::Frame;
-use tokio::sync::watch;
 
 use crate::workspace::Workspace;
 
@@ -81,6 +81,7 @@ pub async fn answer(workspace: Workspace, env: Environment, link: LinkId, channe
     let library = workspace.library.clone();
     let answering: Answering = Box::new(OnChannel(channel));
     tokio::select! {
+        biased;
         () = exchange::answer(library, env, answering) => {}
         () = workspace.neighbourhood.gone(link) => {}
     }

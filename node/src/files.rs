@@ -13,9 +13,10 @@ use openprod_blobs::thumbnail;
 use openprod_domain::asset;
 use openprod_messages::blobs::{BlobError, BlobsMsg, FetchStanding, Kept};
 use openprod_messages::environment::Environment;
+use openprod_messages::watch;
 use openprod_model::ids::BlobHash;
 use openprod_model::refusal::{Reason, Refusal};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 use crate::child::{self, ChildError, Job};
 use crate::workspace::Workspace;

@@ -11,6 +11,7 @@ use openprod_messages::address::Address;
 use openprod_messages::admission::TicketShelf;
 use openprod_messages::commands::{CommandError, CommandsMsg, Founding, Outcome};
 use openprod_messages::environment::Environment;
+use openprod_messages::watch;
 use openprod_model::identity::Keys;
 use openprod_model::ids::{ActorId, CommandId, Position, WorkspaceId};
 use openprod_model::refusal::{Reason, Refusal};
@@ -18,7 +19,6 @@ use openprod_model::value::Text;
 use openprod_wire::admission::modest;
 use openprod_wire::recovery::RecoveryKey;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-use tokio::sync::watch;
 
 use crate::certificate::{self, Certificate, CertificateError};
 use crate::clients::{Clients, ClientsError};

@@ -25,11 +25,11 @@ use openprod_links::transport::{Channel, Connection, Network};
 use openprod_messages::address::Address;
 use openprod_messages::admission::AdmissionMsg;
 use openprod_messages::snapshot::Folded;
+use openprod_messages::watch;
 use openprod_model::ids::{ActorId, WorkspaceId};
 use openprod_wire::closing::CloseCode;
 use openprod_wire::hello::{VERSIONS, Versions};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-use tokio::sync::watch;
 
 use crate::config::Origin;
 use crate::exchange;

@@ -41,6 +41,7 @@ use openprod_messages::oplog::OplogMsg;
 use openprod_messages::overlays::{Overlays, OverlaysMsg};
 use openprod_messages::snapshot::Snapshots;
 use openprod_messages::state::StateMsg;
+use openprod_messages::watch;
 use openprod_model::ids::{ActorId, Position, WorkspaceId};
 use openprod_model::value::Text;
 use openprod_oplog::actor::{Oplog, OplogArgs};
@@ -51,7 +52,6 @@ use openprod_overlays::store::OverlayStore;
 use openprod_state::StateStore;
 use openprod_state::{State, StateArgs};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr, SupervisionEvent};
-use tokio::sync::watch;
 
 use crate::exchange::Neighbourhood;
 use crate::restart::{Restarts, Verdict};

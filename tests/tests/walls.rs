@@ -84,6 +84,9 @@ const IMPURE_WORDS: &[&str] = &["tokio", "ractor", "redb", "rand", "getrandom"];
 const IMPURE_PATHS: &[&str] =
     &["std::time::SystemTime", "SystemTime::now", "Instant::now", "std::fs", "std::net", "std::thread"];
 
+/// The one place where tokio's watch is used.
+const WATCH: &str = "actors/messages/src/watch.rs";
+
 /// Longer files are read by nobody.
 const MAX_LINES: usize = 600;
 const LINE_COUNTED: &[&str] = &["rs", "proto", "toml", "sh", "py", "ts", "tsx", "lua", "md"];
@@ -152,6 +155,26 @@ fn pure_code_meets_no_clock_no_chance_and_no_disk() {
                 code.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| IMPURE_WORDS.contains(word));
             for what in words.chain(IMPURE_PATHS.iter().copied().filter(|path| code.contains(path))) {
                 found.push(format!("{}:{}: {what}: take it as an argument instead", path.display(), number + 1));
+            }
+        }
+    }
+    none(&found);
+}
+
+/// A simulation that is told the same seed again goes the same way only if nothing is drawn where nobody sees it.
+#[test]
+fn rooms_leave_no_order_to_chance() {
+    let mut found = Vec::new();
+    let rooms = |path: &Path| ["actors", "node/src"].iter().any(|folder| path.starts_with(folder));
+    for (path, text) in files().into_iter().filter(|(path, _)| rooms(path) && extension(path) == "rs") {
+        let lines: Vec<&str> = text.lines().collect();
+        for (number, line) in lines.iter().enumerate() {
+            let shown = format!("{}:{}", path.display(), number + 1);
+            if line.contains("select! {") && !lines.get(number + 1).is_some_and(|next| next.contains("biased;")) {
+                found.push(format!("{shown}: begin it with `biased;`, and put first what must not wait"));
+            }
+            if line.contains("tokio::sync::watch") && !path.ends_with(WATCH) {
+                found.push(format!("{shown}: tokio wakes its watchers in any order; take `openprod_messages::watch`"));
             }
         }
     }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use openprod_messages::blobs::{BlobsMsg, FetchStanding};
 use openprod_messages::environment::Environment;
+use openprod_messages::watch;
 use openprod_model::ids::BlobHash;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::collect::Library;
@@ -131,6 +131,7 @@ async fn keep(args: BlobsArgs, room: ActorRef<BlobsMsg>, mut reasons: watch::Rec
     let (mut there, mut folded) = (neighbours.there(), library.snapshots.folded());
     loop {
         tokio::select! {
+            biased;
             Ok(()) = there.changed() => {}
             Ok(()) = folded.changed(), if keeps_all => {}
             Ok(()) = reasons.changed() => {}

@@ -14,9 +14,10 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use openprod_messages::blobs::{BlobError, FetchStanding};
 use openprod_messages::environment::Environment;
+use openprod_messages::watch;
 use openprod_model::ids::BlobHash;
 use openprod_wire::files::{FileAnswer, FileAsk};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 
 use crate::collect::Library;
@@ -115,6 +116,7 @@ impl Exchange {
     /// Fetches a file, and shows how that goes, for as long as anybody looks. What it shows last is how it ended.
     pub(crate) async fn fetch(self, hash: BlobHash, shown: Arc<watch::Sender<FetchStanding>>) {
         let ended = tokio::select! {
+            biased;
             ended = self.fetched(hash, &shown) => ended.unwrap_or_else(FetchStanding::Failed),
             // Nobody waits any more.
             () = shown.closed() => return,
@@ -146,7 +148,8 @@ impl Exchange {
 
 /// How a fetch ends; none if it broke off.
 pub async fn ended(standing: &mut watch::Receiver<FetchStanding>) -> Option<FetchStanding> {
-    standing.wait_for(FetchStanding::is_over).await.ok().map(|over| over.clone())
+    standing.wait_for(FetchStanding::is_over).await.ok()?;
+    Some(standing.borrow().clone())
 }
 
 /// A neighbour in one fetch.
@@ -184,13 +187,14 @@ impl Work<'_> {
                 return Ok(FetchStanding::Nowhere { asked });
             }
             tokio::select! {
+                biased;
+                Ok(()) = there.changed() => asked += self.meet(&there.borrow_and_update().clone()),
                 event = heard.recv() => {
                     let Some(event) = event else { return Ok(FetchStanding::Nowhere { asked }) };
                     if let Some(size) = self.happened(event).await? {
                         return self.finish(size).await;
                     }
                 }
-                Ok(()) = there.changed() => asked += self.meet(&there.borrow_and_update().clone()),
                 () = tokio::time::sleep(STALLED_AFTER) => return Ok(FetchStanding::Nowhere { asked }),
             }
         }

@@ -8,8 +8,8 @@ use openprod_messages::conflicts::{ConflictsMsg, Standing};
 use openprod_messages::environment::Environment;
 use openprod_messages::log::LogReader;
 use openprod_messages::snapshot::{Folded, Snapshots};
+use openprod_messages::watch;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::sync::watch;
 
 use crate::{Board, follow};
 

@@ -12,7 +12,7 @@
 //! Reading order: [`actor`], then `follow` (from one position to the next), [`Board`].
 
 use openprod_messages::conflicts::{Conflicts, Standing};
-use tokio::sync::watch;
+use openprod_messages::watch;
 
 pub mod actor;
 mod follow;

@@ -75,7 +75,8 @@ impl House {
         let end = self.log.end();
         let mut standing = self.board.standing();
         let reached = standing.wait_for(|standing| standing.position >= end);
-        let found = tokio::time::timeout(Duration::from_secs(20), reached).await.unwrap().unwrap().clone();
+        tokio::time::timeout(Duration::from_secs(20), reached).await.unwrap().unwrap();
+        let found = standing.borrow().clone();
         let all = conflict::all(self.state.snapshot().unwrap().view()).unwrap();
         assert_eq!(*found.cells, all.into_iter().map(|conflict| conflict.cell).collect());
         Arc::unwrap_or_clone(found.cells)

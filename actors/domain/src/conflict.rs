@@ -330,10 +330,11 @@ pub fn reach<'a>(view: &dyn View, written: impl IntoIterator<Item = &'a Cell>) -
 pub fn related(view: &dyn View, cell: &Cell) -> Read<Vec<Cell>> {
     let mut related = vec![cell.clone()];
     match cell {
-        Cell::Facet { entity, .. } => {
-            for (facet, _) in facets(view, *entity)? {
-                related.push(facet);
-            }
+        Cell::Facet { table, entity } => {
+            related.extend(facets(view, *entity)?.into_keys());
+            // Of mapped columns those speak whose tables the record is in.
+            let field = |field: &Name| Cell::Field { table: table.clone(), entity: *entity, field: field.clone() };
+            related.extend(view.unions()?.mapped_in(table).map(field));
         }
         // What stands in one of them is not lost where another hides it.
         Cell::Field { .. } => related.extend(view.unions()?.cells(cell).into_iter().filter_map(membership)),

@@ -132,9 +132,10 @@ impl Unions {
         self.mapped_in(table).next().is_some()
     }
 
-    /// The mapped columns of a table, by their keys.
+    /// The mapped columns of a table, by their keys, in the order of [`Self::groups`].
     pub fn mapped_in(&self, table: &Name) -> impl Iterator<Item = &Name> {
-        self.groups.of.keys().filter(move |column| column.table == *table).map(|column| &column.column)
+        let all = self.groups.all.iter().flat_map(|group| group.iter());
+        all.filter(move |column| column.table == *table).map(|column| &column.column)
     }
 
     /// All groups of mapped columns, the smallest column of each first, in the order of these.

@@ -11,9 +11,9 @@ use std::time::Duration;
 use mdns_sd::{IfKind, ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent, ServiceInfo};
 use openprod_messages::address::Address;
 use openprod_messages::environment::Environment;
+use openprod_messages::watch;
 use openprod_model::ids::ActorId;
 use openprod_wire::beacon::Beacon;
-use tokio::sync::watch;
 
 use crate::endpoint::{EndpointMsg, Workspaces};
 pub use sightings::Nearby;

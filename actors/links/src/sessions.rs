@@ -18,10 +18,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use openprod_messages::address::{Address, NoAnswer};
+use openprod_messages::watch;
 use openprod_model::ids::{ActorId, SessionId, WorkspaceId};
 use openprod_wire::presence::{self, Person};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::company::{BREATH, Company, Present};
 use crate::endpoint::{EndpointMsg, LinkId};

@@ -3,9 +3,9 @@
 //! Bytes never pass a mailbox: whoever has a file to give or wants one uses the room's store in his own task. The room
 //! itself only tends it.
 
+use crate::watch;
 use openprod_model::ids::BlobHash;
 use ractor::RpcReplyPort;
-use tokio::sync::watch;
 
 /// A file that this node keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::watch;
 use openprod_domain::cell::Cell;
 use openprod_domain::view::ReadFailure;
 use openprod_model::ids::Position;
-use tokio::sync::watch;
 
 /// The cells in conflict, as far as the room has followed the log. Cheap to clone.
 #[derive(Debug, Clone, Default)]

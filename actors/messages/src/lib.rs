@@ -4,8 +4,8 @@
 //! Calls go only towards the log (api to commands to oplog); facts come back by cast and carry positions only, so no
 //! cycle of waiting exists and no mailbox holds data. An event is a hint: the log position is the truth.
 //!
-//! Reading order: [`environment`] (clock, randomness, threads), [`address`] (who is reached, across restarts), [`log`]
-//! and [`snapshot`] (what may be read without asking anybody), then [`commands`], [`oplog`], [`state`], [`overlays`],
+//! Reading order: [`environment`] (clock, randomness, threads), [`address`] (who is reached, across restarts),
+//! [`watch`] (what is shown to whom it concerns), [`log`] and [`snapshot`] (what may be read without asking anybody), then [`commands`], [`oplog`], [`state`], [`overlays`],
 //! [`conflicts`], [`blobs`], [`admission`].
 
 pub mod address;
@@ -21,3 +21,4 @@ pub mod snapshot;
 pub mod state;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod watch;

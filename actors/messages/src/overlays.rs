@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::watch;
 use openprod_domain::cell::Cell;
 use openprod_domain::command::Created;
 use openprod_domain::overlay::{Delta, Staging};
@@ -14,7 +15,6 @@ use openprod_model::ids::{CommandId, EntityId, OverlayId, Position, SessionId};
 use openprod_model::value::Text;
 use ractor::RpcReplyPort;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 
 use crate::commands::{CommandError, OpenedConflict};
 use crate::log::{LogReader, Stored};

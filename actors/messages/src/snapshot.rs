@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::watch;
 use openprod_domain::cell::Cell;
 use openprod_domain::view::{History, Read, View};
 use openprod_model::ids::{Digest, OpRef, Position};
-use tokio::sync::watch;
 
 /// One line of a cell's history: a write that was folded, or one that others superseded before it came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::watch;
 use openprod_domain::cell::{Cell, KeyRange, Tip};
 use openprod_domain::edits::Edit;
 use openprod_domain::oracle::Oracle;
@@ -12,7 +13,6 @@ use openprod_domain::view::{History, Moment, Read, ReadFailure, Reading, View};
 use openprod_model::bundle::Bundle;
 use openprod_model::clock::Hlc;
 use openprod_model::ids::{ActorId, BundleId, CommandId, Digest, OpRef, Position};
-use tokio::sync::watch;
 
 use crate::log::{
     CHAIN_START, Entry, Lane, Lanes, LogReader, Placed, Quarantined, Receipt, Spot, Stored, Tail, Waiting, chain,

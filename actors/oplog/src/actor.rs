@@ -8,10 +8,11 @@ use openprod_messages::environment::Environment;
 use openprod_messages::log::{LogReader, Quarantined, Stored, Tail};
 use openprod_messages::oplog::{Admitted, Append, AppendError, CommitOutcome, Hands, OplogMsg};
 use openprod_messages::state::StateMsg;
+use openprod_messages::watch;
 use openprod_model::ids::Position;
 use openprod_model::refusal::{Reason, Refusal};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use crate::logic::admission::{Admission, Candidate, Origin, Wanted};
 use crate::logic::along::along;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use openprod_messages::environment::Environment;
 use openprod_messages::overlays::{Action, Asked, Changed, OverlaysMsg};
+use openprod_messages::watch;
 use openprod_model::ids::Position;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-use tokio::sync::watch;
 
 use crate::follow::Followed;
 use crate::shelf::{Shelf, panicked};

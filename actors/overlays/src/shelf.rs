@@ -18,11 +18,11 @@ use openprod_messages::overlays::{
     Action, Asked, Changed, Done, End, Info, Overlay, OverlayError, Overlays, StagedReceipt, Which,
 };
 use openprod_messages::snapshot::Snapshots;
+use openprod_messages::watch;
 use openprod_model::bundle::Source;
 use openprod_model::ids::{CommandId, Digest, OverlayId, Position, SessionId};
 use openprod_model::refusal::{Reason, Refusal};
 use openprod_model::value::Text;
-use tokio::sync::watch;
 
 use crate::store::{Change, Fault, Kept, OverlayStore};
 use crate::tables::{OverlayRow, Place, ReceiptRow};

@@ -12,9 +12,9 @@ use openprod_disk::MemoryDisk;
 use openprod_domain::view::{Read, ReadFailure};
 use openprod_messages::log::{Entry, LogReader, Stored, Tail};
 use openprod_messages::snapshot::{Folded, Snapshot, Snapshots, StateHash};
+use openprod_messages::watch;
 use openprod_model::ids::{Position, WorkspaceId};
 use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, WriteTransaction};
-use tokio::sync::watch;
 
 use crate::fold::Cursor;
 use crate::hash::Buckets;

@@ -24,8 +24,9 @@ use http::{Method, StatusCode};
 use openprod_api::status::ApiError;
 use openprod_api::v1::Reason;
 use openprod_blobs::outline::MAX_BLOB_BYTES;
+use openprod_messages::watch;
 use openprod_model::ids::BlobHash;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tonic::{Code, Status};
 
 use super::calls::Desk;

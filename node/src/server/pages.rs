@@ -10,7 +10,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{StatusCode, header};
-use tokio::sync::watch;
+use openprod_messages::watch;
 
 use super::calls::Desk;
 use crate::node::{Node, Slot};

@@ -13,9 +13,10 @@ use openprod_blobs::care::{Progress, Verified};
 use openprod_blobs::collect::Library;
 use openprod_blobs::outline::PIECE_BYTES;
 use openprod_messages::blobs::{BlobsMsg, FetchStanding, Kept};
+use openprod_messages::watch;
 use openprod_model::ids::{BlobHash, Position};
 use openprod_model::refusal::{self, Refusal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -135,6 +136,7 @@ impl Service for BlobService {
         let env = self.0.env.clone();
         tokio::spawn(async move {
             let last = tokio::select! {
+                biased;
                 last = tells(standing, &known, &sender) => last,
                 // The client is gone, and need not be told.
                 () = sender.closed() => return,

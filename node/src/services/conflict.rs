@@ -97,7 +97,7 @@ async fn standing(workspace: &Workspace, min_revision: Position) -> Result<Stand
     let mut standing = workspace.conflicts.standing();
     let reached = standing.wait_for(|standing| standing.position >= wanted);
     match tokio::time::timeout(CALL_DEADLINE, reached).await {
-        Ok(Ok(standing)) => Ok(standing.clone()),
+        Ok(Ok(())) => Ok(standing.borrow().clone()),
         Ok(Err(_)) => Err(super::unavailable("This workspace is being closed.")),
         Err(_) => Err(super::unavailable("The conflicts of this workspace are still being looked for.")),
     }

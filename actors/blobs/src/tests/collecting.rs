@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 use openprod_messages::commands::CommandError;
 use openprod_messages::overlays::{End, Overlay, Overlays, StagedReceipt};
 use openprod_messages::testing::{MemoryLog, MemoryState};
+use openprod_messages::watch;
 use openprod_model::bundle::{Bundle, BundleKind, Draft, Source, Stamp};
 use openprod_model::clock::Hlc;
 use openprod_model::identity::Keys;
 use openprod_model::ids::{BlobHash, BundleId, CommandId, EntityId, OpId, OverlayId, Position, SessionId};
 use openprod_model::operation::{Basis, FieldAt, Operation, RawOp};
 use openprod_model::value::{BlobRef, Name, Text, Value};
-use tokio::sync::watch;
 
 use crate::collect::{CollectError, Facts, Library};
 use crate::kit::{Bench, NOW_MS, WORKSPACE, hash_of};

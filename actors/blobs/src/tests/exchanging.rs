@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use openprod_messages::blobs::{BlobsMsg, FetchStanding};
+use openprod_messages::watch;
 use openprod_model::ids::BlobHash;
 use openprod_wire::files::{FileAnswer, FileAsk};
 use ractor::{Actor, ActorRef, call};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::collecting::House;
 use crate::actor::{Blobs, BlobsArgs};
@@ -103,6 +104,7 @@ async fn behave(manner: Manner, mut street: Answering, mut house: Asking, sent: 
     let mut pieces = 0;
     loop {
         tokio::select! {
+            biased;
             ask = street.hear() => {
                 let Ok(Some(ask)) = ask else { return };
                 match manner {

@@ -12,7 +12,7 @@ use openprod_domain::view::{Read, View};
 use openprod_domain::{describe, read};
 use openprod_model::bundle::{Bundle, BundleKind};
 use openprod_model::ids::{EdgeId, EntityId, OpRef};
-use openprod_model::operation::{Basis, ColumnRef, MappingAt, Operation, PairAt};
+use openprod_model::operation::{Basis, ColumnRef, FieldAt, MappingAt, Operation, PairAt};
 use openprod_model::refusal::{Reason, Refusal};
 use openprod_model::value::Value;
 
@@ -377,6 +377,29 @@ fn what_became_of_conflicts_follows_from_the_views_around_a_bundle() {
     assert_eq!(turn(mara, mara), None);
 }
 
+#[test]
+fn what_a_table_says_that_the_record_is_taken_out_of_is_in_conflict_no_more_and_is_again_when_it_is_put_back() {
+    let (mut replicas, cue) = with_cue();
+    let mara = &mut replicas[0];
+    let column = |table| ColumnRef { table: name(table), column: name("label") };
+    let at = MappingAt { one: column("cues"), other: column("scenes"), basis: Basis::default() };
+    mara.seals(BundleKind::EDIT, &[Operation::ConfirmFieldMapping { at }]);
+    mara.does(vec![Command::AddToTable { record: cue, table: name("scenes"), values: vec![] }]);
+    let mut standing = Arc::new(stands(&mara.view()).unwrap());
+    let mut keeps_up = |mara: &Replica, bundle: &Bundle| {
+        conflict::keep_up(&mara.view(), &mut standing, &conflict::written_by(bundle)).unwrap();
+        assert_eq!(*standing, by_force(&mara.view()));
+        standing.len()
+    };
+    let at = FieldAt { table: name("scenes"), entity: cue, field: name("label"), basis: Basis::default() };
+    let set = mara.seals(BundleKind::EDIT, &[Operation::SetField { at: vec![at], value: text("Dusk") }]);
+    assert_eq!(keeps_up(mara, &set), 1, "the two tables say different things");
+    let out = mara.does(vec![Command::RemoveFromTable { record: cue, table: name("scenes") }]);
+    assert_eq!(keeps_up(mara, &out), 0);
+    let back = mara.does(vec![Command::AddToTable { record: cue, table: name("scenes"), values: vec![] }]);
+    assert_eq!(keeps_up(mara, &back), 1);
+}
+
 /// Small numbers without a pattern, the same in every run (Marsaglia's xorshift).
 struct Dice(u64);
 
@@ -394,16 +417,15 @@ fn acts(who: &mut Replica, dice: &mut Dice, records: &[EntityId], edges: &mut Ve
     let one = records[dice.below(records.len())];
     let other = records[dice.below(records.len())];
     let word = ["A", "B", "C"][dice.below(3)];
-    let command = match dice.below(12) {
+    let table = name(["cues", "scenes"][dice.below(2)]);
+    let command = match dice.below(14) {
         0..=4 => {
             let column = ["label", "notes"][dice.below(2)];
             let values = vec![(name(column), Some(text(word)))];
-            Command::SetFields { record: one, table: name(["cues", "scenes"][dice.below(2)]), values }
+            Command::SetFields { record: one, table, values }
         }
         5 => Command::DeleteRecord { record: one },
-        6 => {
-            Command::CreateRecord { record: Some(one), table: name(["cues", "scenes"][dice.below(2)]), values: vec![] }
-        }
+        6 => Command::CreateRecord { record: Some(one), table, values: vec![] },
         7 if !edges.is_empty() => Command::DeleteEdge { edge: edges[dice.below(edges.len())] },
         8 if !edges.is_empty() => {
             let edge = edges[dice.below(edges.len())];
@@ -419,6 +441,8 @@ fn acts(who: &mut Replica, dice: &mut Dice, records: &[EntityId], edges: &mut Ve
             }
             return;
         }
+        11 => Command::AddToTable { record: one, table, values: vec![(name("label"), text(word))] },
+        12 => Command::RemoveFromTable { record: one, table },
         _ => {
             let conflicts = who.conflicts();
             let Some(conflict) = conflicts.get(dice.below(conflicts.len().max(1))) else { return };

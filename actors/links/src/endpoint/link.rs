@@ -11,12 +11,12 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use openprod_messages::environment::Clock;
+use openprod_messages::watch;
 use openprod_model::ids::{ActorId, WorkspaceId};
 use openprod_wire::closing::CloseCode;
 use openprod_wire::framing::FrameError;
 use openprod_wire::hello::{Control, Hello, MAX_WORKSPACES, TAG_LABEL, Versions, WorkspaceTag, clock_offset_ms};
 use openprod_wire::opening::Opening;
-use tokio::sync::watch;
 
 use super::status::Obstacle;
 use super::{LinkId, Purpose, Workspaces};

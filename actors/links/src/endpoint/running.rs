@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use openprod_messages::environment::Clock;
+use openprod_messages::watch;
 use openprod_model::ids::{ActorId, WorkspaceId};
 use openprod_wire::closing::CloseCode;
 use ractor::{ActorRef, RpcReplyPort};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::link::{Beginning, Conversation, Greeting, HelloError, Link, Myself, News};
 use super::peers::{self, Act, Failure, Met, PeerNumber, Peers, Stage};

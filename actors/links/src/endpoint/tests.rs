@@ -64,7 +64,7 @@ impl Spawner for Inline {
 struct Rooms {
     members: Mutex<BTreeMap<WorkspaceId, BTreeSet<ActorId>>>,
     given: Mutex<Given>,
-    changed: tokio::sync::watch::Sender<()>,
+    changed: openprod_messages::watch::Sender<()>,
 }
 
 #[derive(Default)]

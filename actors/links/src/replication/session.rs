@@ -26,11 +26,12 @@ use openprod_messages::environment::Environment;
 use openprod_messages::log::Lanes;
 use openprod_messages::oplog::{Admitted, AppendError, Hands, OplogMsg};
 use openprod_messages::snapshot::{Folded, Snapshots};
+use openprod_messages::watch;
 use openprod_model::ids::{ActorId, Digest, Position};
 use openprod_wire::closing::CloseCode;
 use openprod_wire::replication::{Goodbye, MAX_EPHEMERAL_BYTES, MAX_FRAME_BYTES, Reason, squeeze};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use openprod_messages::watch;
 use openprod_model::ids::ActorId;
 use openprod_wire::closing::CloseCode;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{Closed, Connection, DIAL_DEADLINE, DialError, IDLE_TIMEOUT, Network, PROTOCOL, Side, Traffic};
@@ -198,8 +199,10 @@ impl MemoryNetwork {
     async fn travel(&self, other: ActorId) {
         for (from, to) in [(self.key, other), (other, self.key)] {
             let mut weather = self.ether.sky().weather(from, to).subscribe();
-            let delay = weather.wait_for(|weather| weather.passes).await.map(|weather| weather.delay);
-            tokio::time::sleep(delay.unwrap_or_default()).await;
+            // An ether that is gone keeps the weather of its last day.
+            let _ = weather.wait_for(|weather| weather.passes).await;
+            let delay = weather.borrow().delay;
+            tokio::time::sleep(delay).await;
         }
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use openprod_messages::watch;
 use openprod_model::identity::Keys;
 use openprod_model::ids::ActorId;
 use openprod_wire::closing::CloseCode;
@@ -17,7 +18,7 @@ use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ConnectionError, Endpoint, EndpointConfig, TransportConfig, VarInt};
 use rustls::pki_types::CertificateDer;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc};
 
 use super::{
     CHANNEL_WINDOW_BYTES, Channel, Closed, Connection, DIAL_DEADLINE, DialError, IDLE_TIMEOUT, KEEP_ALIVE,

@@ -168,7 +168,7 @@ async fn a_slow_reader_slows_its_writer_and_nothing_else(world: impl World) {
     let (_one, _other, both) = connected(&world).await;
     both.1.welcome();
     let (mut mine, mut theirs) = channels(&both).await;
-    let (counted, mut count) = tokio::sync::watch::channel(0usize);
+    let (counted, mut count) = openprod_messages::watch::channel(0usize);
     let writer = tokio::spawn(async move {
         for _ in 0..64 {
             mine.send.send(vec![7; FRAME]).await.unwrap();

@@ -10,6 +10,7 @@ use openprod_messages::environment::{Clock, Environment, Randomness, Spawner};
 use openprod_messages::log::{Lanes, LogReader, Receipt, Spot, Stored, Tail};
 use openprod_messages::oplog::{Admitted, Append, AppendError, Hands, OplogMsg};
 use openprod_messages::state::StateMsg;
+use openprod_messages::watch;
 use openprod_model::bundle::{Bundle, BundleKind, Draft, Source, Stamp};
 use openprod_model::clock::Hlc;
 use openprod_model::identity::Keys;
@@ -17,7 +18,6 @@ use openprod_model::ids::{ActorId, BundleId, CommandId, Digest, OpId, OpRef, Pos
 use openprod_model::operation::{Basis, Operation};
 use openprod_model::value::{Name, Text, Value};
 use ractor::{Actor, ActorRef, RpcReplyPort};
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::actor::{Oplog, OplogArgs};

@@ -13,6 +13,7 @@ use openprod_messages::environment::{Clock, Environment, Randomness, Spawner};
 use openprod_messages::log::{Entry, LogReader, Quarantined, Receipt, Stored, Tail};
 use openprod_messages::overlays::{Action, Asked, Changed, Done, Overlay, OverlayError, Overlays, StagedReceipt};
 use openprod_messages::snapshot::{Folded, Snapshot, Snapshots};
+use openprod_messages::watch;
 use openprod_model::bundle::{Bundle, BundleKind, Draft, OverlaySource, Source, Stamp};
 use openprod_model::clock::Hlc;
 use openprod_model::identity::Keys;
@@ -20,7 +21,6 @@ use openprod_model::ids::{ActorId, BundleId, CommandId, Digest, EntityId, OpId, 
 use openprod_model::operation::{Basis, FieldAt, Operation, RawOp};
 use openprod_model::refusal::Reason;
 use openprod_model::value::{Name, Text, Value};
-use tokio::sync::watch;
 
 use crate::shelf::Shelf;
 use crate::store::{Change, Fault, FileStore, Kept, OverlayStore};

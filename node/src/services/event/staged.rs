@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use openprod_api::v1;
 use openprod_messages::overlays::{End, Info, Overlay, Overlays};
+use openprod_messages::watch;
 use openprod_model::ids::{OverlayId, Position};
-use tokio::sync::watch;
 
 /// What was told of an overlay.
 struct Known {
@@ -37,7 +37,7 @@ impl Staged {
     }
 
     /// Ends when there may be something to tell.
-    pub(super) async fn changed(&mut self) -> Result<(), watch::error::RecvError> {
+    pub(super) async fn changed(&mut self) -> Result<(), watch::RecvError> {
         self.changed.changed().await
     }
 

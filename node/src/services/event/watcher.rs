@@ -12,8 +12,8 @@ use openprod_domain::view::{History, Layer, Read, View};
 use openprod_links::sessions::Everybody;
 use openprod_messages::log::{Entry, Stored};
 use openprod_messages::snapshot::Folded;
+use openprod_messages::watch;
 use openprod_model::ids::Position;
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::Status;
 

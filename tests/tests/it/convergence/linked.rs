@@ -8,10 +8,11 @@ use openprod_links::replication::comparing::digest_of_heads;
 use openprod_links::replication::session::{LinkStanding, Session, SessionArgs};
 use openprod_links::transport::memory::{Ether, MemoryNetwork};
 use openprod_links::transport::{Channel, Connection, Network};
+use openprod_messages::watch;
 use openprod_model::identity::Keys;
 use openprod_model::ids::{ActorId, Digest};
 use ractor::{Actor, ActorCell};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::company::{Company, Verdict, ensure};
 

@@ -373,7 +373,8 @@ pub(crate) fn by_hand(env: &Environment, keys: &Keys, log: &dyn LogReader, ops: 
 async fn begin(cast: &Arc<Cast>, env: &Environment, disks: &Disks, unknown: &'static [u16]) -> Life {
     let (house, _) = Actor::spawn(None, House, ()).await.unwrap();
     let (node, endpoint) = (cast.actor(0), Address::of("endpoint"));
-    let given = Given { env: env.clone(), keyring: cast.clone(), node, endpoint, unknown };
+    let tickets = Arc::new(NoTickets);
+    let given = Given { env: env.clone(), keyring: cast.clone(), tickets, node, endpoint, unknown };
     let (workspace, stores) = move_in(disks, given, house.get_cell()).await.unwrap();
     Life { workspace, house, stores }
 }
@@ -382,6 +383,7 @@ async fn begin(cast: &Arc<Cast>, env: &Environment, disks: &Disks, unknown: &'st
 pub(crate) struct Given {
     pub(crate) env: Environment,
     pub(crate) keyring: SharedKeyring,
+    pub(crate) tickets: Arc<dyn TicketShelf>,
     /// The key of the node.
     pub(crate) node: ActorId,
     pub(crate) endpoint: Address<EndpointMsg>,
@@ -394,7 +396,7 @@ type Stores = (Weak<LogStore>, Weak<StateStore>);
 
 /// Opens a workspace on its disks and starts its rooms. The error says which of its stores could not be opened.
 pub(crate) async fn move_in(disks: &Disks, given: Given, house: ActorCell) -> Result<(Workspace, Stores), String> {
-    let Given { env, keyring, node, endpoint, unknown } = given;
+    let Given { env, keyring, tickets, node, endpoint, unknown } = given;
     let log = openprod_oplog::store::Options { cache_bytes: CACHE_BYTES };
     let log = LogStore::open(disks.log.clone(), WORKSPACE, log).map_err(|error| format!("the log: {error}"))?;
     let state = openprod_state::Options { cache_bytes: CACHE_BYTES, unknown };
@@ -405,7 +407,7 @@ pub(crate) async fn move_in(disks: &Disks, given: Given, house: ActorCell) -> Re
     let index = Index::new(Medium::Memory(MemoryDisk::default()), WORKSPACE);
     // No file is ever put there.
     let blobs = Store::new(Box::new(FilesOnDisk("/nowhere".into())), index, env.clone());
-    let (node, tickets) = ((node, Text::new("Replica").unwrap()), Arc::new(NoTickets));
+    let node = (node, Text::new("Replica").unwrap());
     let (id, keeps_all_files) = (WORKSPACE, false);
     let parts = Parts { id, log, state, overlays, blobs, keeps_all_files, tickets, node, endpoint, env, keyring };
     let workspace = workspace::start(parts, house).await.map_err(|error| error.to_string())?;

@@ -22,6 +22,8 @@ pub(super) enum Said {
     Done { digest: Digest, is_held: bool },
     /// It was staged.
     Staged,
+    /// The machine has joined.
+    Joined,
     /// It was refused.
     Refused(String),
     /// No answer came: perhaps it was done, perhaps not.
@@ -33,6 +35,7 @@ impl fmt::Display for Said {
         match self {
             Self::Done { digest, .. } => write!(f, "done by {digest}"),
             Self::Staged => f.write_str("staged"),
+            Self::Joined => f.write_str("joined"),
             Self::Refused(reason) => write!(f, "refused, {reason}"),
             Self::Nothing => f.write_str("nothing"),
         }
@@ -109,8 +112,8 @@ async fn is_answered(front: &Front, actor: ActorId, request: Request) -> (Said, 
 
 /// None if the answer was lost. An answer of a life that ended meanwhile never arrived.
 async fn asks_once(front: &Front, actor: ActorId, request: Request) -> Option<Said> {
-    let (life, workspace) = front.now();
-    let workspace = workspace?;
+    let (life, living) = front.now();
+    let workspace = living?.workspace;
     let (request, actor) = (Box::new(request), Some(actor));
     let answer = workspace.commands.call(|reply| CommandsMsg::Execute { request, actor, reply }).await;
     let is_alive = front.now().0 == life;

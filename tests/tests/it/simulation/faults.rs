@@ -31,6 +31,8 @@ pub(super) enum Cure {
     Calm(usize, usize),
     /// A liar lies no more, and its connections end.
     Reform(usize),
+    /// Somebody lets a machine in again that was removed.
+    LetIn(usize),
 }
 
 type Fault = (&'static str, fn(&mut Story, &mut Dice, usize) -> Option<Later>);
@@ -43,6 +45,7 @@ pub(super) enum Later {
     KillsEndpoint,
     Restores,
     Copies,
+    Joins,
 }
 
 /// What a machine finds on its disks after it died.
@@ -93,6 +96,10 @@ const FAULTS: &[Fault] = &[
     ("backed up", backed_up),
     ("restored", |_, _, _| Some(Later::Restores)),
     ("copied", |_, _, _| Some(Later::Copies)),
+    ("invited", |_, _, _| Some(Later::Joins)),
+    ("invited", |_, _, _| Some(Later::Joins)),
+    ("removed", removed),
+    ("removed", removed),
 ];
 
 impl Story {
@@ -116,6 +123,7 @@ impl Story {
             }
             Later::Restores => self.restores(at, &mut dice).await,
             Later::Copies => self.copies(at, &mut dice).await,
+            Later::Joins => self.joins(at, &mut dice).await,
         }
     }
 
@@ -265,5 +273,14 @@ fn truncated(story: &mut Story, dice: &mut Dice, at: usize) -> Option<Later> {
 fn backed_up(story: &mut Story, _: &mut Dice, at: usize) -> Option<Later> {
     let copy = story.machines[at].disks.copied();
     story.backups.push((at, copy));
+    Some(Later::Nothing)
+}
+
+/// A machine is removed from the workspace by somebody at another; later somebody else lets it in again, who may know of
+/// that or not. The first machine stays, and lets everybody in again at the end.
+fn removed(story: &mut Story, dice: &mut Dice, at: usize) -> Option<Later> {
+    let other = another(story, dice, at).filter(|other| *other != 0 && story.machines[*other].takes_part())?;
+    story.removes(at, other);
+    story.will(dice, 40, Cure::LetIn(other));
     Some(Later::Nothing)
 }

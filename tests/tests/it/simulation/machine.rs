@@ -8,13 +8,16 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use openprod_links::admission::door::{Door, Houses};
 use openprod_links::admission::gate::{Gate, Roll};
+use openprod_links::admission::host::Findable;
 use openprod_links::endpoint::{
     Endpoint, EndpointArgs, EndpointMsg, Link, MemoryBook, PeerStatus, Purpose, Workspaces,
 };
 use openprod_links::transport::memory::Ether;
 use openprod_links::transport::{Channel, Connection, Network};
 use openprod_messages::address::Address;
+use openprod_messages::admission::{AdmissionMsg, TicketShelf};
 use openprod_messages::commands::Keyring;
 use openprod_messages::log::{LogReader, Stored};
 use openprod_model::bundle::Bundle;
@@ -38,6 +41,11 @@ pub(super) fn node_keys(number: usize) -> Keys {
     Keys::from_seed(&[100 + u8::try_from(number).unwrap(); 32])
 }
 
+/// The key of whoever works on a machine that joins.
+pub(super) fn guest_keys(number: usize) -> Keys {
+    Keys::from_seed(&[50 + u8::try_from(number).unwrap(); 32])
+}
+
 pub(super) fn address(number: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, u8::try_from(number).unwrap()], 4433))
 }
@@ -52,18 +60,58 @@ impl Keyring for Bunch {
     }
 }
 
+/// Tickets, remembered through all lives.
+#[derive(Default)]
+struct MemoryShelf(Mutex<Option<Vec<u8>>>);
+
+impl TicketShelf for MemoryShelf {
+    fn read(&self) -> std::io::Result<Option<Vec<u8>>> {
+        Ok(self.0.lock().unwrap().clone())
+    }
+
+    fn write(&self, bytes: &[u8]) -> std::io::Result<()> {
+        *self.0.lock().unwrap() = Some(bytes.to_vec());
+        Ok(())
+    }
+}
+
+/// Who is to give a machine its first bundles, remembered through all lives; nobody while it takes no part yet.
+#[derive(Clone, Default)]
+pub(super) struct Expected(Arc<Mutex<Option<ActorId>>>);
+
+impl Expected {
+    pub(super) fn of(who: ActorId) -> Self {
+        Self(Arc::new(Mutex::new(Some(who))))
+    }
+
+    pub(super) fn is_now(&self, who: ActorId) {
+        *self.0.lock().unwrap() = Some(who);
+    }
+
+    fn who(&self) -> Option<ActorId> {
+        *self.0.lock().unwrap()
+    }
+}
+
+/// A living node, as programs on its machine see it.
+#[derive(Clone)]
+pub(super) struct Living {
+    pub(super) workspace: Workspace,
+    pub(super) endpoint: Address<EndpointMsg>,
+}
+
 /// What programs on this machine reach the node by. A life that has ended answers nobody.
 #[derive(Clone, Default)]
-pub(super) struct Front(Arc<Mutex<(u64, Option<Workspace>)>>);
+pub(super) struct Front(Arc<Mutex<(u64, Option<Living>)>>);
 
 impl Front {
-    /// The number of the present life, and its workspace if it is up.
-    pub(super) fn now(&self) -> (u64, Option<Workspace>) {
+    /// The number of the present life, and the node if it is up.
+    pub(super) fn now(&self) -> (u64, Option<Living>) {
         self.0.lock().unwrap().clone()
     }
 
-    fn opens(&self, workspace: Workspace) {
-        self.0.lock().unwrap().1 = Some(workspace);
+    fn opens(&self, living: Living) {
+        self.0.lock().unwrap().1 = Some(living);
     }
 
     fn shuts(&self) {
@@ -72,24 +120,42 @@ impl Front {
     }
 }
 
-/// The one workspace of the node, as its endpoint sees it.
+/// The one workspace of the node, as its door sees it.
+struct Porch(Workspace);
+
+impl Houses for Porch {
+    fn findable(&self) -> Vec<Findable> {
+        Vec::new()
+    }
+
+    fn room(&self, workspace: WorkspaceId) -> Option<Address<AdmissionMsg>> {
+        (workspace == WORKSPACE).then(|| self.0.admission.clone())
+    }
+}
+
+/// The same, as its endpoint sees it.
 struct Street {
     workspace: Workspace,
-    /// Who is to give the first bundles.
-    founder: ActorId,
+    door: Arc<Door>,
+    expected: Expected,
+}
+
+impl Street {
+    fn hears(&self, link: &Link, channel: Channel) {
+        let (door, connection) = (Arc::clone(&self.door), Arc::clone(&link.connection));
+        tokio::spawn(async move { door.hears(&*connection, channel, Some(WORKSPACE)).await });
+    }
 }
 
 impl Workspaces for Street {
     fn known(&self) -> Vec<WorkspaceId> {
         let runs = *self.workspace.condition.borrow() == Condition::Running;
-        if runs { vec![WORKSPACE] } else { Vec::new() }
+        if runs && self.expected.who().is_some() { vec![WORKSPACE] } else { Vec::new() }
     }
 
     fn is_member(&self, _: WorkspaceId, peer: ActorId) -> bool {
         let is_empty = self.workspace.log.tail().is_ok_and(|tail| tail.position == Position::ZERO);
-        let snapshot = self.workspace.snapshots.snapshot();
-        let gate = snapshot.and_then(|snapshot| Ok(Roll::of(&*snapshot, &*self.workspace.log)?.gate(peer)));
-        matches!(gate, Ok(Gate::Open)) || is_empty && peer == self.founder
+        gate(&self.workspace, peer) == Some(Gate::Open) || is_empty && self.expected.who() == Some(peer)
     }
 
     fn asked(&self, _: Arc<dyn Connection>, channel: Channel) {
@@ -99,13 +165,20 @@ impl Workspaces for Street {
     fn linked(&self, link: &Link, _: WorkspaceId, purpose: Purpose, channel: Channel) {
         match purpose {
             Purpose::Bundles => self.workspace.doorway.linked(link.id, link.peer, channel),
-            _ => channel.give_up(CloseCode::UNKNOWN),
+            Purpose::Admission => self.hears(link, channel),
+            Purpose::Files => channel.give_up(CloseCode::UNKNOWN),
         }
     }
 
     fn parted(&self, link: &Link, _: WorkspaceId) {
         self.workspace.doorway.parted(link.id);
     }
+}
+
+/// How the gate of a workspace stands for somebody; none if it cannot be read now.
+fn gate(workspace: &Workspace, peer: ActorId) -> Option<Gate> {
+    let snapshot = workspace.snapshots.snapshot().ok()?;
+    Some(Roll::of(&*snapshot, &*workspace.log).ok()?.gate(peer))
 }
 
 /// The node, while it lives.
@@ -129,7 +202,10 @@ pub(super) struct Machine {
     /// Whether a room or a disk of it has failed: of several checkpoints in its hands, one may then be missed, and those
     /// behind it wait until it comes again.
     pub(super) is_shaken: bool,
+    /// Who gives it its first bundles.
+    pub(super) expected: Expected,
     book: Arc<MemoryBook>,
+    shelf: Arc<MemoryShelf>,
     ether: Ether,
     life: Option<Life>,
 }
@@ -144,7 +220,9 @@ impl Machine {
             unknown: &[],
             front: Front::default(),
             is_shaken: false,
+            expected: Expected::of(node_keys(0).actor()),
             book: Arc::default(),
+            shelf: Arc::default(),
             ether: ether.clone(),
             life: None,
         }
@@ -168,6 +246,18 @@ impl Machine {
         self.life.as_ref().map(|life| &life.workspace)
     }
 
+    /// Whether it takes part in the workspace: it was there from the beginning, or has joined.
+    pub(super) fn takes_part(&self) -> bool {
+        self.expected.who().is_some()
+    }
+
+    /// Whether it speaks with another, as far as it knows now; none if it knows nobody, or that cannot be told.
+    pub(super) fn lets_in(&self, other: ActorId) -> Option<bool> {
+        let workspace = self.workspace()?;
+        let is_empty = workspace.log.tail().ok()?.position == Position::ZERO;
+        if is_empty { None } else { Some(gate(workspace, other)? == Gate::Open) }
+    }
+
     /// Why its workspace was stopped, if it was.
     pub(super) fn failure(&self) -> Option<String> {
         match &*self.workspace()?.condition.borrow() {
@@ -189,16 +279,18 @@ impl Machine {
         let given = Given {
             env: self.nature.env.clone(),
             keyring: self.keys.clone(),
+            tickets: self.shelf.clone(),
             node: self.key(),
             endpoint: endpoint.clone(),
             unknown: self.unknown,
         };
         let (workspace, _) = move_in(&self.disks, given, house.get_cell()).await?;
         let network = self.ether.node(self.key(), address(self.number));
-        let founder = node_keys(0).actor();
+        let door = Arc::new(Door::new(self.key(), Arc::new(Porch(workspace.clone())), self.nature.env.clone()));
+        let expected = self.expected.clone();
         let args = EndpointArgs {
             network: network as Arc<dyn Network>,
-            workspaces: Arc::new(Street { workspace: workspace.clone(), founder }),
+            workspaces: Arc::new(Street { workspace: workspace.clone(), door, expected }),
             book: self.book.clone(),
             env: self.nature.env.clone(),
             versions: VERSIONS,
@@ -207,7 +299,7 @@ impl Machine {
         let (actor, _) = Actor::spawn(None, Endpoint, args.clone()).await.unwrap();
         endpoint.moved_to(actor);
         let lookout = tokio::spawn(look_out(workspace.clone(), endpoint.clone())).abort_handle();
-        self.front.opens(workspace.clone());
+        self.front.opens(Living { workspace: workspace.clone(), endpoint: endpoint.clone() });
         self.life = Some(Life { workspace, house, endpoint, args, lookout });
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A story: machines that run all the time, people who write on them, faults, and at the end a healing after which
 //! everything must be as it was promised.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use openprod_links::transport::IDLE_TIMEOUT;
 use openprod_links::transport::memory::Ether;
 use openprod_messages::commands::{CommandsMsg, Founding};
 use openprod_messages::log::{Lanes as _, LogReader};
-use openprod_model::ids::{CommandId, Digest};
+use openprod_model::ids::{ActorId, CommandId, Digest};
 use openprod_model::value::Text;
 use openprod_node::workspace::Workspace;
 use tokio::time::Instant;
 
 use super::clients::{Answer, Desk, Said};
-use super::faults::{Cure, Found, found};
+use super::faults::{Cure, Found};
 use super::judges::{Judges, board_is_right, is_vouched_for};
 use super::machine::{Bunch, Machine, node_keys};
 use super::nature::Nature;
@@ -26,7 +26,7 @@ use crate::convergence::meeting::{Present, all_is_well};
 use crate::convergence::plan::UNKNOWN;
 use crate::convergence::replica::{Cast, Disks};
 
-/// The most machines of a story, copies included. So many keys are members from the beginning.
+/// The most machines of a story, with copies and guests. All but the guests' keys are members from the beginning.
 pub(super) const MOST_MACHINES: usize = 7;
 /// How soon after healing all must be equal, and say so, where discovery tells nodes of each other.
 const CONVERGENCE: Duration = Duration::from_secs(30);
@@ -40,6 +40,10 @@ const TASKS_OF_A_NODE: usize = 24;
 const TASKS_OF_A_LINK: usize = 10;
 /// How often it is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long somebody may go on speaking with a machine that he knows to be removed: what changes is told after a moment.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How often the first machine may have to let somebody in again at the end: each may have removed each meanwhile.
+const MOST_LET_IN: usize = MOST_MACHINES * MOST_MACHINES;
 /// How long clients may take to get their last answers once everything is well.
 const ANSWERS: Duration = Duration::from_mins(2);
 /// The state is compared with the oracle at one look in so many.
@@ -52,17 +56,25 @@ pub(super) struct Story {
     pub(super) machines: Vec<Machine>,
     pub(super) cures: Vec<(Instant, Cure)>,
     pub(super) backups: Vec<(usize, Disks)>,
+    /// The numbers of machines that nobody knows at the beginning: they join by a ticket.
+    pub(super) guests: BTreeSet<usize>,
+    /// Who has joined and has not been welcomed.
+    newcomers: Vec<usize>,
+    /// Since when one machine speaks with another that it knows to be removed.
+    last_words: BTreeMap<(usize, usize), Instant>,
     /// Who lies, or has lied to somebody who does not know it yet.
     pub(super) liars: BTreeSet<usize>,
     pub(super) tape: Tape,
     pub(super) judges: Judges,
-    begin: Instant,
+    pub(super) begin: Instant,
     /// Whether discovery works, or nodes know each other from before only.
-    is_told: bool,
+    pub(super) is_told: bool,
     pub(super) cast: Arc<Cast>,
     pub(super) desk: Desk,
     pub(super) commands: u64,
-    acknowledged: BTreeSet<Digest>,
+    pub(super) acknowledged: BTreeSet<Digest>,
+    /// How often the first machine has let somebody in again at the end.
+    let_in: usize,
     /// Whether somebody has lied, or bundles were lost for ever with an old copy.
     pub(super) is_excused: bool,
     /// The longest that it took to be equal after a healing.
@@ -80,6 +92,9 @@ impl Story {
             machines: Vec::new(),
             cures: Vec::new(),
             backups: Vec::new(),
+            guests: (people..MOST_MACHINES).filter(|_| dice.one_in(2)).collect(),
+            newcomers: Vec::new(),
+            last_words: BTreeMap::new(),
             liars: BTreeSet::new(),
             tape: Tape::new(),
             judges: Judges::default(),
@@ -89,6 +104,7 @@ impl Story {
             desk: Desk::default(),
             commands: 0,
             acknowledged: BTreeSet::new(),
+            let_in: 0,
             is_excused: false,
             slowest: Duration::ZERO,
             dice,
@@ -122,7 +138,8 @@ impl Story {
 
     async fn founds(&mut self) -> Verdict {
         let (name, founder_name) = (Text::new("Hamlet").unwrap(), Text::new("Mara").unwrap());
-        let nodes = (0..MOST_MACHINES).map(|number| (node_keys(number).actor(), Text::new("Node").unwrap()));
+        let known = (0..MOST_MACHINES).filter(|number| !self.guests.contains(number));
+        let nodes = known.map(|number| (node_keys(number).actor(), Text::new("Node").unwrap()));
         let founder = self.cast.actor(0);
         let founding = Founding { name, founder, founder_name, besides: nodes.collect(), recovery: None };
         let (command, founding) = (CommandId::from_bytes([0; 16]), Box::new(founding));
@@ -163,7 +180,7 @@ impl Story {
     }
 
     /// Where discovery does not work, somebody names all others by their addresses.
-    async fn names_the_others_to(&self, at: usize) {
+    pub(super) async fn names_the_others_to(&self, at: usize) {
         for other in (0..self.machines.len()).filter(|other| *other != at) {
             self.machines[at].is_told_of(other).await;
         }
@@ -216,11 +233,11 @@ impl Story {
     /// Now and then discovery tells one machine of another that it can hear.
     fn hears_rumours(&mut self) {
         let (at, other) = (self.dice.below(self.machines.len()), self.dice.below(self.machines.len()));
-        let is_near = at != other && self.machines[other].is_up();
+        let is_near = at != other && self.machines[other].is_up() && self.machines[other].takes_part();
         let (from, to) = (node_keys(other).actor(), node_keys(at).actor());
         let mut passes = false;
         self.ether.change(from, to, |weather| passes = weather.passes);
-        if self.is_told && is_near && passes {
+        if self.is_told && is_near && passes && self.machines[at].takes_part() {
             self.machines[at].hears_of(other);
         }
     }
@@ -231,6 +248,10 @@ impl Story {
             self.tape.says(format_args!("answer to {} at {at} after {tries}: {said}", command.as_bytes()[7]));
             match said {
                 Said::Staged => *self.tape.tally.entry("staged").or_default() += 1,
+                Said::Joined => {
+                    *self.tape.tally.entry("joined").or_default() += 1;
+                    self.newcomers.push(at);
+                }
                 Said::Done { digest, is_held } => {
                     *self.tape.tally.entry("acknowledged").or_default() += 1;
                     ensure!(is_held, "machine {at} acknowledged {digest}, which is not in its log");
@@ -246,6 +267,9 @@ impl Story {
     /// Everything that can be seen is judged.
     async fn is_looked_at(&mut self) -> Verdict {
         self.takes_answers()?;
+        for at in std::mem::take(&mut self.newcomers) {
+            self.welcomes(at).await;
+        }
         let thorough = self.dice.below(THOROUGH * self.machines.len());
         for at in 0..self.machines.len() {
             self.judge(at, thorough == at).map_err(|wrong| format!("machine {at}: {wrong}"))?;
@@ -280,11 +304,23 @@ impl Story {
             // What is equal on both ends may have come since it was looked at.
             self.judges.log_of(&self.machines[at])?;
             self.judges.log_of(&self.machines[peer])?;
+            self.is_let_in(at, peer)?;
             let is_honest = !self.liars.contains(&at) && !self.liars.contains(&peer);
             if let Some(heads) = self.judges.claim(at, peer, &status, is_honest)? {
                 self.tape.says(format_args!("{at} is equal with {peer} at {}", &heads.to_string()[..8]));
             }
         }
+        Ok(())
+    }
+
+    /// Nobody goes on speaking with a machine that he knows to be removed.
+    fn is_let_in(&mut self, at: usize, peer: usize) -> Verdict {
+        if self.machines[at].lets_in(node_keys(peer).actor()) != Some(false) {
+            self.last_words.remove(&(at, peer));
+            return Ok(());
+        }
+        let since = self.last_words.entry((at, peer)).or_insert_with(Instant::now).elapsed();
+        ensure!(since < LAST_WORDS, "it speaks with {peer}, which it has known to be removed for {since:?}");
         Ok(())
     }
 
@@ -314,6 +350,11 @@ impl Story {
             Cure::Meet => self.ether.everyone_meets(),
             Cure::Calm(from, to) => self.calms(from, to),
             Cure::Reform(at) => self.reforms(at),
+            Cure::LetIn(other) => {
+                let at = self.dice.below(self.machines.len());
+                let person = self.machines[at].person();
+                self.lets_in(person, at, node_keys(other).actor());
+            }
         }
         Ok(())
     }
@@ -324,71 +365,6 @@ impl Story {
             self.ether.change(from, to, |weather| weather.garbles = None);
             self.ether.cut(from, to);
         }
-    }
-
-    /// A machine dies, and later finds this on its disks.
-    pub(super) async fn dies(&mut self, at: usize, what: Found, dice: &mut Dice) -> Verdict {
-        self.judges.log_of(&self.machines[at]).map_err(|wrong| format!("machine {at}: {wrong}"))?;
-        self.machines[at].dies(|disks| found(disks, what, dice)).await;
-        Ok(())
-    }
-
-    async fn starts(&mut self, at: usize) -> Verdict {
-        if self.machines[at].is_up() {
-            return Ok(());
-        }
-        self.switches_on(at).await?;
-        let machine = &self.machines[at];
-        self.judges.starts_again(machine).map_err(|wrong| format!("machine {at}: {wrong}"))
-    }
-
-    async fn switches_on(&mut self, at: usize) -> Verdict {
-        self.machines[at].starts().await.map_err(|error| format!("machine {at} does not start: {error}"))
-    }
-
-    pub(super) async fn restarts(&mut self, at: usize) -> Verdict {
-        // A workspace that is closed knows best what it holds.
-        self.judges.log_of(&self.machines[at])?;
-        self.machines[at].stops().await;
-        self.starts(at).await
-    }
-
-    /// A machine is given an old copy of its disks.
-    pub(super) async fn restores(&mut self, at: usize, dice: &mut Dice) -> Verdict {
-        let own: Vec<usize> = (0..self.backups.len()).filter(|copy| self.backups[*copy].0 == at).collect();
-        let Some(copy) = dice.pick(&own) else { return Ok(()) };
-        self.judges.log_of(&self.machines[at])?;
-        let copy = self.backups[copy].1.copied();
-        self.machines[at].dies(|_| copy).await;
-        self.switches_on(at).await?;
-        let lost = self.judges.starts_anew(&self.machines[at])?;
-        let others = self.judges.known.iter().enumerate().filter(|(other, _)| *other != at);
-        let others: Vec<_> = others.map(|(_, known)| known).collect();
-        let forgotten = lost.clone();
-        let gone: BTreeSet<Digest> =
-            lost.into_iter().filter(|digest| !others.iter().any(|known| known.holds(digest))).collect();
-        self.tape.says(format_args!("machine {at} was restored; {} bundles were nowhere else", gone.len()));
-        self.acknowledged.retain(|digest| !gone.contains(digest));
-        self.judges.forgets_requests(&forgotten);
-        self.is_excused |= !gone.is_empty();
-        Ok(())
-    }
-
-    /// A copy of a machine's disks is put to work on another machine, by the same person.
-    pub(super) async fn copies(&mut self, at: usize, dice: &mut Dice) -> Verdict {
-        let number = self.machines.len();
-        if number >= MOST_MACHINES {
-            return Ok(());
-        }
-        let nature = &self.machines[at].nature;
-        let nature =
-            if dice.one_in(2) { nature.cloned(Dice(dice.roll())) } else { Nature::of(self.begin, Dice(dice.roll())) };
-        let keys = Bunch(vec![node_keys(number), self.machines[at].keys.0[1].clone()]);
-        let disks = self.machines[at].disks.copied();
-        self.machines.push(Machine::new(number, keys, nature, disks, &self.ether));
-        self.switches_on(number).await?;
-        self.names_the_others_to(number).await;
-        Ok(())
     }
 
     /// Everything is mended, and within [`CONVERGENCE`] everybody must agree, and say so; then everything is judged.
@@ -402,47 +378,54 @@ impl Story {
             self.mends(at).await?;
         }
         self.answers_come_in().await?;
-        let since = Instant::now();
         if self.is_told {
             self.tells_of_each_other();
         }
-        self.converges(since).await?;
+        let took = self.converges().await?;
         if self.is_told {
-            self.slowest = self.slowest.max(since.elapsed());
+            self.slowest = self.slowest.max(took);
         }
         let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-        self.tape.says(format_args!("all are equal after {} ms, and {tasks} tasks live", since.elapsed().as_millis()));
+        self.tape.says(format_args!("all are equal after {} ms, and {tasks} tasks live", took.as_millis()));
         self.liars.clear();
         self.is_over().await
     }
 
-    async fn mends(&mut self, at: usize) -> Verdict {
-        let machine = &mut self.machines[at];
-        if let Some(why) = machine.failure() {
-            self.tape.counts("failed", format_args!("machine {at}: {why}"));
-            self.dies(at, Found::Everything, &mut Dice(0)).await?;
-        } else if !machine.unknown.is_empty() {
-            machine.unknown = &[];
-            self.judges.log_of(&self.machines[at])?;
-            self.machines[at].stops().await;
-        }
-        self.starts(at).await
-    }
-
     async fn answers_come_in(&mut self) -> Verdict {
         let until = Instant::now() + ANSWERS;
-        while self.desk.waiting() > 0 {
-            ensure!(Instant::now() < until, "{} clients wait for an answer, and nothing is wrong", self.desk.waiting());
-            tokio::time::sleep(LOOK_EVERY).await;
-            self.is_looked_at().await?;
-        }
-        self.takes_answers()
-    }
-
-    async fn converges(&mut self, since: Instant) -> Verdict {
         loop {
             self.is_looked_at().await?;
-            let Some(missing) = self.what_is_missing().await else { return Ok(()) };
+            if self.desk.waiting() == 0 {
+                return Ok(());
+            }
+            ensure!(Instant::now() < until, "{} clients wait for an answer, and nothing is wrong", self.desk.waiting());
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// The first machine lets in again whom it knows to be removed. Gives whether there was anybody.
+    fn lets_everybody_in(&mut self) -> Result<bool, String> {
+        let first = self.machines[0].key();
+        let out = |machine: &&Machine| self.machines[0].lets_in(machine.key()) == Some(false);
+        let out: Vec<ActorId> = self.machines.iter().filter(out).map(Machine::key).collect();
+        for member in &out {
+            self.let_in += 1;
+            ensure!(self.let_in < MOST_LET_IN, "whoever is let in again is removed again, and nobody removes him");
+            self.lets_in(first, 0, *member);
+        }
+        Ok(!out.is_empty())
+    }
+
+    async fn converges(&mut self) -> Result<Duration, String> {
+        let mut since = Instant::now();
+        loop {
+            self.is_looked_at().await?;
+            if self.lets_everybody_in()? {
+                self.answers_come_in().await?;
+                since = Instant::now();
+                continue;
+            }
+            let Some(missing) = self.what_is_missing().await else { return Ok(since.elapsed()) };
             let within = self.patience();
             ensure!(since.elapsed() < within, "not equal {within:?} after everything was mended: {missing}");
             tokio::time::sleep(LOOK_EVERY).await;
@@ -545,6 +528,8 @@ impl Story {
     pub(super) async fn ends(mut self) -> Tape {
         for machine in &mut self.machines {
             machine.dies(Disks::copied).await;
+            self.tape.takes(&machine.disks.log.bytes());
+            self.tape.takes(&machine.disks.state.bytes());
         }
         self.tape
     }

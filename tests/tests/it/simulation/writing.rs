@@ -8,10 +8,11 @@ use openprod_messages::commands::CommandsMsg;
 use openprod_messages::oplog::{Hands, OplogMsg};
 use openprod_messages::overlays::{Action, Asked, OverlaysMsg};
 use openprod_model::bundle::{BundleKind, Source};
-use openprod_model::ids::{CommandId, EntityId, Position, SessionId};
+use openprod_model::ids::{ActorId, CommandId, EntityId, Position, SessionId};
 use openprod_model::value::Value;
 
 use super::clients::Said;
+use super::machine::node_keys;
 use super::story::Story;
 use crate::convergence::acts::{ACTS, HAND_ACTS, Scene, TABLES, beginning, is_alone, name, text};
 use crate::convergence::chance::Dice;
@@ -134,7 +135,7 @@ impl Story {
         Request { command_id, session, base, stance, kind, label, source, commands }
     }
 
-    fn fresh(&mut self) -> CommandId {
+    pub(super) fn fresh(&mut self) -> CommandId {
         self.commands += 1;
         let mut id = [0; 16];
         id[..8].copy_from_slice(&self.commands.to_be_bytes());
@@ -142,10 +143,26 @@ impl Story {
     }
 
     fn asks(&mut self, at: usize, form: Form) {
+        let person = self.machines[at].person();
+        self.asks_as(person, at, form);
+    }
+
+    fn asks_as(&mut self, actor: ActorId, at: usize, form: Form) {
         let request = self.request(form);
         self.tape.says(format_args!("at {at} somebody asks: {}", in_short(&request.commands)));
-        let machine = &self.machines[at];
-        self.desk.asks(at, &machine.front, machine.person(), request);
+        self.desk.asks(at, &self.machines[at].front, actor, request);
+    }
+
+    /// Somebody at a machine removes another from the workspace.
+    pub(super) fn removes(&mut self, at: usize, other: usize) {
+        let command = Command::RemoveMember { member: node_keys(other).actor(), why: text("") };
+        self.asks(at, Form::plain(vec![command]));
+    }
+
+    /// Somebody at a machine lets another in, whatever others have said of it; or the machine itself does.
+    pub(super) fn lets_in(&mut self, by: ActorId, at: usize, member: ActorId) {
+        let commands = vec![Command::AdmitMember { member, name: None }];
+        self.asks_as(by, at, Form { stance: Stance::Decide, ..Form::plain(commands) });
     }
 
     /// Another program writes past the door for commands, as a member may. Nobody promises anything to it.

@@ -23,6 +23,7 @@ use openprod_messages::environment::{Clock, Environment, Randomness, Spawner};
 use openprod_messages::log::LogReader;
 use openprod_messages::snapshot::{Counts, Folded, Snapshot, Snapshots, StateHash, Written};
 use openprod_messages::testing::MemoryLog;
+use openprod_messages::watch;
 use openprod_model::bundle::{BundleKind, Draft, Source, Stamp};
 use openprod_model::clock::Hlc;
 use openprod_model::identity::Keys;
@@ -32,7 +33,6 @@ use openprod_model::value::Text;
 use openprod_wire::hello::{TAG_LABEL, WorkspaceTag};
 use openprod_wire::opening::Opening;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::sync::watch;
 
 use super::super::door::{Door, Houses};
 use super::super::host::Findable;

@@ -79,8 +79,9 @@ impl PipeIn {
 }
 
 async fn until_stopped(stopped: &mut watch::Receiver<Option<CloseCode>>) -> CloseCode {
-    let code = stopped.wait_for(Option::is_some).await.map(|code| *code);
-    code.ok().flatten().unwrap_or(CloseCode::DONE)
+    // Whoever is gone without a word is done.
+    let _ = stopped.wait_for(Option::is_some).await;
+    stopped.borrow().unwrap_or(CloseCode::DONE)
 }
 
 impl Outlet for PipeIn {

@@ -108,8 +108,10 @@ impl Wire {
 
     pub(super) async fn ended(&self, side: Side) -> Closed {
         let mut over = self.over[side as usize].subscribe();
-        let how = over.wait_for(Option::is_some).await.map(|how| how.clone());
-        how.ok().flatten().unwrap_or(Closed::Silent)
+        // It is told while the wire stands, which is here.
+        let _ = over.wait_for(Option::is_some).await;
+        let how = over.borrow().clone();
+        how.unwrap_or(Closed::Silent)
     }
 
     /// Whether both ends know that it is over.

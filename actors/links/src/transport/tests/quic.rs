@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use openprod_messages::watch;
 use tokio::net::UdpSocket;
-use tokio::sync::watch;
 
 use super::{World, channels, connected, key, keys};
 use crate::transport::quic::Quic;
