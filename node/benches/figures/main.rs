@@ -13,10 +13,11 @@ mod blackout;
 mod decisions;
 mod kit;
 mod mesh;
+mod strangers;
 mod visible;
 
 /// What can be asked for.
-const MENU: &[&str] = &["alone", "decisions", "sync", "visible", "blackout"];
+const MENU: &[&str] = &["alone", "decisions", "sync", "visible", "strangers", "blackout"];
 
 fn main() -> Result<(), Failure> {
     let folder = tempfile::Builder::new().prefix("openprod-bench").tempdir_in(std::env::temp_dir())?;
@@ -45,6 +46,7 @@ async fn figures(folder: &Path, named: &[String]) -> Result<(), Failure> {
             "decisions" => decisions::figures(&folder).await?,
             "sync" => mesh::figures(&folder, ops).await?,
             "visible" => visible::figures(&folder).await?,
+            "strangers" => strangers::figures(&folder, number("OPENPROD_BENCH_STRANGERS", 10_000)).await?,
             _ => blackout::figures(&folder).await?,
         }
         // A million operations on several nodes are gigabytes.
