@@ -38,14 +38,14 @@ fn film(number: usize) -> Vec<u8> {
 }
 
 /// Two nodes of one show that find each other again whenever one was away.
-struct Tour {
+struct Show {
     world: World,
     tour: Node,
     mara: Person,
     leo: Person,
 }
 
-impl Tour {
+impl Show {
     async fn begins() -> Self {
         let mut world = World::with(Setup::among_peers()).await;
         let mara = world.person("Mara").await;
@@ -95,10 +95,10 @@ impl Tour {
 
     /// All that was put is on both nodes, whole; nothing is left over, and people go on.
     async fn ends(&self, films: usize) {
-        let files = films as u64 + 1;
+        let all = films as u64 + 1;
         for person in [&self.mara, &self.leo] {
             let report = person.verifies_files().await;
-            assert_eq!((report.blobs, report.damaged.len(), report.gone.len()), (files, 0, 0), "{}", person.name);
+            assert_eq!((report.blobs, report.damaged.len(), report.gone.len()), (all, 0, 0), "{}", person.name);
             person.finds_all_well().await;
         }
         assert!(self.begun().is_empty(), "{:?}", self.begun());
@@ -109,7 +109,7 @@ impl Tour {
 
 #[tokio::test]
 async fn the_node_that_fetches_a_file_may_die_at_every_step_and_goes_on_where_it_was() {
-    let mut show = Tour::begins().await;
+    let mut show = Show::begins().await;
     let well = show.tour.setup();
     for (number, (point, times)) in TAKING.into_iter().enumerate() {
         let film = film(number);
@@ -133,7 +133,7 @@ async fn the_node_that_fetches_a_file_may_die_at_every_step_and_goes_on_where_it
 
 #[tokio::test]
 async fn a_panic_at_any_step_of_fetching_a_file_is_told_and_the_next_attempt_goes_on() {
-    let mut show = Tour::begins().await;
+    let mut show = Show::begins().await;
     let well = show.tour.setup();
     let points = TAKING.map(|(point, _)| format!("{point}=1*panic->off"));
     show.is_started(well.clone().with_failpoints(&points.join(";"))).await;
@@ -156,7 +156,7 @@ async fn a_panic_at_any_step_of_fetching_a_file_is_told_and_the_next_attempt_goe
 
 #[tokio::test]
 async fn the_node_that_gives_a_file_may_die_in_the_middle_and_the_rest_comes_when_it_is_back() {
-    let mut show = Tour::begins().await;
+    let mut show = Show::begins().await;
     let (film, well) = (film(0), show.world.house.setup());
     let hash = show.mara.puts_file(&film).await.hash;
     show.world.house.dies();
