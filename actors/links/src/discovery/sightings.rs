@@ -119,8 +119,11 @@ impl Sightings {
 
     fn see_kin(&mut self, name: String, key: ActorId, addresses: Vec<SocketAddr>, now_ms: u64) -> Verdict {
         let is_known = self.kin.contains_key(&name);
-        let told_lately = |kin: &Kin| kin.key == key && now_ms < kin.told_ms + TELL_EVERY_MS;
-        if self.kin.values().any(told_lately) || !is_known && self.kin.len() >= MAX_KIN {
+        // Nor does a name gain by claiming one key after another.
+        let is_it = |called: &str, kin: &Kin| kin.key == key || called == name;
+        let mut it = self.kin.iter().filter(|(called, kin)| is_it(called, kin));
+        let is_told = it.any(|(_, kin)| now_ms < kin.told_ms + TELL_EVERY_MS);
+        if is_told || !is_known && self.kin.len() >= MAX_KIN {
             return Verdict::PassOver;
         }
         self.kin.insert(name, Kin { key, told_ms: now_ms });
@@ -191,6 +194,8 @@ mod tests {
         renamed.name = "another name".to_owned();
         assert_eq!(sightings.see(renamed, &[SHOW], 4_000), Verdict::PassOver);
         assert_eq!(sightings.see(sighting(2, SHOW, &[]), &[SHOW], 5_010), tell(2));
+        let turncoat = Sighting { name: "node 2".to_owned(), ..sighting(3, SHOW, &[]) };
+        assert_eq!(sightings.see(turncoat, &[SHOW], 6_000), Verdict::PassOver);
         assert_eq!(sightings.leave("node 2"), Some(key(2)));
         assert_eq!(sightings.leave("node 2"), None);
     }
