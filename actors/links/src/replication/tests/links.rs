@@ -189,13 +189,15 @@ fn what_is_given_at_once_waits_for_what_was_offered_before_it() {
 #[test]
 fn what_one_conversation_could_not_have_admitted_another_is_asked_for() {
     let mut net = with_history(3, 2);
-    net.everyone_joins();
+    net.joins(0, 2);
+    net.joins(1, 2);
     net.meets();
     let fresh = net.writes(0);
     while !net.replicas[2].under_way.holds(fresh) {
         net.step();
     }
     net.fails_to_admit(0, 2);
+    net.joins(0, 1);
     net.meets();
     assert_eq!(net.replicas[2].digests(), net.written);
 }
