@@ -93,9 +93,18 @@ pub async fn run(job: Job, source: impl Stream<Item = Result<Vec<u8>, FileError>
     let limits = job.limits();
     // The program that runs, also when another version was put in its place meanwhile.
     let mut child = Command::new("/proc/self/exe");
-    child.args(["child", job.word()]).env_clear().kill_on_drop(true);
-    child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let child = child.spawn().map_err(ChildError::System)?;
+    child.args(["child", job.word()]).env_clear().stderr(Stdio::null());
+    has_done(child, &limits, source).await
+}
+
+/// What a program makes of `source` within its limits.
+async fn has_done(
+    mut program: Command,
+    limits: &Limits,
+    source: impl Stream<Item = Result<Vec<u8>, FileError>>,
+) -> Result<Vec<u8>, ChildError> {
+    program.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+    let child = program.spawn().map_err(ChildError::System)?;
     match tokio::time::timeout(limits.patience, converse(child, source, limits.result)).await {
         Ok(result) => result,
         // Dropping the child has killed it.
@@ -166,4 +175,46 @@ fn limit(limits: &Limits) -> rustix::io::Result<()> {
     at_most(Resource::Nproc, 0)?;
     // The three that it has stay open.
     at_most(Resource::Nofile, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source() -> impl Stream<Item = Result<Vec<u8>, FileError>> {
+        futures::stream::iter([Ok(b"a picture".to_vec())])
+    }
+
+    fn shell(line: &str) -> Command {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", line]).stderr(Stdio::null());
+        shell
+    }
+
+    /// With virtual time, so that nobody waits as long as the node would.
+    #[tokio::test(start_paused = true)]
+    async fn a_child_that_takes_for_ever_is_ended_and_said_to_be_late() {
+        let limits = Job::Thumbnail.limits();
+        for line in ["exec sleep 100000", "cat; exec sleep 100000", "while :; do :; done"] {
+            let (mut alive, held) = io::pipe().unwrap();
+            let mut child = shell(line);
+            child.stderr(Stdio::from(held));
+            let done = has_done(child, &limits, source()).await;
+            assert!(matches!(done, Err(ChildError::Late)), "{line}: {done:?}");
+            // Its last end of the pipe is closed by its death only.
+            assert_eq!(alive.read(&mut [0]).unwrap(), 0, "{line}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_child_says_counts_only_if_it_ends_well_and_says_no_more_than_it_may() {
+        let limits = Limits { result: 9, ..Job::Thumbnail.limits() };
+        assert_eq!(has_done(shell("cat"), &limits, source()).await.unwrap(), b"a picture");
+        for line in ["cat; echo", "cat; exit 3", "cat; kill -9 $$", "exit 1"] {
+            let done = has_done(shell(line), &limits, source()).await;
+            assert!(matches!(done, Err(ChildError::Ended(_))), "{line}: {done:?}");
+        }
+        let broken = futures::stream::iter([Err(FileError::Unavailable("the stick was pulled out".to_owned()))]);
+        assert!(matches!(has_done(shell("cat"), &limits, broken).await, Err(ChildError::Source(_))));
+    }
 }

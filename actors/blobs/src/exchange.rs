@@ -91,6 +91,7 @@ async fn answers(library: Library, env: Environment, talk: &mut dyn Talk<FileAns
         let FileAsk::Pieces { first, count } = ask else { return Err(Ended("it asks for another file".to_owned())) };
         for index in first..first.saturating_add(u64::from(count)) {
             let Some(bytes) = piece(&env, &reader, index).await else { return talk.say(FileAnswer::Missing).await };
+            fail::fail_point!("blobs-before-given");
             talk.say(FileAnswer::Piece { index, bytes }).await?;
         }
     }

@@ -73,16 +73,23 @@ impl Partial {
     pub fn keep_outline(&mut self, outline: &Outline) -> Result<(), BlobError> {
         let bytes = [&outline.size().to_le_bytes()[..], &outline.bytes()].concat();
         let mut known = self.store.folder.patch(&outline_name(self.hash)).map_err(|error| disk(&error))?;
-        known.write_all_at(&bytes, 0).map_err(|error| disk(&error))
+        fail::fail_point!("blobs-before-outline");
+        known.write_all_at(&bytes, 0).map_err(|error| disk(&error))?;
+        fail::fail_point!("blobs-after-outline");
+        Ok(())
     }
 
     /// Writes a piece down.
     pub fn keep_piece(&mut self, index: u64, bytes: &[u8]) -> Result<(), BlobError> {
-        self.file.write_all_at(bytes, index * PIECE_BYTES as u64).map_err(|error| disk(&error))
+        fail::fail_point!("blobs-before-piece");
+        self.file.write_all_at(bytes, index * PIECE_BYTES as u64).map_err(|error| disk(&error))?;
+        fail::fail_point!("blobs-after-piece");
+        Ok(())
     }
 
     /// All of it has come: it is put as any other file is, and what lies in `incoming/` goes. Blocks its thread.
     pub fn finish(self, size: u64) -> Result<Kept, BlobError> {
+        fail::fail_point!("blobs-before-whole");
         let mut putting = self.store.begin(Some(self.hash));
         for index in 0..pieces(size) {
             let range = piece_range(size, index);
@@ -91,7 +98,9 @@ impl Partial {
             putting.write(&piece)?;
         }
         let kept = putting.finish()?;
+        fail::fail_point!("blobs-before-forget");
         self.store.drop_partial(self.hash)?;
+        fail::fail_point!("blobs-after-forget");
         Ok(kept)
     }
 }

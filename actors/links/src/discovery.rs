@@ -19,7 +19,7 @@ use crate::endpoint::{EndpointMsg, Workspaces};
 pub use sightings::Nearby;
 use sightings::{Sighting, Sightings, Verdict};
 
-mod sightings;
+pub mod sightings;
 #[cfg(test)]
 mod tests;
 

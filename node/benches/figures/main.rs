@@ -14,10 +14,11 @@ mod decisions;
 mod files;
 mod kit;
 mod mesh;
+mod strangers;
 mod visible;
 
 /// What can be asked for.
-const MENU: &[&str] = &["alone", "decisions", "sync", "visible", "files", "blackout"];
+const MENU: &[&str] = &["alone", "decisions", "sync", "visible", "files", "strangers", "blackout"];
 
 fn main() -> Result<(), Failure> {
     let folder = tempfile::Builder::new().prefix("openprod-bench").tempdir_in(std::env::temp_dir())?;
@@ -47,6 +48,7 @@ async fn figures(folder: &Path, named: &[String]) -> Result<(), Failure> {
             "sync" => mesh::figures(&folder, ops).await?,
             "visible" => visible::figures(&folder).await?,
             "files" => files::figures(&folder).await?,
+            "strangers" => strangers::figures(&folder, number("OPENPROD_BENCH_STRANGERS", 10_000)).await?,
             _ => blackout::figures(&folder).await?,
         }
         // A million operations on several nodes are gigabytes.

@@ -4,7 +4,8 @@ use std::net::UdpSocket;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use openprod_client::{Event, From, Workspace};
+use openprod_client::{Change, Event, From, Workspace};
+use tokio::sync::mpsc;
 
 use super::kit::{Failure, Node, at, edit, fsyncs, line, load, make_table, median, ms};
 use super::mesh::{joins, meets, seen_from, until};
@@ -72,32 +73,50 @@ pub(super) async fn all_have_the_same(views: &[Workspace]) -> Result<(), Failure
 
 /// How long each edit on the first node took until it was shown to a client of each other one.
 async fn followed(views: &[Workspace], records: &[String]) -> Result<Vec<Duration>, Failure> {
-    all_have_the_same(views).await?;
-    let (shown, mut seen) = tokio::sync::mpsc::unbounded_channel();
-    for view in &views[1..] {
-        let (shown, mut watch) = (shown.clone(), view.watch(From::Now, Vec::new()));
-        // A watch begins with a mark.
-        while !matches!(watch.next().await?, Event::Bookmark(_)) {}
-        tokio::spawn(async move {
-            while let Ok(event) = watch.next().await {
-                if matches!(event, Event::Batch(_)) && shown.send(Instant::now()).is_err() {
-                    return;
-                }
-            }
-        });
-    }
-    let mut times = Vec::new();
+    let (mut audience, mut times) = (Audience::of(views).await?, Vec::new());
     for n in 0..EDITS {
-        let start = Instant::now();
-        views[0].execute(&edit(&records[n % records.len()], n)).await?;
-        let mut last = start;
-        for _ in 1..views.len() {
-            last = last.max(seen.recv().await.ok_or("every node is followed")?);
-        }
-        times.push(last - start);
-        tokio::time::sleep(PAUSE).await;
+        times.push(audience.sees(&edit(&records[n % records.len()], n)).await?);
     }
     Ok(times)
+}
+
+/// Clients of all nodes, who follow what is written at the first.
+pub(super) struct Audience {
+    writes: Workspace,
+    others: usize,
+    seen: mpsc::UnboundedReceiver<Instant>,
+}
+
+impl Audience {
+    pub(super) async fn of(views: &[Workspace]) -> Result<Self, Failure> {
+        all_have_the_same(views).await?;
+        let (shown, seen) = mpsc::unbounded_channel();
+        for view in &views[1..] {
+            let (shown, mut watch) = (shown.clone(), view.watch(From::Now, Vec::new()));
+            // A watch begins with a mark.
+            while !matches!(watch.next().await?, Event::Bookmark(_)) {}
+            tokio::spawn(async move {
+                while let Ok(event) = watch.next().await {
+                    if matches!(event, Event::Batch(_)) && shown.send(Instant::now()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        Ok(Self { writes: views[0].clone(), others: views.len() - 1, seen })
+    }
+
+    /// How long a change at the first took until all others were shown it; then a pause.
+    pub(super) async fn sees(&mut self, change: &Change) -> Result<Duration, Failure> {
+        let start = Instant::now();
+        self.writes.execute(change).await?;
+        let mut last = start;
+        for _ in 0..self.others {
+            last = last.max(self.seen.recv().await.ok_or("every node is followed")?);
+        }
+        tokio::time::sleep(PAUSE).await;
+        Ok(last - start)
+    }
 }
 
 /// A datagram over loopback and back.

@@ -4,9 +4,11 @@
 
 use libfuzzer_sys::fuzz_target;
 use openprod_wire::admission::Admission;
+use openprod_wire::files::{FileAnswer, FileAsk};
 use openprod_wire::framing::{self, Deframer, Frame};
 use openprod_wire::hello::Control;
 use openprod_wire::opening::Opening;
+use openprod_wire::presence;
 use openprod_wire::replication::Message;
 
 fn read<T: Frame>(bytes: &[u8]) {
@@ -20,6 +22,9 @@ fn read_as_any(bytes: &[u8]) {
     read::<Control>(bytes);
     read::<Admission>(bytes);
     read::<Message>(bytes);
+    read::<FileAsk>(bytes);
+    read::<FileAnswer>(bytes);
+    let _ = presence::hear(bytes);
 }
 
 fuzz_target!(|bytes: &[u8]| {

@@ -2,7 +2,7 @@
 
 use openprod_client::{Change, v1};
 
-use crate::world::{World, aloud, row, set_fields, set_to};
+use crate::world::{World, aloud, create_table, row, set_fields, set_to};
 
 #[tokio::test]
 async fn two_browsers_that_overwrite_each_other_unseen_are_in_conflict() {
@@ -108,6 +108,11 @@ async fn a_command_that_is_sent_twice_happens_once() {
     world.restarts().await;
     let after = mara.brings(&change).await;
     assert!(after.replayed && after.bundle_digest == first.bundle_digest);
+    // Planned anew, it would be refused: there is a table of that name.
+    let table = Change::new([create_table("moods", &["label text"])]);
+    let made = mara.brings(&table).await;
+    let again = mara.brings(&table).await;
+    assert!(again.replayed && again.created == made.created, "{again:?}");
     let renamed = v1::ListBundlesRequest { text: "rename lx".to_owned(), ..Default::default() };
     assert_eq!(mara.reads_history(renamed).await, ["Mara: Rename LX 12"], "the label is the client's, and stands once");
 }

@@ -9,6 +9,7 @@ mod convergence;
 mod copies;
 mod coverage;
 mod crash;
+mod crash_files;
 mod crash_together;
 mod crew;
 mod deciding;

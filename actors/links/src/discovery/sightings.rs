@@ -7,28 +7,31 @@ use openprod_model::ids::{ActorId, WorkspaceId};
 use openprod_wire::beacon::Beacon;
 
 /// The most nodes kept in mind that share a workspace with this one.
-const MAX_KIN: usize = 256;
+pub const MAX_KIN: usize = 256;
 
 /// The most open workspaces kept in mind, of nodes that share none.
-const MAX_NEARBY: usize = 64;
+pub const MAX_NEARBY: usize = 64;
 
 /// The most addresses taken from one beacon.
-const MAX_ADDRESSES: usize = 8;
+pub const MAX_ADDRESSES: usize = 8;
 
 /// The endpoint is told of one node at most so often.
-const TELL_EVERY_MS: u64 = 5_000;
+pub const TELL_EVERY_MS: u64 = 5_000;
 
 /// So many beacons in a minute are a flood: no venue has so many nodes.
-const FLOOD: usize = 2_000;
-const FLOOD_WITHIN_MS: u64 = 60_000;
+pub const FLOOD: usize = 2_000;
+/// See [`FLOOD`].
+pub const FLOOD_WITHIN_MS: u64 = 60_000;
 
 /// A beacon as it was heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Sighting {
+pub struct Sighting {
     /// The name of the service; whoever is gone is gone by this name.
-    pub(super) name: String,
-    pub(super) beacon: Beacon,
-    pub(super) addresses: Vec<SocketAddr>,
+    pub name: String,
+    /// What it said.
+    pub beacon: Beacon,
+    /// Where it is, as was said beside it.
+    pub addresses: Vec<SocketAddr>,
 }
 
 /// A workspace that somebody near lets everybody join. Nothing in it is proven.
@@ -46,9 +49,14 @@ pub struct Nearby {
 
 /// What to make of a beacon.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// The endpoint should know.
-    Tell { key: ActorId, addresses: Vec<SocketAddr> },
+    Tell {
+        /// Of the node with this key, as it claims.
+        key: ActorId,
+        /// Where it may be dialled, at most [`MAX_ADDRESSES`].
+        addresses: Vec<SocketAddr>,
+    },
     /// Nothing.
     PassOver,
     /// Too many: listening stops for a while.
@@ -57,7 +65,7 @@ pub(super) enum Verdict {
 
 /// What was heard lately.
 #[derive(Debug)]
-pub(super) struct Sightings {
+pub struct Sightings {
     me: ActorId,
     kin: BTreeMap<String, Kin>,
     nearby: BTreeMap<(String, WorkspaceId), Nearby>,
@@ -72,12 +80,13 @@ struct Kin {
 }
 
 impl Sightings {
-    pub(super) fn new(me: ActorId, now_ms: u64) -> Self {
+    /// Nothing was heard yet by the node `me`.
+    pub fn new(me: ActorId, now_ms: u64) -> Self {
         Self { me, kin: BTreeMap::new(), nearby: BTreeMap::new(), heard: 0, counting_since_ms: now_ms }
     }
 
     /// A beacon was heard by a node that knows these workspaces.
-    pub(super) fn see(&mut self, sighting: Sighting, known: &[WorkspaceId], now_ms: u64) -> Verdict {
+    pub fn see(&mut self, sighting: Sighting, known: &[WorkspaceId], now_ms: u64) -> Verdict {
         if self.is_flooded(now_ms) {
             return Verdict::Flood;
         }
@@ -96,7 +105,7 @@ impl Sightings {
     }
 
     /// Something was heard that is no beacon.
-    pub(super) fn overhear(&mut self, now_ms: u64) -> Verdict {
+    pub fn overhear(&mut self, now_ms: u64) -> Verdict {
         if self.is_flooded(now_ms) { Verdict::Flood } else { Verdict::PassOver }
     }
 
@@ -110,8 +119,11 @@ impl Sightings {
 
     fn see_kin(&mut self, name: String, key: ActorId, addresses: Vec<SocketAddr>, now_ms: u64) -> Verdict {
         let is_known = self.kin.contains_key(&name);
-        let told_lately = |kin: &Kin| kin.key == key && now_ms < kin.told_ms + TELL_EVERY_MS;
-        if self.kin.values().any(told_lately) || !is_known && self.kin.len() >= MAX_KIN {
+        // Nor does a name gain by claiming one key after another.
+        let is_it = |called: &str, kin: &Kin| kin.key == key || called == name;
+        let mut it = self.kin.iter().filter(|(called, kin)| is_it(called, kin));
+        let is_told = it.any(|(_, kin)| now_ms < kin.told_ms + TELL_EVERY_MS);
+        if is_told || !is_known && self.kin.len() >= MAX_KIN {
             return Verdict::PassOver;
         }
         self.kin.insert(name, Kin { key, told_ms: now_ms });
@@ -130,13 +142,13 @@ impl Sightings {
     }
 
     /// A service has gone: the node, if it was one that matters.
-    pub(super) fn leave(&mut self, name: &str) -> Option<ActorId> {
+    pub fn leave(&mut self, name: &str) -> Option<ActorId> {
         self.nearby.retain(|(by, _), _| by != name);
         self.kin.remove(name).map(|kin| kin.key)
     }
 
     /// The open workspaces near, of nodes that share none with this one.
-    pub(super) fn nearby(&self) -> Vec<Nearby> {
+    pub fn nearby(&self) -> Vec<Nearby> {
         self.nearby.values().cloned().collect()
     }
 }
@@ -182,6 +194,8 @@ mod tests {
         renamed.name = "another name".to_owned();
         assert_eq!(sightings.see(renamed, &[SHOW], 4_000), Verdict::PassOver);
         assert_eq!(sightings.see(sighting(2, SHOW, &[]), &[SHOW], 5_010), tell(2));
+        let turncoat = Sighting { name: "node 2".to_owned(), ..sighting(3, SHOW, &[]) };
+        assert_eq!(sightings.see(turncoat, &[SHOW], 6_000), Verdict::PassOver);
         assert_eq!(sightings.leave("node 2"), Some(key(2)));
         assert_eq!(sightings.leave("node 2"), None);
     }

@@ -526,6 +526,22 @@ mod tests {
     }
 
     #[test]
+    fn who_was_sent_away_does_not_insist_and_who_was_only_lost_is_dialled_soon() {
+        let pause = |how: Closed| {
+            let mut peers = Peers::new(ME);
+            peers.add(Some(PEER), &[SocketAddr::from(([10, 0, 0, 2], 7118))]);
+            peers.met(met(1, 7), None);
+            let acts = peers.ended(LinkId(1), &how, 100, 0);
+            let [Act::Wake { in_ms, .. }] = acts[..] else { panic!("{how}: {acts:?}") };
+            in_ms
+        };
+        for code in [CloseCode::NOT_WELCOME, CloseCode::VERSION, CloseCode::MISBEHAVED] {
+            assert_eq!([pause(Closed::There(code)), pause(Closed::Here(code))], [UNWELCOME_PAUSE_MS; 2], "{code}");
+        }
+        assert!(pause(Closed::There(CloseCode::STOPPING)) <= FIRST_PAUSE_MS && pause(Closed::Silent) <= FIRST_PAUSE_MS);
+    }
+
+    #[test]
     fn who_is_told_of_its_twin_says_so_and_waits_for_its_turn() {
         let mut peers = Peers::new(ME);
         peers.add(Some(PEER), &[SocketAddr::from(([10, 0, 0, 2], 7118))]);

@@ -549,3 +549,22 @@ async fn ticks(every: Duration, session: ActorRef<SessionMsg>) {
 pub fn closing() -> Goodbye {
     Goodbye::new(Reason::CLOSING, "The node is closing.")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_the_log_is_acknowledged_when_it_is_folded_and_not_before() {
+        let in_the_log = Admitted { through: Position(2), ..Admitted::default() };
+        let asked = || std::future::ready(Ok(Ok(in_the_log.clone())));
+        let (state, folded) = watch::channel(Folded { position: Position(1), ..Folded::default() });
+        let mut answer = Box::pin(admitted(asked(), folded.clone()));
+        assert!(answer.as_mut().now_or_never().is_none(), "the state is behind the log");
+        state.send_replace(Folded { position: Position(2), ..Folded::default() });
+        assert_eq!(answer.now_or_never().unwrap().unwrap(), in_the_log);
+        state.send_replace(Folded::default());
+        drop(state);
+        assert!(admitted(asked(), folded).now_or_never().unwrap().is_err(), "a state that is gone folds nothing");
+    }
+}

@@ -82,6 +82,7 @@ proptest! {
         net.everyone_joins();
         net.meets();
         net.agrees();
+        prop_assert!(net.replicas.iter().all(|replica| replica.early.is_empty()), "parents first");
     }
 
     /// Through one, or along a line: what nobody gets directly is passed on.

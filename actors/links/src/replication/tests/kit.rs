@@ -63,6 +63,8 @@ pub(super) struct Replica {
     pub(super) refuses: BTreeSet<Digest>,
     /// How often each bundle was handed to it by a peer.
     pub(super) handed: BTreeMap<Digest, usize>,
+    /// Bundles that came before their parents.
+    pub(super) early: BTreeSet<Digest>,
     pub(super) under_way: UnderWay,
 }
 
@@ -142,6 +144,7 @@ impl Replica {
                 admitted.known += 1;
             } else if !missing.is_empty() || self.refuses.contains(&digest) {
                 admitted.unheld.push(index);
+                self.early.extend((!missing.is_empty()).then_some(digest));
                 admitted.missing.extend(missing);
                 continue;
             } else {
@@ -354,6 +357,14 @@ impl Net {
                 Effect::Close(ending) => own.ending = Some(ending),
             }
         }
+    }
+
+    /// What the end at `at` of its link with `from` has in hand cannot be admitted.
+    pub(super) fn fails_to_admit(&mut self, from: usize, at: usize) {
+        let key = (from.min(at), from.max(at));
+        let side = usize::from(key.1 == at);
+        self.links.get_mut(&key).unwrap()[side].in_hand.clear();
+        self.event(key, side, Event::NotAdmitted { reason: "the disk took nothing".to_owned() });
     }
 
     /// So many things happen, if they can.

@@ -173,6 +173,36 @@ fn edits_arrive_at_once_and_through_others() {
 }
 
 #[test]
+fn what_is_given_at_once_waits_for_what_was_offered_before_it() {
+    let mut net = with_history(3, 2);
+    net.joins(1, 2);
+    net.joins(0, 1);
+    net.meets();
+    // The first is another's, and is offered; the second builds on it, and would be given at once.
+    net.writes_as(1, 0);
+    net.writes(1);
+    net.meets();
+    net.agrees();
+    assert!(net.replicas.iter().all(|replica| replica.early.is_empty()), "parents first");
+}
+
+#[test]
+fn what_one_conversation_could_not_have_admitted_another_is_asked_for() {
+    let mut net = with_history(3, 2);
+    net.joins(0, 2);
+    net.joins(1, 2);
+    net.meets();
+    let fresh = net.writes(0);
+    while !net.replicas[2].under_way.holds(fresh) {
+        net.step();
+    }
+    net.fails_to_admit(0, 2);
+    net.joins(0, 1);
+    net.meets();
+    assert_eq!(net.replicas[2].digests(), net.written);
+}
+
+#[test]
 fn in_a_full_mesh_hardly_anything_is_given_twice() {
     let mut net = with_history(5, 2);
     net.everyone_joins();
