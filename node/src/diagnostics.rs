@@ -72,6 +72,8 @@ pub struct WorkspaceFacts {
     pub closed: Option<String>,
     /// Its log, if that could be opened.
     pub log: Option<LogFacts>,
+    /// Since when its syncing is paused, by this node's clock in milliseconds since 1970, if it is.
+    pub paused_ms: Option<u64>,
 }
 
 /// What is known of a log and the state beside it.
@@ -228,7 +230,18 @@ pub fn judge_workspace(facts: &WorkspaceFacts) -> Vec<Check> {
         checks.push(Check { evidence: format!("{name}: {why}"), ..log.clone() }.but(Outcome::Problem, fix));
     }
     checks.extend(facts.log.iter().flat_map(|found| judge_log(name, found, &log)));
+    checks.push(judge_sync_pause(name, facts.paused_ms));
     checks
+}
+
+/// A pause that was forgotten keeps people apart without anything being broken.
+fn judge_sync_pause(name: &str, paused_ms: Option<u64>) -> Check {
+    let check = |evidence| Check::ok("workspace.sync", "Nobody has paused syncing", evidence);
+    match paused_ms {
+        None => check(format!("{name}: it is not paused.")),
+        Some(since_ms) => check(format!("{name}: it is paused since {}.", shown_time(since_ms)))
+            .but(Outcome::Warning, format!("`openprod sync resume --workspace \"{name}\"` lets it go on.")),
+    }
 }
 
 fn judge_log(name: &str, found: &LogFacts, log: &Check) -> [Check; 6] {
@@ -339,6 +352,7 @@ mod tests {
             manifest: Some("it is of format 9".to_owned()),
             closed: Some("the log is damaged".to_owned()),
             log: Some(log),
+            paused_ms: Some(NOW),
         };
         let mut checks = judge_workspace(&facts);
         checks.push(judge_lock(&Lock::Held("process 7".to_owned())));

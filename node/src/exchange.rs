@@ -18,14 +18,21 @@ use crate::workspace::Workspace;
 /// The nodes with which a workspace exchanges files now. It outlives the blobs room.
 pub struct Neighbourhood {
     workspace: WorkspaceId,
+    /// While syncing is paused, nobody is there.
+    held: watch::Receiver<Option<u64>>,
     links: Mutex<BTreeMap<LinkId, Link>>,
     there: watch::Sender<Vec<Neighbour>>,
 }
 
 impl Neighbourhood {
     /// Nobody yet.
-    pub fn new(workspace: WorkspaceId) -> Self {
-        Self { workspace, links: Mutex::default(), there: watch::channel(Vec::new()).0 }
+    pub fn new(workspace: WorkspaceId, held: watch::Receiver<Option<u64>>) -> Self {
+        Self { workspace, held, links: Mutex::default(), there: watch::channel(Vec::new()).0 }
+    }
+
+    /// Syncing was paused, which ends what is under way; or goes on.
+    pub fn look_again(&self) {
+        self.change(|_| {});
     }
 
     /// A node is connected, and a member.
@@ -45,7 +52,8 @@ impl Neighbourhood {
     fn change(&self, change: impl FnOnce(&mut BTreeMap<LinkId, Link>)) {
         let mut links = self.links();
         change(&mut links);
-        let there: Vec<_> = links.keys().map(|link| Neighbour(link.0)).collect();
+        let is_held = self.held.borrow().is_some();
+        let there: Vec<_> = links.keys().filter(|_| !is_held).map(|link| Neighbour(link.0)).collect();
         self.there.send_if_modified(|known| {
             let is_news = *known != there;
             known.clone_from(&there);
@@ -67,10 +75,11 @@ impl Neighbours for Neighbourhood {
 
     fn call(&self, neighbour: Neighbour) -> BoxFuture<'static, Result<Asking, Ended>> {
         let (link, workspace) = (self.links().get(&LinkId(neighbour.0)).cloned(), self.workspace);
+        let held = self.held.clone();
         async move {
             let link = link.ok_or_else(|| Ended("it is connected no longer".to_owned()))?;
             let channel = link.open(workspace, Purpose::Files).await.map_err(|error| ended(&error))?;
-            Ok(Box::new(OnChannel(channel)) as Asking)
+            Ok(Box::new(UntilHeld { talk: OnChannel(channel), held }) as Asking)
         }
         .boxed()
     }
@@ -101,6 +110,33 @@ where
 
     fn hear(&mut self) -> BoxFuture<'_, Result<Option<Hear>, Ended>> {
         async { self.0.receive.hear().await.map_err(|error| ended(&error)) }.boxed()
+    }
+}
+
+/// A conversation that ends when syncing is paused.
+struct UntilHeld {
+    talk: OnChannel,
+    held: watch::Receiver<Option<u64>>,
+}
+
+impl<Say, Hear> Talk<Say, Hear> for UntilHeld
+where
+    Say: Frame + Send + Sync + 'static,
+    Hear: Frame + Send + 'static,
+{
+    fn say(&mut self, say: Say) -> BoxFuture<'_, Result<(), Ended>> {
+        Talk::<Say, Hear>::say(&mut self.talk, say)
+    }
+
+    fn hear(&mut self) -> BoxFuture<'_, Result<Option<Hear>, Ended>> {
+        async {
+            tokio::select! {
+                biased;
+                _ = self.held.wait_for(Option::is_some) => Err(Ended("syncing is paused".to_owned())),
+                heard = Talk::<Say, Hear>::hear(&mut self.talk) => heard,
+            }
+        }
+        .boxed()
     }
 }
 

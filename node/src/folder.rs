@@ -8,7 +8,7 @@
 //! clients.toml                the names of clients on other machines, and the hashes of their tokens
 //! tls.pem                     the certificate that those clients know this node by, and its key, 0600
 //! workspaces/<id>/            workspace.toml, log.redb, state.redb, overlays.redb, blobs.redb, blobs/, tickets, joining.toml,
-//!                             backups/
+//!                             sync-paused, backups/
 //! ```
 //!
 //! Nothing is repaired behind anybody's back: what is wrong is refused, with the command that mends it.
@@ -298,6 +298,11 @@ impl WorkspaceFolder {
     /// There from joining until the history has come: from whom, and who works on it here.
     pub fn joining(&self) -> PathBuf {
         self.root.join("joining.toml")
+    }
+
+    /// There while a person has its syncing paused.
+    pub fn sync_paused(&self) -> PathBuf {
+        self.root.join("sync-paused")
     }
 
     /// There as long as the workspace is being made: a restart removes what was broken off.

@@ -15,8 +15,9 @@ use openprod_domain::read::{self, Membership};
 use openprod_links::admission::guest::{Joined, Means, NotJoined};
 use openprod_links::admission::knock::{Comparison, KnockError, knock};
 use openprod_links::discovery::Nearby;
-use openprod_links::endpoint::{EndpointMsg, Purpose};
+use openprod_links::endpoint::{EndpointMsg, KnownPeer, Purpose};
 use openprod_links::transport::{Channel, Connection, Network as _};
+use openprod_messages::address::Address;
 use openprod_messages::commands::CommandError;
 use openprod_model::ids::{ActorId, Position, WorkspaceId};
 use openprod_model::value::Text;
@@ -112,7 +113,8 @@ fn chosen(heard: &[Nearby], name: Option<&str>) -> Result<(String, Vec<SocketAdd
     Err(NobodyNear::Several(names.into_iter().collect()))
 }
 
-/// Asks to join, and makes the workspace here when this node is a member. `person` is who works on it here; `show` is
+/// Asks to join, and makes the workspace here when this node is a member. Whoever drops this asks no longer; once this
+/// node is a member, the workspace is made all the same. `person` is who works on it here; `show` is
 /// called where people are to compare six digits.
 pub async fn join(
     node: &Arc<Node>,
@@ -130,12 +132,26 @@ pub async fn join(
     fail::fail_point!("joining-before-made");
     let (member, actor) = (connection.peer().to_string(), person.keys.actor().to_string());
     let kept = Note { member, actor, name: person.name.to_string() };
-    expect(node, entered.workspace, &kept).await?;
-    let (key, reply_to) = (Some(connection.peer()), &peers.endpoint);
-    // A peer that there is no room to remember is dialled by its own wish.
-    let _ = reply_to.call(|reply| EndpointMsg::Add { key, addresses, reply }).await;
-    tokio::spawn(settle(Arc::downgrade(node), entered.workspace));
+    let known = KnownPeer { key: Some(connection.peer()), addresses };
+    // This node is a member now: nothing is left half done, though nobody waits for it any more.
+    let made = tokio::spawn(enter(Arc::clone(node), peers.endpoint.clone(), entered.workspace, kept, known));
+    made.await.unwrap_or_else(|broken| Err(CommandError::Unavailable(broken.to_string())))?;
     Ok(entered)
+}
+
+/// Makes the workspace, and goes on until its history has come from the node that let this one in.
+async fn enter(
+    node: Arc<Node>,
+    endpoint: Address<EndpointMsg>,
+    workspace: WorkspaceId,
+    kept: Note,
+    KnownPeer { key, addresses }: KnownPeer,
+) -> Result<(), CommandError> {
+    expect(&node, workspace, &kept).await?;
+    // A peer that there is no room to remember is dialled by its own wish.
+    let _ = endpoint.call(|reply| EndpointMsg::Add { key, addresses, reply }).await;
+    tokio::spawn(settle(Arc::downgrade(&node), workspace));
+    Ok(())
 }
 
 /// A channel on which the question can be put.

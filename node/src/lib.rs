@@ -41,6 +41,7 @@ pub mod server;
 pub mod services;
 pub mod sheet;
 pub mod storage;
+pub mod syncing;
 pub mod telemetry;
 pub mod verification;
 pub mod workspace;

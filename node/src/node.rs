@@ -30,6 +30,7 @@ use crate::manifest::{self, Manifest};
 use crate::migration;
 use crate::peers::{Peers, interfaces};
 use crate::storage::{self, Stores};
+use crate::syncing::Syncing;
 use crate::workspace::{self, Condition, Parts, Workspace};
 
 /// Why a node does not start.
@@ -183,6 +184,7 @@ impl Node {
             blobs,
             keeps_all_files: self.config.keep_files == KeepFiles::All,
             tickets: Arc::new(TicketFile(folder.tickets())),
+            syncing: Syncing::noted_at(folder.sync_paused()),
             node: (self.device.actor(), own_name()),
             endpoint: self.endpoint.clone(),
             env: self.env.clone(),

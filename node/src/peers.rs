@@ -41,7 +41,8 @@ use book::Book;
 
 mod book;
 
-/// What changes within this time is told once: a burst of edits is one reason to look.
+/// What changes within this time is told once: a burst of edits is one reason to look. Whoever was removed keeps his
+/// connection for so long, and is given nothing over it: that is judged with each bundle.
 const CALM: Duration = Duration::from_millis(200);
 
 /// How long the answer to somebody who asked to be admitted may be under way: a slow Wi-Fi, and no longer.

@@ -16,6 +16,7 @@
 //! from its store and the log. A workspace whose rooms keep dying is stopped, loudly; other workspaces go on.
 //! The stores are opened here and outlive the rooms, so readers go on reading while a room is down.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ use openprod_links::admission::room::{Admissions, AdmissionsArgs};
 use openprod_links::endpoint::EndpointMsg;
 use openprod_links::replication::session::Rooms;
 use openprod_links::replication::under_way::UnderWay;
+use openprod_links::replication::welcome::Welcome;
 use openprod_links::sessions::{Doorway, Sessions, SessionsArgs, SessionsMsg};
 use openprod_messages::address::Address;
 use openprod_messages::admission::{AdmissionMsg, TicketShelf};
@@ -55,6 +57,7 @@ use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, Spawn
 
 use crate::exchange::Neighbourhood;
 use crate::restart::{Restarts, Verdict};
+use crate::syncing::Syncing;
 
 /// How a workspace is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +104,8 @@ pub struct Workspace {
     pub doorway: Doorway,
     /// The nodes with which files are exchanged now.
     pub neighbourhood: Arc<Neighbourhood>,
+    /// Whether it syncs.
+    pub syncing: Arc<Syncing>,
     /// The blobs room.
     pub blobs: Address<BlobsMsg>,
     /// Tells when the log has grown.
@@ -127,6 +132,8 @@ pub struct Parts {
     pub keeps_all_files: bool,
     /// Where the tickets lie that admit to it.
     pub tickets: Arc<dyn TicketShelf>,
+    /// Whether it syncs.
+    pub syncing: Syncing,
     /// This node's own key, and what the node is called.
     pub node: (ActorId, Text),
     /// Who has the links with other nodes.
@@ -235,7 +242,8 @@ pub async fn start(parts: Parts, parent: ActorCell) -> Result<Workspace, SpawnEr
 
 /// Gives each room the addresses that it may speak to, and nothing else.
 fn assemble(parts: Parts) -> (Workspace, WorkspaceArgs) {
-    let Parts { id, log, state, overlays, blobs, keeps_all_files, tickets, node, endpoint, env, keyring } = parts;
+    let Parts { id, log, state, overlays, blobs, keeps_all_files, tickets, syncing, node, endpoint, env, keyring } =
+        parts;
     let (oplog_at, state_at, commands_at) = (Address::of("oplog"), Address::of("state"), Address::of("commands room"));
     let (overlays_at, sessions_at) = (Address::of("overlays room"), Address::of("sessions room"));
     let (appended, appended_seen) = watch::channel(Position::ZERO);
@@ -261,7 +269,8 @@ fn assemble(parts: Parts) -> (Workspace, WorkspaceArgs) {
         blobs: Address::of("blobs room"),
         admission: Address::of("admission room"),
         doorway: Doorway::of(sessions_at.clone()),
-        neighbourhood: Arc::new(Neighbourhood::new(id)),
+        neighbourhood: Arc::new(Neighbourhood::new(id, syncing.held())),
+        syncing: Arc::new(syncing),
         sessions: sessions_at,
         condition: condition_seen,
         supervisor: Address::of("workspace"),
@@ -283,8 +292,9 @@ fn assemble(parts: Parts) -> (Workspace, WorkspaceArgs) {
             rooms: Rooms {
                 log: log.clone(),
                 snapshots: snapshots.clone(),
+                host: Arc::new(Welcome::new(reader.clone(), snapshots.clone())),
                 oplog: oplog_at.clone(),
-                appended: appended_seen,
+                held: workspace.syncing.held(),
                 keyring: keyring.clone(),
                 under_way: UnderWay::default(),
                 env: env.clone(),
@@ -325,6 +335,20 @@ impl Workspace {
         if self.supervisor.call(|reply| WorkspaceMsg::Close { reply }).await.is_err() {
             tracing::warn!(workspace = %self.id, "the workspace did not close in time; the log is whole all the same");
         }
+    }
+
+    /// Pauses syncing with all other nodes, until somebody resumes it. Since when it is paused, in milliseconds since 1970.
+    pub fn pause_sync(&self, now_ms: u64) -> io::Result<u64> {
+        let since_ms = self.syncing.pause(now_ms)?;
+        self.neighbourhood.look_again();
+        Ok(since_ms)
+    }
+
+    /// Lets syncing go on where it stopped.
+    pub fn resume_sync(&self) -> io::Result<()> {
+        self.syncing.resume()?;
+        self.neighbourhood.look_again();
+        Ok(())
     }
 
     /// Kills a room, as a fault would.

@@ -48,6 +48,18 @@ fn primitive(item: &Primitive) -> String {
     })
 }
 
+/// Bytes as people read them: 4.2 MiB.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    // The last unit that leaves at least one; tenths by whole numbers, cut off.
+    let step = (usize::try_from(count.ilog2()).unwrap_or_default() / 10).min(UNITS.len());
+    let tenths = (u128::from(count) * 10) >> (10 * step);
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[step - 1])
+}
+
 fn quoted(text: &str) -> String {
     let mut shown: String = text.chars().take(QUOTED_CHARS).flat_map(shown_char).collect();
     if text.chars().count() > QUOTED_CHARS {
@@ -367,5 +379,16 @@ fn known(view: &dyn View, tables: &[(Name, Arc<Table>)], named: &Name, entity: E
     match read::table(view, named)? {
         Some(table) => record(view, &table, entity),
         None => Ok(format!("record {entity}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_readable() {
+        assert_eq!([0, 1023, 1024, 1536, 5 << 20].map(bytes), ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "5.0 MiB"]);
+        assert_eq!(bytes(u64::MAX), "16777215.9 TiB");
     }
 }

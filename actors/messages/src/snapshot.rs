@@ -84,6 +84,9 @@ pub struct Folded {
     pub position: Position,
     /// Counts restarts of the state's store; a reader that waits looks again when it changes.
     pub incarnation: u64,
+    /// Members have last changed at or before this position, in this incarnation: who has judged them at a later one, need
+    /// not do so again.
+    pub members: Position,
 }
 
 /// Gives snapshots.

@@ -127,6 +127,11 @@ impl Piece {
         Ok(())
     }
 
+    /// Whether it touches what is said of any member.
+    pub(crate) fn changes_members(&self) -> bool {
+        self.cells.values().any(|touched| matches!(touched.cell, Cell::Member { .. }))
+    }
+
     fn fold_bundle<G: Ground>(&mut self, ground: &G, position: Position, bundle: &Bundle) -> Result<(), G::Failure> {
         for (index, op) in (0..).zip(bundle.ops()) {
             self.fold_op(ground, op, Place { position, index })?;

@@ -322,7 +322,7 @@ impl StateStore {
         let unsettled = writer.unsettled + ops.max(1);
         let (durability, unsettled) =
             if unsettled < MAX_UNSETTLED_OPS { (Durability::None, unsettled) } else { (Durability::Immediate, 0) };
-        let cursor = self.on_living(|living| {
+        let (cursor, changes_members) = self.on_living(|living| {
             let transaction = begin(living, durability)?;
             let mut piece = fold_on(&transaction, cursor, self.options.unknown, bundles)?;
             if let Some(tail) = tail.filter(|tail| tail.position == piece.cursor.position) {
@@ -334,21 +334,25 @@ impl StateStore {
             fail::fail_point!("state-before-commit");
             transaction.commit()?;
             fail::fail_point!("state-after-commit");
-            Ok(piece.cursor)
+            let changes_members = piece.changes_members();
+            Ok((piece.cursor, changes_members))
         })?;
         writer.unsettled = unsettled;
         let position = cursor.position;
         writer.known = Some((cursor, buckets));
-        self.tell(position, 0);
+        self.tell(|folded| {
+            let members = if changes_members { position } else { folded.members };
+            Folded { position, members, ..folded }
+        });
         Ok(position)
     }
 
     /// Readers first lose the old snapshot, then hear that there is a new one.
-    fn tell(&self, position: Position, incarnations: u64) {
+    fn tell(&self, now: impl FnOnce(Folded) -> Folded) {
         *lock(&self.latest) = None;
-        self.promised.fetch_max(position.0, Ordering::AcqRel);
         self.folded.send_modify(|folded| {
-            *folded = Folded { position, incarnation: folded.incarnation + incarnations };
+            *folded = now(*folded);
+            self.promised.fetch_max(folded.position.0, Ordering::AcqRel);
         });
     }
 
@@ -373,7 +377,7 @@ impl StateStore {
         let position = known.0.position;
         *self.living.write().unwrap_or_else(PoisonError::into_inner) = Some(living);
         (writer.known, writer.unsettled) = (Some(known), 0);
-        self.tell(position, 1);
+        self.tell(|folded| Folded { position, incarnation: folded.incarnation + 1, members: position });
         Ok(position)
     }
 

@@ -228,6 +228,8 @@ questions! {
     peers.list_nearby: ListNearbyRequest => ListNearbyResponse;
     peers.add_peer: AddPeerRequest => AddPeerResponse;
     peers.forget_peer: ForgetPeerRequest => ForgetPeerResponse;
+    peers.resume_sync: ResumeSyncRequest => ResumeSyncResponse;
+    peers.pause_sync: PauseSyncRequest => PauseSyncResponse;
     access.create_token: CreateTokenRequest => CreateTokenResponse;
     access.list_tokens: ListTokensRequest => ListTokensResponse;
     access.revoke_token: RevokeTokenRequest => RevokeTokenResponse;
@@ -343,7 +345,8 @@ of_workspace! {
         UndoStagedRequest, RedoStagedRequest, GetThumbnailRequest, StatBlobRequest, ListBlobsRequest, PinBlobRequest,
         UnpinBlobRequest, CollectBlobsRequest, CreateInviteRequest, ListInvitesRequest, RevokeInviteRequest,
         ListJoinRequestsRequest, ApproveJoinRequestRequest, DenyJoinRequestRequest, CreateRecoveryKeyRequest,
-        TakeQuarantinedRequest, ListWaitingRequest, SetPresenceRequest, ListPresenceRequest;
+        TakeQuarantinedRequest, ListWaitingRequest, SetPresenceRequest, ListPresenceRequest,
+        PauseSyncRequest, ResumeSyncRequest;
 }
 
 macro_rules! paged {

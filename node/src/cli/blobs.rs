@@ -303,7 +303,8 @@ fn state(blob: &v1::Blob) -> String {
     format!("{state}{pinned}")
 }
 
-fn as_json(blob: &v1::Blob) -> Json {
+/// What is known of a file.
+pub(super) fn as_json(blob: &v1::Blob) -> Json {
     let state = match blob.availability() {
         v1::BlobAvailability::Here => "here",
         v1::BlobAvailability::Damaged => "damaged",

@@ -232,7 +232,7 @@ pub async fn explain(args: ExplainArgs, context: &Context) -> Result<(), CliErro
         ..Default::default()
     });
     let Some(first) = pages.next().await? else { return Ok(()) };
-    let (sentence, in_conflict) = (first.sentence, first.in_conflict);
+    let (sentence, in_conflict, file) = (first.sentence, first.in_conflict, first.file);
     let mut writes: Vec<v1::CellWrite> = first.tips.into_iter().filter(|write| write.staged).collect();
     writes.extend(first.history);
     while let Some(page) = pages.next().await? {
@@ -240,7 +240,10 @@ pub async fn explain(args: ExplainArgs, context: &Context) -> Result<(), CliErro
     }
     if context.style == Style::Json {
         let writes: Vec<Json> = writes.iter().map(write_json).collect();
-        return output::json(&json!({"sentence": sentence, "in_conflict": in_conflict, "history": writes}));
+        let file = file.as_ref().map(super::blobs::as_json);
+        return output::json(
+            &json!({"sentence": sentence, "in_conflict": in_conflict, "file": file, "history": writes}),
+        );
     }
     if context.style.is_for_people() {
         line(&escaped(&sentence))?;

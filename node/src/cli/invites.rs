@@ -205,7 +205,10 @@ fn arrived(context: &Context, joined: &v1::Joined) -> Result<(), CliError> {
         return output::json(&json!({"workspace": joined.workspace, "name": joined.name}));
     }
     line(&joined.workspace)?;
-    remark(&format!("Joined {}. What it holds comes as the nodes sync: `openprod peers` tells.", joined.name));
+    remark(&format!(
+        "Joined {}. What it holds comes as the nodes sync: `openprod peers --watch` tells how far it is.",
+        joined.name
+    ));
     Ok(())
 }
 

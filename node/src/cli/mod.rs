@@ -44,6 +44,7 @@ pub mod resolve;
 pub mod same;
 pub mod sequence;
 pub mod settings;
+pub mod sync;
 pub mod tables;
 pub mod text;
 pub mod time;
@@ -131,6 +132,7 @@ enum Commands {
     /// Lists who is in the workspace now, and where
     Who,
     Peer(peers::PeerArgs),
+    Sync(sync::SyncArgs),
     /// Checks everything that a workspace has stored
     Verify(verify::VerifyArgs),
     /// Lists and treats bundles that were not taken into history
@@ -215,6 +217,7 @@ async fn run(command: Commands, context: &Context) -> Result<(), CliError> {
         Commands::Nearby => peers::nearby(context).await,
         Commands::Who => who::run(context).await,
         Commands::Peer(args) => peers::peer(args, context).await,
+        Commands::Sync(args) => sync::run(&args, context).await,
         Commands::Verify(args) => verify::run(args, context).await,
         Commands::Quarantine(args) => quarantine::run(args, context).await,
         Commands::Backup(args) => backup::run(args, context).await,

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
 use openprod_client::{Client, v1};
-use openprod_domain::describe::escaped;
+use openprod_domain::describe::{bytes, escaped};
 use serde_json::{Value as Json, json};
 
 use super::context::Context;
 use super::error::CliError;
 use super::output::{self, Grid, Style, grid, remark};
 use super::time;
-use super::workspaces::bytes;
 
 /// How far a clock may be off before it is worth a word: people notice that.
 const CLOCK_WORTH_MS: i64 = 2_000;
@@ -203,30 +202,53 @@ fn shares(connection: &v1::PeerConnection, name: impl Fn(&String) -> String) -> 
 }
 
 fn how_far(one: &v1::SharedWorkspace) -> String {
-    match (one.verified_ms, one.to_take, one.to_give) {
+    let equal = |at: i64| format!("equal at {}", time::shown(at));
+    match (&one.taking, &one.giving) {
         _ if one.diverged => "ALARM: the same history shows different things; run `openprod verify`".to_owned(),
         _ if !one.trouble.is_empty() => one.trouble.clone(),
-        (Some(at), 0, 0) => format!("equal at {}", time::shown(at)),
-        (_, 0, 0) => "comparing".to_owned(),
-        (_, 0, give) => format!("giving, {give} to look at{}", remaining(one.giving_remaining_ms)),
-        (_, take, _) => format!("taking, {take} to come{}", remaining(one.taking_remaining_ms)),
+        _ if one.paused_ms.is_some() => "paused here; `openprod sync resume` lets it go on".to_owned(),
+        _ if one.paused_there => "paused on that node".to_owned(),
+        (Some(taking), _) => format!("taking, {}", catching_up(taking)),
+        (None, Some(giving)) => format!("giving, {}", catching_up(giving)),
+        (None, None) => one.verified_ms.map_or_else(|| "comparing".to_owned(), equal),
     }
 }
 
-fn remaining(milliseconds: Option<i64>) -> String {
-    match milliseconds.map(|milliseconds| milliseconds.cast_unsigned().div_ceil(1_000)) {
-        None => String::new(),
-        Some(seconds @ 0..120) => format!(", about {seconds} s"),
-        Some(seconds) => format!(", about {} min", seconds.div_ceil(60)),
+/// 12,400 of 50,000 edits, about 4.2 MiB and 40 s left.
+fn catching_up(one: &v1::CatchUp) -> String {
+    let far = format!("{} of {} edits", grouped(one.done), grouped(one.done.saturating_add(one.left)));
+    let left = [one.left_bytes.map(bytes), one.left_ms.map(duration)];
+    let left: Vec<_> = left.into_iter().flatten().collect();
+    if left.is_empty() { far } else { format!("{far}, about {} left", left.join(" and ")) }
+}
+
+fn duration(milliseconds: i64) -> String {
+    match milliseconds.cast_unsigned().div_ceil(1_000) {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7_200 => format!("{} min", seconds.div_ceil(60)),
+        seconds => format!("{} h", seconds.div_ceil(3_600)),
     }
+}
+
+/// With commas: 12,400.
+fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let (first, rest) = digits.split_at((digits.len() + 2) % 3 + 1);
+    let groups = rest.as_bytes().chunks(3).map(String::from_utf8_lossy);
+    std::iter::once(first.into()).chain(groups).collect::<Vec<_>>().join(",")
+}
+
+fn catch_up_json(one: &v1::CatchUp) -> Json {
+    json!({"done": one.done, "left": one.left, "left_bytes": one.left_bytes, "left_ms": one.left_ms})
 }
 
 fn sharing_json(one: &v1::SharedWorkspace) -> Json {
     json!({
         "workspace": one.workspace, "given": one.given, "to_give": one.to_give, "taken": one.taken,
         "to_take": one.to_take, "verified_ms": one.verified_ms, "verified_bundles": one.verified_bundles,
-        "diverged": one.diverged, "trouble": one.trouble, "giving_remaining_ms": one.giving_remaining_ms,
-        "taking_remaining_ms": one.taking_remaining_ms,
+        "diverged": one.diverged, "trouble": one.trouble, "paused_ms": one.paused_ms,
+        "paused_there": one.paused_there, "giving": one.giving.as_ref().map(catch_up_json),
+        "taking": one.taking.as_ref().map(catch_up_json),
     })
 }
 
@@ -281,4 +303,20 @@ fn as_json(peer: &v1::Peer) -> Json {
         "key": peer.key, "addresses": peer.addresses, "state": state, "trouble": peer.trouble,
         "advice": peer.advice, "failures": peer.failures, "next_attempt_ms": peer.next_attempt_ms, "connection": connection,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_far_it_is_and_what_is_left_is_said_in_words() {
+        let so_far = |done, left, left_bytes, left_ms| catching_up(&v1::CatchUp { done, left, left_bytes, left_ms });
+        assert_eq!(so_far(0, 7, None, None), "0 of 7 edits");
+        let known = so_far(12_400, 37_600, Some(4_404_020), Some(39_001));
+        assert_eq!(known, "12,400 of 50,000 edits, about 4.2 MiB and 40 s left");
+        assert_eq!(so_far(1, 999_999, Some(10), Some(7_200_000)), "1 of 1,000,000 edits, about 10 B and 2 h left");
+        assert_eq!([1, 12, 123, 1_234, 123_456].map(grouped), ["1", "12", "123", "1,234", "123,456"]);
+        assert_eq!([118_999, 120_001].map(duration), ["119 s", "3 min"].map(str::to_owned));
+    }
 }

@@ -1,6 +1,7 @@
 //! Commands for the node and its workspaces: `workspaces`, `init`, `status`.
 
 use openprod_client::v1;
+use openprod_domain::describe::bytes;
 use serde_json::{Value as Json, json};
 
 use super::context::Context;
@@ -89,6 +90,7 @@ fn row(workspace: &v1::WorkspaceStatus) -> [String; 7] {
         counted(workspace.conflict_count.unwrap_or_default(), "in conflict: run `openprod conflicts`"),
         counted(workspace.quarantine_count, "in quarantine"),
         counted(workspace.damaged_count, "damaged: run `openprod verify`"),
+        workspace.sync_paused_ms.map(|_| "syncing is paused: `openprod sync resume` lets it go on".to_owned()),
     ];
     [
         workspace.name.clone(),
@@ -110,18 +112,6 @@ fn state_word(state: v1::WorkspaceState) -> &'static str {
     }
 }
 
-/// Bytes as people read them: 4.2 MiB.
-pub fn bytes(count: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-    if count < 1024 {
-        return format!("{count} B");
-    }
-    // The last unit that leaves at least one; tenths by whole numbers, cut off.
-    let step = (usize::try_from(count.ilog2()).unwrap_or_default() / 10).min(UNITS.len());
-    let tenths = (u128::from(count) * 10) >> (10 * step);
-    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[step - 1])
-}
-
 fn as_json(info: &v1::GetInfoResponse, status: &v1::GetStatusResponse) -> Json {
     let workspaces: Vec<Json> = status.workspaces.iter().map(workspace_json).collect();
     json!({
@@ -137,17 +127,6 @@ fn workspace_json(workspace: &v1::WorkspaceStatus) -> Json {
         "why": workspace.why, "revision": workspace.revision, "state_lag": workspace.state_lag,
         "record_count": workspace.record_count, "op_count": workspace.op_count, "disk_bytes": workspace.disk_bytes,
         "quarantine_count": workspace.quarantine_count, "damaged_count": workspace.damaged_count,
-        "conflict_count": workspace.conflict_count,
+        "conflict_count": workspace.conflict_count, "sync_paused_ms": workspace.sync_paused_ms,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_readable() {
-        assert_eq!([0, 1023, 1024, 1536, 5 << 20].map(bytes), ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "5.0 MiB"]);
-        assert_eq!(bytes(u64::MAX), "16777215.9 TiB");
-    }
 }

@@ -22,7 +22,7 @@ use crate::folder::{Folder, LockError};
 use crate::node::{Node, Slot};
 use crate::peers::everywhere;
 use crate::workspace::Condition;
-use crate::{manifest, services, storage};
+use crate::{manifest, services, storage, syncing};
 
 /// Waiting bundles are counted so far: beyond that the number says no more.
 const MOST_WAITING: usize = 1_000;
@@ -48,7 +48,8 @@ pub async fn peer_facts(node: &Node) -> Option<PeerFacts> {
 
 /// Checks a running node, these of its workspaces, and how it stands among others. Blocks its thread for a moment.
 pub fn of_running(node: &Node, workspaces: &[(WorkspaceId, Slot)], peers: Option<&PeerFacts>) -> Vec<Check> {
-    let workspaces: Vec<_> = workspaces.iter().map(|(id, slot)| slot_facts(node, *id, slot)).collect();
+    let facts = workspaces.iter().map(|(id, slot)| with_pause(&node.folder, *id, slot_facts(node, *id, slot)));
+    let workspaces: Vec<_> = facts.collect();
     let mut checks = judged(&node.folder, node.env.clock.wall_ms(), &Lock::Ours, &workspaces);
     checks.extend(peers.into_iter().flat_map(judge_peers));
     sorted(checks)
@@ -78,7 +79,8 @@ fn of_usable(folder: &Folder, config: &Config) -> Vec<Check> {
         Err(error) => (Lock::Unknown(error.to_string()), None),
     };
     let ids = if held.is_some() { folder.workspaces().unwrap_or_default() } else { Vec::new() };
-    let workspaces: Vec<_> = ids.into_iter().map(|id| stored_facts(folder, id, config)).collect();
+    let facts = ids.into_iter().map(|id| with_pause(folder, id, stored_facts(folder, id, config)));
+    let workspaces: Vec<_> = facts.collect();
     judged(folder, now_ms(), &lock, &workspaces)
 }
 
@@ -98,10 +100,16 @@ fn judged(folder: &Folder, now_ms: u64, lock: &Lock, workspaces: &[WorkspaceFact
     sorted(checks)
 }
 
+fn with_pause(folder: &Folder, id: WorkspaceId, facts: WorkspaceFacts) -> WorkspaceFacts {
+    WorkspaceFacts { paused_ms: syncing::noted(&folder.workspace(id).sync_paused()), ..facts }
+}
+
 fn slot_facts(node: &Node, id: WorkspaceId, slot: &Slot) -> WorkspaceFacts {
     let manifest = manifest_problem(&node.folder, id);
     match slot {
-        Slot::Closed { why } => WorkspaceFacts { name: id.to_string(), manifest, closed: Some(why.clone()), log: None },
+        Slot::Closed { why } => {
+            WorkspaceFacts { name: id.to_string(), manifest, closed: Some(why.clone()), log: None, paused_ms: None }
+        }
         Slot::Open(workspace) => {
             let closed = match workspace.condition.borrow().clone() {
                 Condition::Running => None,
@@ -123,10 +131,14 @@ fn named(
     log: Result<LogFacts, ReadFailure>,
 ) -> WorkspaceFacts {
     match log {
-        Ok(log) => WorkspaceFacts { name, manifest, closed, log: Some(log) },
-        Err(failure) => {
-            WorkspaceFacts { name, manifest, closed: closed.or_else(|| Some(failure.to_string())), log: None }
-        }
+        Ok(log) => WorkspaceFacts { name, manifest, closed, log: Some(log), paused_ms: None },
+        Err(failure) => WorkspaceFacts {
+            name,
+            manifest,
+            closed: closed.or_else(|| Some(failure.to_string())),
+            log: None,
+            paused_ms: None,
+        },
     }
 }
 
@@ -137,8 +149,13 @@ fn manifest_problem(folder: &Folder, id: WorkspaceId) -> Option<String> {
 fn stored_facts(folder: &Folder, id: WorkspaceId, config: &Config) -> WorkspaceFacts {
     let files = folder.workspace(id);
     let manifest = manifest_problem(folder, id);
-    let closed =
-        |why: String| WorkspaceFacts { name: id.to_string(), manifest: manifest.clone(), closed: Some(why), log: None };
+    let closed = |why: String| WorkspaceFacts {
+        name: id.to_string(),
+        manifest: manifest.clone(),
+        closed: Some(why),
+        log: None,
+        paused_ms: None,
+    };
     if !files.log().exists() {
         return closed(format!("{} is missing.", files.log().display()));
     }

@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use futures::FutureExt;
+use futures::{FutureExt, StreamExt, future, stream};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use openprod_api::status::ApiError;
 use openprod_api::v1::Reason;
@@ -80,10 +81,10 @@ async fn identified(State(desk): State<Desk>, mut request: Request, next: Next) 
     match desk.pass(&request) {
         Ok(pass) => {
             request.extensions_mut().insert(pass.caller);
-            if let Some(revoked) = pass.revoked {
+            if let Some(revoked) = pass.revoked.clone() {
                 request.extensions_mut().insert(Revoked(revoked));
             }
-            by(pass.caller, next.run(request)).await
+            by(pass.caller, next.run(request.map(|body| pass.while_good(body)))).await
         }
         Err(status) => {
             count(UNKNOWN, UNKNOWN, status.code());
@@ -105,6 +106,17 @@ pub(super) struct Pass {
     pub(super) caller: Caller,
     /// Turns true when the token is taken back; none for the token of an identity, which is as lasting as that.
     revoked: Option<watch::Receiver<bool>>,
+}
+
+impl Pass {
+    /// A body whose bytes break off when the token is taken back, so that nobody takes them for the whole.
+    pub(super) fn while_good(&self, body: Body) -> Body {
+        let Some(revoked) = self.revoked.clone() else { return body };
+        let is_revoked = revoked.clone();
+        let broken = stream::once(async { Err(axum::Error::new(services::taken_back())) });
+        let broken = broken.filter(move |_| future::ready(*is_revoked.borrow()));
+        Body::from_stream(body.into_data_stream().take_until(services::stopped(revoked)).chain(broken))
+    }
 }
 
 impl Desk {

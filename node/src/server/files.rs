@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{Path, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
@@ -92,7 +92,13 @@ pub(super) fn by_token(node: &Arc<Node>, desk: Desk, stopping: &watch::Receiver<
 
 async fn identified(State(desk): State<Desk>, request: Request, next: Next) -> Response {
     match desk.pass(&request) {
-        Ok(pass) => by(pass.caller, next.run(request)).await,
+        Ok(pass) => {
+            let response = by(pass.caller, next.run(request.map(|body| pass.while_good(body)))).await;
+            if response.body().size_hint().exact().is_some() {
+                return response;
+            }
+            response.map(|body| pass.while_good(body))
+        }
         Err(status) => {
             let mut response = refused(&status);
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

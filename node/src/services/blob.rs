@@ -333,7 +333,7 @@ fn report(verified: &Verified) -> v1::VerifyBlobsResponse {
 }
 
 /// What is known of a file, as a message.
-fn blob(known: &Known) -> v1::Blob {
+pub(super) fn blob(known: &Known) -> v1::Blob {
     let availability = match known.kept {
         _ if !known.deletion.is_empty() => v1::BlobAvailability::Deleted,
         None => v1::BlobAvailability::Unavailable,

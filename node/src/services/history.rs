@@ -207,7 +207,7 @@ impl OpsPage<'_> {
         Ok(v1::OpInfo {
             op: op.reference.to_string(),
             kind: kind_name(op.kind).to_owned(),
-            words: words::of(self.view, operation)?,
+            words: words::of(self.view, &|file| self.scene.file_called(file), operation)?,
             changes,
         })
     }

@@ -263,7 +263,8 @@ fn not_near(nobody: &NobodyNear) -> Refusal {
     Refusal::new(Reason::InvalidRequest, super::sentence(&nobody.to_string())).at("address").next(next)
 }
 
-/// Joins, whether or not anybody still listens: what is begun is not left half done.
+/// Joins, for as long as somebody listens: whoever goes away asks no longer. Once this node is a member, the workspace is
+/// made all the same.
 async fn joins(node: Arc<Node>, way: Way, person: Identity, parts: mpsc::Sender<Result<v1::JoinResponse, Status>>) {
     use v1::join_response::Event;
     let Some(peers) = node.peers.get() else { return };
@@ -277,7 +278,6 @@ async fn joins(node: Arc<Node>, way: Way, person: Identity, parts: mpsc::Sender<
     let joined = joining::join(&node, peers, way, &person, show);
     let joined = tokio::select! {
         biased;
-        // Whoever asked a person there and goes away waits no longer.
         () = parts.closed() => return,
         joined = joined => joined,
     };

@@ -427,7 +427,7 @@ pub fn disk_full() -> Status {
 }
 
 /// The token was good when the call began.
-fn taken_back() -> Status {
+pub fn taken_back() -> Status {
     ApiError::new(Reason::Unauthenticated, "The token of this call was taken back.")
         .next("Get a new ticket: `openprod token create` on the node's machine.")
         .into()

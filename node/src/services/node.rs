@@ -227,6 +227,7 @@ fn running_status(workspace: &Workspace) -> v1::WorkspaceStatus {
         damaged_count: counts.map_or(0, |counts| counts.damaged),
         conflict_count: (conflicts.position != Position::ZERO)
             .then(|| u64::try_from(conflicts.cells.len()).unwrap_or(u64::MAX)),
+        sync_paused_ms: workspace.syncing.held().borrow().map(signed_ms),
     }
 }
 

@@ -1,5 +1,6 @@
 //! PeerService: the nodes that this one knows.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,18 +12,21 @@ use openprod_api::v1;
 use openprod_api::v1::peer_service_server::PeerService as Service;
 use openprod_links::discovery::Nearby;
 use openprod_links::endpoint::{Connected, EndpointMsg, PeerName, PeerStage, PeerStatus};
+use openprod_links::replication::engine::{Progress, Stretch};
+use openprod_links::replication::pace::Pace;
 use openprod_links::replication::session::LinkStanding;
 use openprod_links::transport::{Network, Side};
-use openprod_model::ids::WorkspaceId;
+use openprod_messages::commands::CommandError;
 use openprod_model::refusal::{Reason, Refusal};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{Parts, caller, calling, no_answer, streaming};
+use super::{Parts, caller, calling, failed, no_answer, streaming};
 use crate::diagnostics::peers::{Complaint, PORT, complaints};
 use crate::node::{Node, Slot};
 use crate::peers::Peers;
+use crate::workspace::Workspace;
 
 /// How often a watch looks: people follow a catching-up with their eyes.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
@@ -41,14 +45,14 @@ impl PeerService {
 
     /// Adds how far this node is with each workspace over each connection.
     async fn tell_sharing(&self, peers: &mut [v1::Peer]) {
-        for (id, slot) in super::workspaces(&self.0) {
+        for (_, slot) in super::workspaces(&self.0) {
             let Slot::Open(workspace) = slot else { continue };
             for session in workspace.doorway.status().await {
                 let key = session.peer.to_string();
                 let connection =
                     peers.iter_mut().filter(|peer| peer.key == key).find_map(|one| one.connection.as_mut());
                 if let Some(connection) = connection {
-                    connection.sharing.push(shared(id, session.standing));
+                    connection.sharing.push(shared(&workspace, session.standing));
                 }
             }
         }
@@ -166,6 +170,31 @@ impl Service for PeerService {
         }
         Ok(Response::new(v1::ForgetPeerResponse {}))
     }
+
+    async fn pause_sync(
+        &self,
+        request: Request<v1::PauseSyncRequest>,
+    ) -> Result<Response<v1::PauseSyncResponse>, Status> {
+        super::own_user_only(caller(request.extensions())?, "Syncing is paused and resumed")?;
+        let workspace = super::workspace(&self.0, &request.get_ref().workspace)?;
+        let since_ms = workspace.pause_sync(self.0.env.clock.wall_ms()).map_err(|error| unkept(&error))?;
+        Ok(Response::new(v1::PauseSyncResponse { paused_ms: signed_ms(since_ms) }))
+    }
+
+    async fn resume_sync(
+        &self,
+        request: Request<v1::ResumeSyncRequest>,
+    ) -> Result<Response<v1::ResumeSyncResponse>, Status> {
+        super::own_user_only(caller(request.extensions())?, "Syncing is paused and resumed")?;
+        let workspace = super::workspace(&self.0, &request.get_ref().workspace)?;
+        workspace.resume_sync().map_err(|error| unkept(&error))?;
+        Ok(Response::new(v1::ResumeSyncResponse {}))
+    }
+}
+
+/// A pause or its end that could not be noted does not happen.
+fn unkept(error: &io::Error) -> Status {
+    failed(CommandError::Unavailable(format!("the node's folder could not be written to: {error}")))
 }
 
 fn name(text: &str) -> Result<PeerName, Refusal> {
@@ -224,22 +253,34 @@ fn shown(peer: PeerStatus, own: &[SocketAddr]) -> v1::Peer {
     shown
 }
 
-fn shared(workspace: WorkspaceId, standing: LinkStanding) -> v1::SharedWorkspace {
-    let LinkStanding { progress, paces, synced, diverged, ended, .. } = standing;
+fn shared(workspace: &Workspace, standing: LinkStanding) -> v1::SharedWorkspace {
+    let LinkStanding { progress, paces, synced, diverged, held_there, ended, .. } = standing;
+    let Progress { giving, taking } = progress;
     v1::SharedWorkspace {
-        workspace: workspace.to_string(),
-        given: progress.given,
-        to_give: progress.to_give,
-        taken: progress.taken,
-        to_take: progress.to_take,
+        workspace: workspace.id.to_string(),
+        given: giving.done,
+        to_give: giving.left,
+        taken: taking.done,
+        to_take: taking.left,
         verified_ms: synced.map(|synced| signed_ms(synced.at_ms)),
         verified_bundles: synced.map_or(0, |synced| synced.bundles),
         diverged: diverged.is_some(),
         diverging: diverged.iter().flat_map(|diverged| &diverged.cells).map(v1::Cell::from).collect(),
         trouble: ended.unwrap_or_default(),
-        giving_remaining_ms: paces.giving.remaining_ms().map(signed_ms),
-        taking_remaining_ms: paces.taking.remaining_ms().map(signed_ms),
+        giving: catch_up(giving, paces.giving),
+        taking: catch_up(taking, paces.taking),
+        paused_ms: workspace.syncing.held().borrow().map(signed_ms),
+        paused_there: held_there,
     }
+}
+
+fn catch_up(stretch: Stretch, pace: Pace) -> Option<v1::CatchUp> {
+    (stretch.left > 0).then(|| v1::CatchUp {
+        done: pace.done(),
+        left: stretch.left,
+        left_bytes: stretch.left_bytes(),
+        left_ms: pace.remaining_ms().map(signed_ms),
+    })
 }
 
 fn connection(connected: Connected) -> v1::PeerConnection {

@@ -11,6 +11,7 @@ use openprod_api::convert::ids::optional_id;
 use openprod_api::convert::path::{name, optional_part};
 use openprod_api::status::ApiError;
 use openprod_api::v1;
+use openprod_blobs::collect::Library;
 use openprod_domain::cell::Cell;
 use openprod_domain::query::QueryProblem;
 use openprod_domain::read::{self, FieldReading, Origin, Table};
@@ -19,7 +20,7 @@ use openprod_domain::{describe, register};
 use openprod_messages::log::LogReader;
 use openprod_messages::overlays::Overlay;
 use openprod_messages::snapshot::Snapshot;
-use openprod_model::ids::{EntityId, Position};
+use openprod_model::ids::{BlobHash, EntityId, Position};
 use openprod_model::refusal::{Reason, Refusal};
 use openprod_model::value::Name;
 use tokio::sync::Semaphore;
@@ -163,7 +164,7 @@ async fn read_in<T: Send + 'static>(
         min_revision = min_revision.max(needed);
     }
     let snapshot = super::snapshot_from(workspace, min_revision).await?;
-    let pinned = asked.pinned;
+    let (pinned, library) = (asked.pinned, workspace.library.clone());
     blocking(move |stop| {
         let upto = pinned.unwrap_or_else(|| snapshot.position());
         let moment = match as_of {
@@ -171,7 +172,7 @@ async fn read_in<T: Send + 'static>(
             None => pinned.map(Moment::Revision),
         };
         let moment = moment.filter(|moment| !is_now(moment, &*snapshot));
-        job(&Scene { snapshot, log, moment, overlay, stop: stop.clone() })
+        job(&Scene { snapshot, log, library, moment, overlay, stop: stop.clone() })
     })
     .await
 }
@@ -197,6 +198,8 @@ pub(super) struct Scene {
     pub(super) snapshot: Arc<dyn Snapshot>,
     /// The log.
     pub(super) log: Arc<dyn LogReader>,
+    /// Its files.
+    pub(super) library: Library,
     /// The moment in the past; none for the snapshot's own.
     pub(super) moment: Option<Moment>,
     /// The overlay through which it is seen.
@@ -206,6 +209,12 @@ pub(super) struct Scene {
 }
 
 impl Scene {
+    /// What people call a file: in quotes its name, if anything refers to it by one.
+    pub(super) fn file_called(&self, hash: BlobHash) -> String {
+        let name = self.library.mention(hash).ok().flatten().map(|mention| mention.name).unwrap_or_default();
+        if name.is_empty() { hash.short() } else { format!("\"{}\"", describe::escaped(&name)) }
+    }
+
     /// What is seen.
     pub(super) fn view(&self) -> Box<dyn View + '_> {
         match &self.overlay {

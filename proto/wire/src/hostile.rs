@@ -12,8 +12,8 @@ use crate::framing::{self, Frame, FrameError};
 use crate::hello::{Control, Hello, VERSIONS, WorkspaceTag};
 use crate::opening::Opening;
 use crate::replication::{
-    Acknowledge, Buckets, CellPrint, Cells, Checkpoint, Common, Ephemeral, Frontier, Goodbye, Lacking, Message, Offer,
-    Part, Reason, Reconcile, StateSummary, Summary, Tip, Want,
+    Acknowledge, Buckets, CellPrint, Cells, Checkpoint, Common, Ephemeral, Frontier, Goodbye, Hold, Lacking, Message,
+    Offer, Part, Reason, Reconcile, StateSummary, Summary, Tip, Want,
 };
 
 const DIGEST: Digest = Digest::from_bytes([7; 32]);
@@ -44,6 +44,7 @@ fn messages() -> Vec<Message> {
         Cells { heads: DIGEST, bucket: 1, after: vec![1], cells: vec![print], more: false }.into(),
         Goodbye::new(Reason::CLOSING, "The node is closing.").into(),
         Ephemeral { bytes: vec![6; 12] }.into(),
+        Hold { on: true }.into(),
     ]
 }
 

@@ -215,6 +215,14 @@ pub struct Ephemeral {
     pub bytes: Vec<u8>,
 }
 
+/// The sender has paused syncing, or goes on with it. While one of the two has it paused, neither gives bundles nor
+/// compares; what the moment brings is said all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Whether it is paused.
+    pub on: bool,
+}
+
 /// Why a conversation ends. Numbers of newer versions are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason(pub u16);
@@ -270,6 +278,7 @@ pub enum Message {
     Goodbye(Goodbye),
     Ephemeral(Ephemeral),
     Squeezed(Squeezed),
+    Hold(Hold),
 }
 
 macro_rules! bodies {
@@ -282,10 +291,10 @@ macro_rules! bodies {
     };
 }
 
-bodies!(Frontier Lacking Reconcile Common Checkpoint Part Offer Acknowledge Want Summary Buckets Cells Goodbye Ephemeral Squeezed);
+bodies!(Frontier Lacking Reconcile Common Checkpoint Part Offer Acknowledge Want Summary Buckets Cells Goodbye Ephemeral Squeezed Hold);
 
 impl Frame for Message {
-    const KINDS: u32 = 15;
+    const KINDS: u32 = 16;
     const MAX_BYTES: usize = MAX_FRAME_BYTES;
 
     fn is_within_bounds(&self) -> bool {
@@ -298,7 +307,7 @@ impl Frame for Message {
             Self::Part(body) => body.fits(),
             Self::Offer(body) => body.digests.len() <= MAX_CHECKPOINT_BUNDLES,
             Self::Acknowledge(body) => body.lacking.len() <= MAX_CHECKPOINT_BUNDLES,
-            Self::Summary(_) | Self::Squeezed(_) => true,
+            Self::Summary(_) | Self::Squeezed(_) | Self::Hold(_) => true,
             Self::Buckets(body) => body.buckets.len() == BUCKETS,
             Self::Cells(body) => body.fits(),
             Self::Goodbye(body) => body.sentence.len() <= MAX_SENTENCE_BYTES,

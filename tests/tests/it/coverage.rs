@@ -74,6 +74,8 @@ const VERBS: &[(&str, &str)] = &[
     ("rpc PeerService.ListNearby", "looks_around"),
     ("rpc PeerService.AddPeer", "names_peer"),
     ("rpc PeerService.ForgetPeer", "forgets_peer"),
+    ("rpc PeerService.PauseSync", "pauses_sync"),
+    ("rpc PeerService.ResumeSync", "resumes_sync"),
     ("rpc EventService.Watch", "watches"),
     ("rpc EventService.SetPresence", "is_seen_at"),
     ("rpc EventService.ListPresence", "sees_who_is_here"),

@@ -86,6 +86,30 @@ async fn a_deleted_file_is_given_to_nobody_until_it_is_restored_or_the_deletion_
 }
 
 #[tokio::test]
+async fn a_field_that_is_a_file_is_explained_with_whether_it_is_here_and_why_not() {
+    let world = World::new().await;
+    let (mara, leo) = (world.person("Mara").await, world.person("Leo").await);
+    mara.makes_table("scenes", &["plan blob"]).await;
+    mara.adds("scenes", "I.1", row!["name" => "I.1"]).await;
+    mara.refers("I.1", "plan", b"the plan", "plan.pdf").await;
+    let told = mara.explains("I.1", "plan").await;
+    assert!(told.sentence.contains("is the file \"plan.pdf\", written by Mara."), "{}", told.sentence);
+    assert!(told.sentence.contains("It is 8 B large, and not on this node"), "{}", told.sentence);
+    let hash = mara.puts_file(b"the plan").await.hash;
+    assert!(mara.explains("I.1", "plan").await.sentence.ends_with("It is 8 B large, and on this node."));
+
+    leo.deletes_file(&hash, "drawn anew").await;
+    let told = mara.explains("I.1", "plan").await;
+    assert!(told.sentence.ends_with("It was deleted by Leo: drawn anew."), "{told:?}");
+    assert_eq!(told.file.unwrap().availability(), BlobAvailability::Deleted);
+    let json = mara.types("openprod explain scenes I.1 plan --json").await.ok().says("deleted by Leo").json();
+    assert_eq!(json[0]["file"]["hash"].as_str(), Some(hash.as_str()));
+    let bundle = mara.types("openprod history --limit 1 --json").await.ok().json()[0]["bundle_id"].clone();
+    let line = format!("openprod history show {}", bundle.as_str().unwrap());
+    mara.types(&line).await.ok().says("Delete the file \"plan.pdf\": drawn anew");
+}
+
+#[tokio::test]
 async fn everything_about_files_can_be_typed() {
     let world = World::new().await;
     let mara = world.person("Mara").await;

@@ -169,6 +169,26 @@ async fn who_asks_is_let_in_when_a_member_has_compared_the_code() {
 }
 
 #[tokio::test]
+async fn whoever_breaks_off_joining_leaves_nothing_half_done_and_may_join_again() {
+    let world = World::with(Setup::among_peers()).await;
+    let mara = world.person("Mara").await;
+    let ticket = mara.invites(1).await.ticket;
+    // Leo goes away when he was let in, and his node is about to make the workspace.
+    let slow = Setup::among_peers().with_failpoints("joining-before-noted=sleep(1000)");
+    let tour = world.another_node_as("tour", slow).await;
+    let leo = world.visitor(&tour, "Leo").await;
+    let asked = v1::JoinRequest { ticket: ticket.clone(), actor: leo.actor.to_string(), ..Default::default() };
+    let answers = leo.client.join(asked).await.unwrap();
+    tour.has_begun(&mara.workspace_id().to_string()).await;
+    drop(answers);
+    let leo = leo.in_workspace(mara.workspace_id());
+    leo.finds_workspace().await;
+    leo.is_a_member().await;
+    leo.types(&format!("openprod join {ticket}")).await.ok().says("Joined Hamlet");
+    assert_eq!(leo.client.list_workspaces().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn an_open_workspace_and_a_recovery_key_ask_nobody() {
     let world = World::with(Setup::among_peers()).await;
     let mara = world.person("Mara").await;

@@ -30,6 +30,7 @@ mod networks;
 mod one_person;
 mod overlays;
 mod pages;
+mod pausing;
 mod peers;
 mod people;
 mod presence;

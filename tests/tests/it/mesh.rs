@@ -54,6 +54,24 @@ async fn after_a_time_apart_both_have_everything_and_what_they_disagree_on_is_a_
     assert_eq!(mara.finds_all_well().await.state_hash, leo.finds_all_well().await.state_hash);
 }
 
+#[tokio::test]
+async fn what_is_written_behind_a_removal_is_given_to_the_removed_not_even_in_the_first_moment() {
+    let world = World::with(Setup::among_peers()).await;
+    let mara = world.person("Mara").await;
+    mara.makes_table("cues", &["label text"]).await;
+    mara.adds("cues", "LX 1", row!["label" => "Dawn"]).await;
+    let (_tour, leo) = world.joined_by("Leo", &mara).await;
+    leo.comes_to_see("LX 1", "label", "Dawn").await;
+    let bundles = mara.reads_history(v1::ListBundlesRequest::default()).await;
+    leo.is_equal_at(bundles.len() as u64).await;
+
+    mara.removes_node_of(&leo).await;
+    mara.sets("LX 1", "label", "Noon").await;
+    leo.sees_peer(|peer| peer.state() != v1::PeerState::Connected).await;
+    assert_eq!(leo.reads_history(v1::ListBundlesRequest::default()).await, bundles);
+    assert_eq!(leo.sees("LX 1", "label").await, "Dawn");
+}
+
 /// Bytes that do not compress, of a few pieces.
 fn recording(seed: u8, size: usize) -> Vec<u8> {
     let mut hasher = blake3::Hasher::new();

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use openprod_client::{ClientTicket, Event, Fingerprint, From, v1};
 
-use crate::world::{Setup, World, client_of, raw, row, turned_away, typed};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::world::{Setup, World, begins, client_of, raw, rest_of, row, turned_away, typed};
 
 #[tokio::test]
 async fn a_ticket_is_all_that_a_client_on_another_machine_needs() {
@@ -66,6 +68,35 @@ async fn a_token_that_is_taken_back_ends_what_is_under_way_with_it_and_nothing_e
     let mara = mara.through(world.house.socket()).await;
     assert_eq!(mara.knows_certificate().await.fingerprint, certificate);
     assert_eq!(mara.lists_tokens().await, ["Desk"]);
+}
+
+#[tokio::test]
+async fn downloads_and_uploads_by_plain_http_break_off_when_their_token_is_taken_back() {
+    let world = World::with(Setup::on_tcp()).await;
+    let mara = world.person("Mara").await;
+    // More than the system holds of what a client does not read.
+    let film = vec![7; 24 << 20];
+    let hash = mara.puts_file(&film).await.hash;
+    let token = mara.gives_token("Script").await;
+    let bearer = format!("Bearer {}", token.secret);
+    let address = world.house.address();
+    let headers = [("host", address.as_str()), ("authorization", bearer.as_str())];
+    let place = format!("/workspaces/{}/blobs", mara.workspace_id());
+    let mut download = begins(&address, &format!("GET {place}/{hash}"), &headers, 0).await;
+    let mut upload = begins(&address, &format!("POST {place}"), &headers, 2_000_000).await;
+    let mut first = [0; 12];
+    download.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    upload.write_all(&film[..1_000_000]).await.unwrap();
+
+    mara.takes_token_back(&token).await;
+    let came = rest_of(download).await;
+    assert!(came.body.len() < film.len(), "it ends short");
+    let refused = rest_of(upload).await;
+    assert!(refused.status == 0 || refused.status >= 400, "{refused:?}");
+    assert_eq!(mara.lists_files().await.len(), 1, "half a file is none");
+    // Who calls through the socket is not concerned.
+    assert_eq!(mara.gets_file(&hash).await.unwrap(), film);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use openprod_messages::log::Lanes;
 use openprod_messages::oplog::Admitted;
 use openprod_model::ids::{ActorId, Digest, Position};
 use openprod_wire::framing::FrameError;
-use openprod_wire::replication::{CellPrint, Ephemeral, Goodbye, Message, Reason, StateSummary, squeeze};
+use openprod_wire::replication::{CellPrint, Ephemeral, Goodbye, Hold, Message, Reason, StateSummary, squeeze};
 
 use super::comparing::Comparing;
 use super::forks::Forks;
@@ -43,6 +43,8 @@ pub struct World<'a> {
     pub log: &'a dyn Lanes,
     /// The state.
     pub state: &'a dyn Sums,
+    /// Through which position the peer may be given what it lacks; none if it is no member.
+    pub through: Option<Position>,
     /// What the conversations with other peers have in hand.
     pub under_way: &'a UnderWay,
 }
@@ -64,11 +66,8 @@ pub enum Event {
     Opened,
     /// A frame came.
     Received(Vec<u8>),
-    /// The log has grown.
-    Appended {
-        /// How far.
-        through: Position,
-    },
+    /// The log has grown, and the state has folded it.
+    Appended,
     /// What was to be admitted was judged, is durable and folded.
     Admitted(Admitted),
     /// It could not be.
@@ -84,6 +83,11 @@ pub enum Event {
     Tick,
     /// Something of the moment is to be said to the peer.
     Say(Vec<u8>),
+    /// A person here has paused syncing, or lets it go on.
+    Held {
+        /// Whether it is paused now.
+        on: bool,
+    },
     /// The conversation is to end.
     Leave(Goodbye),
 }
@@ -127,6 +131,8 @@ pub enum Ending {
 pub enum Report {
     /// How far it is.
     Progress(Progress),
+    /// Somebody has paused syncing, or lets it go on.
+    Held(Holds),
     /// Heads and state hashes were compared, and are equal.
     Synced {
         /// BLAKE3 of the heads.
@@ -155,17 +161,37 @@ pub enum Report {
     },
 }
 
-/// Numbers of bundles.
+/// How far both directions are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Given and acknowledged.
-    pub given: u64,
-    /// Still to be looked at for what the peer lacks: at most so many will be given.
-    pub to_give: u64,
-    /// Taken and in the log.
-    pub taken: u64,
-    /// What the peer said of the same.
-    pub to_take: u64,
+    /// What the peer lacks: given and acknowledged, and still to be looked at.
+    pub giving: Stretch,
+    /// What this node lacks: taken and in the log; and what came and is not, with what the peer has still to look at.
+    pub taking: Stretch,
+}
+
+/// How far one direction is, in bundles.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stretch {
+    /// Done with.
+    pub done: u64,
+    /// The bytes of these; where some of a checkpoint was there already, its part of the bytes is guessed.
+    pub done_bytes: u64,
+    /// Left, at most: some of what is still to be looked at may be there already.
+    pub left: u64,
+}
+
+impl Stretch {
+    /// About how many bytes are left, if the rest is like what is done; none before anything is. The log does not know
+    /// how long its bundles are without reading them.
+    pub fn left_bytes(&self) -> Option<u64> {
+        (self.done > 0).then(|| share(self.done_bytes, self.left, self.done))
+    }
+}
+
+/// `whole * part / of`, in whole numbers.
+pub(super) fn share(whole: u64, part: u64, of: u64) -> u64 {
+    u64::try_from(u128::from(whole) * u128::from(part) / u128::from(of)).unwrap_or(u64::MAX)
 }
 
 /// Why a conversation cannot go on.
@@ -197,6 +223,7 @@ pub(super) fn unexpected<T>(what: &str) -> Step<T> {
 pub(super) struct Turn<'a> {
     pub(super) log: &'a dyn Lanes,
     pub(super) state: &'a dyn Sums,
+    pub(super) through: Option<Position>,
     pub(super) under_way: &'a UnderWay,
     pub(super) effects: Vec<Effect>,
 }
@@ -223,9 +250,19 @@ enum Phase {
     Ended,
 }
 
+/// Who has syncing paused.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Holds {
+    /// A person at this node.
+    pub here: bool,
+    /// Somebody at the peer.
+    pub there: bool,
+}
+
 /// The machine.
 pub struct Engine {
     phase: Phase,
+    holds: Holds,
     had: Had,
     greeting: Greeting,
     forks: Forks,
@@ -246,6 +283,7 @@ impl Engine {
     pub fn new(side: Side, is_own: IsOwn) -> Self {
         Self {
             phase: Phase::Greeting,
+            holds: Holds::default(),
             had: Had::default(),
             greeting: Greeting::default(),
             forks: Forks::new(side),
@@ -261,8 +299,8 @@ impl Engine {
         if self.phase == Phase::Ended {
             return Vec::new();
         }
-        let World { log, state, under_way } = *world;
-        let mut turn = Turn { log, state, under_way, effects: Vec::new() };
+        let World { log, state, through, under_way } = *world;
+        let mut turn = Turn { log, state, through, under_way, effects: Vec::new() };
         let result = self.turn(event, &mut turn).and_then(|()| self.go_on(&mut turn));
         if let Err(end) = result {
             self.end(end, &mut turn);
@@ -274,17 +312,17 @@ impl Engine {
         match event {
             Event::Opened => self.greeting.begin(turn),
             Event::Received(bytes) => self.received(&bytes, turn),
-            Event::Appended { through } => {
-                self.giving.appended(through);
-                Ok(())
-            }
             Event::Admitted(admitted) => self.taking.admitted(&admitted, &mut self.had, turn),
             Event::NotAdmitted { reason } => Err(End::Trouble(reason)),
-            Event::Again => Ok(()),
+            Event::Appended | Event::Again => Ok(()),
             Event::Pause => self.pause(turn),
             Event::Tick => self.tick(turn),
             Event::Say(bytes) => {
                 turn.say(Ephemeral { bytes });
+                Ok(())
+            }
+            Event::Held { on } => {
+                self.held_here(on, turn);
                 Ok(())
             }
             Event::Leave(goodbye) => Err(End::Said(Ending::Ours(goodbye))),
@@ -303,6 +341,10 @@ impl Engine {
         match frame {
             Message::Ephemeral(body) => {
                 turn.effects.push(Effect::Hear(body.bytes));
+                Ok(())
+            }
+            Message::Hold(hold) => {
+                self.held_there(hold, turn);
                 Ok(())
             }
             Message::Goodbye(goodbye) => Err(End::Said(Ending::Theirs(goodbye))),
@@ -363,15 +405,40 @@ impl Engine {
         }
     }
 
-    /// Does what can be done now.
+    fn held_here(&mut self, on: bool, turn: &mut Turn<'_>) {
+        if std::mem::replace(&mut self.holds.here, on) != on {
+            turn.say(Hold { on });
+            turn.report(Report::Held(self.holds));
+        }
+    }
+
+    /// What a peer does not give for now, others may.
+    fn held_there(&mut self, hold: Hold, turn: &mut Turn<'_>) {
+        if std::mem::replace(&mut self.holds.there, hold.on) != hold.on {
+            turn.report(Report::Held(self.holds));
+            self.taking.claims_nothing();
+        }
+    }
+
+    /// Whether bundles flow, and are compared.
+    fn flows(&self) -> bool {
+        self.phase == Phase::Open && self.holds == Holds::default()
+    }
+
+    /// Does what can be done now. What had come before this node paused waits; while only the peer does, it is taken.
     fn go_on(&mut self, turn: &mut Turn<'_>) -> Step {
         if self.phase != Phase::Open {
             return Ok(());
         }
-        self.taking.go_on(&mut self.had, turn)?;
-        self.giving.go_on(&self.had, turn)?;
+        if !self.holds.here {
+            self.taking.go_on(&mut self.had, turn)?;
+        }
+        self.giving.reaches(turn.through);
+        if self.flows() {
+            self.giving.go_on(&self.had, turn)?;
+        }
         self.tell(turn);
-        if self.is_idle() { self.comparing.became_idle(turn) } else { Ok(()) }
+        if self.flows() && self.is_idle() { self.comparing.became_idle(turn) } else { Ok(()) }
     }
 
     /// Whether nothing is under way.
@@ -380,9 +447,7 @@ impl Engine {
     }
 
     fn tell(&mut self, turn: &mut Turn<'_>) {
-        let (given, to_give) = self.giving.progress();
-        let (taken, to_take) = self.taking.progress();
-        let now = Progress { given, to_give, taken, to_take };
+        let now = Progress { giving: self.giving.progress(), taking: self.taking.progress() };
         if now != std::mem::replace(&mut self.told, now) {
             turn.report(Report::Progress(now));
         }
@@ -390,13 +455,13 @@ impl Engine {
 
     fn pause(&mut self, turn: &mut Turn<'_>) -> Step {
         self.taking.pause(turn)?;
-        let idle = self.phase == Phase::Open && self.is_idle();
+        let idle = self.flows() && self.is_idle();
         self.comparing.pause(idle, &mut self.giving, turn)
     }
 
     fn tick(&mut self, turn: &mut Turn<'_>) -> Step {
         self.taking.tick();
-        if self.phase != Phase::Open {
+        if !self.flows() {
             return Ok(());
         }
         self.giving.ask_again(turn)?;

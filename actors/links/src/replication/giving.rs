@@ -9,7 +9,7 @@ use openprod_wire::replication::{
     Acknowledge, Checkpoint, MAX_CHECKPOINT_BUNDLES, MAX_CHECKPOINT_BYTES, MAX_PART_BYTES, Offer, Part, Want,
 };
 
-use super::engine::{Effect, IsOwn, Step, Turn, unexpected};
+use super::engine::{Effect, IsOwn, Step, Stretch, Turn, share, unexpected};
 use super::had::Had;
 
 /// Most checkpoints and offers that are unanswered: enough that the link is busy while the peer writes, and few enough
@@ -101,6 +101,7 @@ pub(super) struct Giving {
     known_at_start: Position,
     /// But not of these actors: that the peer is being given by others.
     coming: BTreeSet<ActorId>,
+    /// Up to here the peer may be given what it lacks: it has been a member there.
     end: Position,
     numbered: u64,
     flights: VecDeque<Flight>,
@@ -115,6 +116,7 @@ pub(super) struct Giving {
     /// Of that, what was damaged here when it was to be given.
     damaged: BTreeSet<Digest>,
     given: u64,
+    given_bytes: u64,
 }
 
 impl Giving {
@@ -133,6 +135,7 @@ impl Giving {
             withheld: BTreeSet::new(),
             damaged: BTreeSet::new(),
             given: 0,
+            given_bytes: 0,
         }
     }
 
@@ -141,14 +144,10 @@ impl Giving {
     pub(super) fn begin(&mut self, had: &Had, coming: BTreeSet<ActorId>, turn: &mut Turn<'_>) -> Step {
         self.coming = coming;
         // The end first: what is appended in between is looked at again, which does no harm.
-        self.end = self.end.max(turn.log.tail()?.position);
+        self.end = turn.through.unwrap_or_default();
         self.known_at_start = self.end;
         self.cursor = had.first_lacking(&turn.log.lanes()?).unwrap_or(self.end.next());
         want_damaged(turn)
-    }
-
-    pub(super) fn appended(&mut self, through: Position) {
-        self.end = self.end.max(through);
     }
 
     /// Whether everything that the peer lacks was given and answered.
@@ -172,11 +171,12 @@ impl Giving {
     }
 
     /// How many were given, and how many are to be looked at.
-    pub(super) fn progress(&self) -> (u64, u64) {
+    pub(super) fn progress(&self) -> Stretch {
         let ahead = (self.end.0 + 1).saturating_sub(self.cursor.0);
         let under_way = self.flights.iter().filter(|flight| flight.sort == Sort::Given);
         let owed = self.wanted.len() + self.owed.len() + self.doubtful.len();
-        (self.given, ahead + owed as u64 + under_way.map(|flight| flight.items.len() as u64).sum::<u64>())
+        let left = ahead + owed as u64 + under_way.map(|flight| flight.items.len() as u64).sum::<u64>();
+        Stretch { done: self.given, done_bytes: self.given_bytes, left }
     }
 
     /// How many bundles are still to be looked at when the one at that position is given.
@@ -190,8 +190,16 @@ impl Giving {
         self.flights.len() < MAX_FLIGHTS && bytes < MAX_FLIGHT_BYTES
     }
 
-    /// Sends what may be sent.
+    /// The peer may be given more by now.
+    pub(super) fn reaches(&mut self, through: Option<Position>) {
+        self.end = self.end.max(through.unwrap_or_default());
+    }
+
+    /// Sends what may be sent; to a peer that is no member any more, nothing.
     pub(super) fn go_on(&mut self, had: &Had, turn: &mut Turn<'_>) -> Step {
+        if turn.through.is_none() {
+            return Ok(());
+        }
         for _ in 0..PAGES_PER_TURN {
             if !self.has_room() {
                 return Ok(());
@@ -211,7 +219,8 @@ impl Giving {
         let open = self.flights.iter().filter(|flight| flight.is_open()).flat_map(|flight| &flight.items);
         let open = open.map(|item| item.spot.at).chain(self.doubtful.keys().copied()).min();
         let settled = self.owed.range(..open.unwrap_or(self.end.next()));
-        let next = if self.wanted.is_empty() { settled } else { self.wanted.range(..) };
+        let wanted = || self.wanted.range(..=self.end);
+        let next = if wanted().next().is_some() { wanted() } else { settled };
         let digests: Vec<Digest> = next.map(|(_, digest)| *digest).take(MAX_CHECKPOINT_BUNDLES).collect();
         if digests.is_empty() {
             return Ok(false);
@@ -243,7 +252,8 @@ impl Giving {
         if self.cursor > self.end {
             return Ok(false);
         }
-        let page = turn.log.placed(self.cursor, MAX_CHECKPOINT_BUNDLES)?;
+        let mut page = turn.log.placed(self.cursor, MAX_CHECKPOINT_BUNDLES)?;
+        page.retain(|placed| placed.at <= self.end);
         let Some(last) = page.last().map(|last| last.at) else {
             // The log ends here, though somebody said otherwise.
             self.end = Position(self.cursor.0 - 1);
@@ -353,6 +363,7 @@ impl Giving {
         // Of what was refused, some was taken since: what builds on it can be taken too.
         let is_better = flight.sort == Sort::Asked && answer.lacking.len() < flight.items.len();
         let sort = if is_better { Sort::Offered } else { flight.sort };
+        let given_before = self.given;
         for (index, named) in (0..).zip(&flight.named) {
             let item = flight.items[*named];
             if !answer.lacking.contains(&index) {
@@ -365,6 +376,7 @@ impl Giving {
                 self.is_lacking(sort, &item)?;
             }
         }
+        self.given_bytes += share(flight.bytes as u64, self.given - given_before, flight.items.len().max(1) as u64);
         Ok(())
     }
 

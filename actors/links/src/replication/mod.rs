@@ -20,6 +20,9 @@
 //!
 //! [`giving`] sends what the peer lacked at the start, and every own bundle at once; what came from others is offered
 //! first, since the peer may have it from them: by the last of each lane, since who has that has what comes before it.
+//! A peer is given what lies before the point of the log up to which the state shows it as a member, and nothing behind
+//! ([`welcome`]). While a person on one side has syncing paused, both keep silent but for words of the moment.
+//!
 //! What one conversation fetches or has in hand, another does not ask for ([`under_way`]). At most
 //! [`giving::MAX_FLIGHTS`] checkpoints or offers are unanswered.
 //! [`taking`] hands them to the oplog in their order, and acknowledges each once it is durable and folded. A link that
@@ -32,7 +35,7 @@
 //! logs are reconciled: it is counted, and should be never.
 //!
 //! Reading order: [`had`], [`engine`], [`greeting`], [`forks`], [`giving`], [`taking`], [`comparing`], [`standing`],
-//! [`under_way`], [`pace`], [`session`].
+//! [`welcome`], [`under_way`], [`pace`], [`session`].
 
 pub mod comparing;
 pub mod engine;
@@ -45,6 +48,7 @@ pub mod session;
 pub mod standing;
 pub mod taking;
 pub mod under_way;
+pub mod welcome;
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! channel --reader--> mailbox --> engine --> outbox --writer--> channel
-//!   the log has grown ---^          |
+//!   the state has grown -^          |
 //!   clock ---------------^          +--> oplog (checkpoints in their order), then wait until the state has folded them
 //! ```
 //!
@@ -27,7 +27,7 @@ use openprod_messages::log::Lanes;
 use openprod_messages::oplog::{Admitted, AppendError, Hands, OplogMsg};
 use openprod_messages::snapshot::{Folded, Snapshots};
 use openprod_messages::watch;
-use openprod_model::ids::{ActorId, Digest, Position};
+use openprod_model::ids::{ActorId, Digest};
 use openprod_wire::closing::CloseCode;
 use openprod_wire::replication::{Goodbye, MAX_EPHEMERAL_BYTES, MAX_FRAME_BYTES, Reason, squeeze};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -39,6 +39,7 @@ use super::engine::{Effect, Ending, Engine, Event, Progress, Report, Side, World
 use super::pace::Paces;
 use super::standing::Standing;
 use super::under_way::UnderWay;
+use super::welcome::Host;
 use crate::transport::{Channel, FrameReceiver, FrameSender, LinkError};
 
 /// How soon after something happened the two sides compare where they stand.
@@ -76,10 +77,12 @@ pub struct Rooms {
     pub log: Arc<dyn Lanes>,
     /// The state.
     pub snapshots: Arc<dyn Snapshots>,
+    /// Who says what peers may be given.
+    pub host: Arc<dyn Host>,
     /// Who admits.
     pub oplog: Address<OplogMsg>,
-    /// How far the log reaches.
-    pub appended: watch::Receiver<Position>,
+    /// Since when a person has syncing paused here, by this node's clock in milliseconds since 1970; none if it goes on.
+    pub held: watch::Receiver<Option<u64>>,
     /// Whose keys are here.
     pub keyring: SharedKeyring,
     /// The clock, chance and threads.
@@ -103,6 +106,8 @@ pub struct LinkStanding {
     pub diverged: Option<Diverged>,
     /// How many bundles were found missing for no reason that anybody knows.
     pub unexplained: u64,
+    /// Whether somebody at the peer has syncing paused.
+    pub held_there: bool,
     /// How it ended, if it has.
     pub ended: Option<String>,
 }
@@ -158,7 +163,11 @@ impl Actor for Session {
     type Arguments = SessionArgs;
 
     async fn pre_start(&self, myself: ActorRef<SessionMsg>, args: SessionArgs) -> Result<Desk, ActorProcessingErr> {
+        let is_held = args.rooms.held.borrow().is_some();
         let mut desk = Desk::new(myself, args);
+        if is_held {
+            desk.happened(Event::Held { on: true }).await;
+        }
         desk.happened(Event::Opened).await;
         Ok(desk)
     }
@@ -247,6 +256,7 @@ pub struct Desk {
     peer: ActorId,
     /// None while it works, and for ever if it panicked.
     engine: Option<Engine>,
+    host: Arc<dyn Host>,
     log: Arc<dyn Lanes>,
     snapshots: Arc<dyn Snapshots>,
     oplog: Address<OplogMsg>,
@@ -266,7 +276,7 @@ pub struct Desk {
 impl Desk {
     fn new(myself: ActorRef<SessionMsg>, args: SessionArgs) -> Self {
         let SessionArgs { own, peer, channel, rooms, standing, moments } = args;
-        let Rooms { log, snapshots, oplog, appended, keyring, env, under_way } = rooms;
+        let Rooms { log, snapshots, host, oplog, held, keyring, env, under_way } = rooms;
         let is_own = Box::new(move |actor| keyring.keys(Some(actor)).is_some());
         let (frames, outgoing) = mpsc::unbounded_channel();
         let Channel { send, receive } = channel;
@@ -278,7 +288,8 @@ impl Desk {
         let tasks = vec![
             Task::of(myself.clone(), judge.judges(given, myself.clone())),
             Task::of(myself.clone(), reads(receive, myself.clone())),
-            Task::of(myself.clone(), follows(appended, myself.clone())),
+            Task::of(myself.clone(), follows(snapshots.folded(), |_| Event::Appended, myself.clone())),
+            Task::of(myself.clone(), follows(held, |since_ms| Event::Held { on: since_ms.is_some() }, myself.clone())),
             Task::of(myself.clone(), ticks(jittered(&env), myself.clone())),
         ];
         let outbox = Some(Outbox { frames, room: Arc::new(Semaphore::new(MAX_OUTBOX_BYTES)) });
@@ -287,6 +298,7 @@ impl Desk {
             myself,
             peer,
             engine,
+            host,
             log,
             snapshots,
             oplog,
@@ -306,9 +318,10 @@ impl Desk {
         self.stirred |= !matches!(event, Event::Pause | Event::Tick | Event::Say(_));
         let Some(mut engine) = self.engine.take() else { return };
         let (log, state) = (Arc::clone(&self.log), Standing(Arc::clone(&self.snapshots)));
-        let under_way = self.under_way.clone();
+        let (under_way, host, peer) = (self.under_way.clone(), Arc::clone(&self.host), self.peer);
         let work = move || {
-            let effects = engine.handle(event, &World { log: &*log, state: &state, under_way: &under_way });
+            let through = host.gives_through(peer);
+            let effects = engine.handle(event, &World { log: &*log, state: &state, through, under_way: &under_way });
             let deeds: Option<Vec<Deed>> = effects.into_iter().map(Deed::of).collect();
             (engine, deeds)
         };
@@ -355,7 +368,8 @@ impl Desk {
     }
 
     fn tells(&mut self, report: Report) {
-        let at_ms = self.env.clock.wall_ms();
+        let clock = &self.env.clock;
+        let (at_ms, now_ms) = (clock.wall_ms(), clock.monotonic_ms());
         match &report {
             Report::Diverged { heads, cells } => {
                 tracing::error!(peer = %self.peer, %heads, cells = cells.len(), "equal logs came to different states");
@@ -365,7 +379,7 @@ impl Desk {
             }
             _ => {}
         }
-        self.standing.send_modify(|standing| standing.note(report, at_ms));
+        self.standing.send_modify(|standing| standing.note(report, at_ms, now_ms));
     }
 
     fn closes(&mut self, ending: Ending) {
@@ -405,11 +419,15 @@ impl Desk {
 }
 
 impl LinkStanding {
-    fn note(&mut self, report: Report, at_ms: u64) {
+    fn note(&mut self, report: Report, at_ms: u64, now_ms: u64) {
         match report {
             Report::Progress(progress) => {
-                self.paces.note(progress, at_ms);
+                self.paces.note(progress, now_ms);
                 self.progress = progress;
+            }
+            Report::Held(holds) => {
+                self.held_there = holds.there;
+                self.paces.begin_anew();
             }
             Report::Synced { heads, bundles } => {
                 self.synced = Some(Synced { heads, bundles, at_ms });
@@ -513,16 +531,20 @@ async fn writes(mut send: FrameSender, mut frames: mpsc::UnboundedReceiver<(Vec<
     send.finish();
 }
 
-/// Tells the session that the log has grown, once at a time.
-async fn follows(mut appended: watch::Receiver<Position>, session: ActorRef<SessionMsg>) {
+/// Tells the session what has changed, such as that the log has grown: the latest only, once at a time.
+async fn follows<T: Copy + Send + Sync>(
+    mut changes: watch::Receiver<T>,
+    event: impl Fn(T) -> Event,
+    session: ActorRef<SessionMsg>,
+) {
     let ahead = Arc::new(Semaphore::new(1));
     loop {
         let Ok(permit) = Arc::clone(&ahead).acquire_owned().await else { return };
-        if appended.changed().await.is_err() {
+        if changes.changed().await.is_err() {
             return;
         }
-        let through = *appended.borrow_and_update();
-        if session.cast(SessionMsg::Happened(Event::Appended { through }, permit)).is_err() {
+        let latest = *changes.borrow_and_update();
+        if session.cast(SessionMsg::Happened(event(latest), permit)).is_err() {
             return;
         }
     }
@@ -552,6 +574,8 @@ pub fn closing() -> Goodbye {
 
 #[cfg(test)]
 mod tests {
+    use openprod_model::ids::Position;
+
     use super::*;
 
     #[test]

@@ -8,7 +8,7 @@ use openprod_model::bundle;
 use openprod_model::ids::{ActorId, Digest};
 use openprod_wire::replication::{Acknowledge, Checkpoint, MAX_DIGESTS, Offer, Part, Want};
 
-use super::engine::{Effect, Step, Turn, unexpected};
+use super::engine::{Effect, Step, Stretch, Turn, share, unexpected};
 use super::giving::MAX_FLIGHTS;
 use super::had::Had;
 use super::under_way::Claim;
@@ -21,6 +21,21 @@ const MAX_ASKED: usize = 65_536;
 enum Work {
     Admit(Vec<Vec<u8>>),
     Offer(Vec<Digest>),
+}
+
+/// A checkpoint that the oplog has in hand.
+#[derive(Debug)]
+struct InHand {
+    number: u64,
+    bundles: u64,
+    bytes: u64,
+}
+
+impl InHand {
+    fn of(number: u64, bundles: &[Vec<u8>]) -> Self {
+        let bytes = bundles.iter().map(|bundle| bundle.len() as u64).sum();
+        Self { number, bundles: bundles.len() as u64, bytes }
+    }
 }
 
 /// A large bundle of which parts have come.
@@ -37,7 +52,7 @@ pub(super) struct Taking {
     last: u64,
     queue: VecDeque<(u64, Work)>,
     /// The checkpoints that the oplog has in hand, as they came. No more than the peer may have unanswered.
-    in_hand: VecDeque<u64>,
+    in_hand: VecDeque<InHand>,
     assembly: Option<Assembly>,
     /// What this conversation fetches for all, once it is known whether it does.
     claim: Option<Claim>,
@@ -46,7 +61,9 @@ pub(super) struct Taking {
     asked: BTreeSet<Digest>,
     has_refused: bool,
     taken: u64,
-    to_take: u64,
+    taken_bytes: u64,
+    /// How many bundles the peer has still to look at.
+    to_come: u64,
 }
 
 impl Taking {
@@ -60,9 +77,14 @@ impl Taking {
         self.has_refused
     }
 
-    /// How many were taken, and how many the peer has still to look at.
-    pub(super) fn progress(&self) -> (u64, u64) {
-        (self.taken, self.to_take)
+    /// How many were taken, and how many are still to be.
+    pub(super) fn progress(&self) -> Stretch {
+        let queued = self.queue.iter().map(|(_, work)| match work {
+            Work::Admit(bundles) => bundles.len() as u64,
+            Work::Offer(_) => 0,
+        });
+        let came: u64 = queued.chain(self.in_hand.iter().map(|one| one.bundles)).sum();
+        Stretch { done: self.taken, done_bytes: self.taken_bytes, left: self.to_come.saturating_add(came) }
     }
 
     /// The peer has a history that is not here: whether it is to give that, and no other is.
@@ -109,7 +131,7 @@ impl Taking {
     }
 
     pub(super) fn checkpoint(&mut self, checkpoint: Checkpoint) -> Step {
-        self.to_take = checkpoint.remaining;
+        self.to_come = checkpoint.remaining;
         self.queued(checkpoint.number, Work::Admit(checkpoint.bundles))
     }
 
@@ -125,7 +147,7 @@ impl Taking {
             return unexpected("a part of a large bundle does not fit to the one before");
         }
         assembly.bytes.extend(part.bytes);
-        self.to_take = part.remaining;
+        self.to_come = part.remaining;
         if length < total {
             self.assembly = Some(assembly);
             return Ok(());
@@ -143,7 +165,7 @@ impl Taking {
                 }
                 Work::Offer(digests) => answer(number, &digests, had, turn)?,
                 Work::Admit(bundles) => {
-                    self.in_hand.push_back(number);
+                    self.in_hand.push_back(InHand::of(number, &bundles));
                     let digests = bundles.iter().filter_map(|bytes| bundle::digest_in(bytes)).collect();
                     had.note_in_hand(turn.under_way.take(digests));
                     turn.effects.push(Effect::Admit(bundles));
@@ -155,12 +177,13 @@ impl Taking {
 
     /// What was in hand first is durable and folded.
     pub(super) fn admitted(&mut self, admitted: &Admitted, had: &mut Had, turn: &mut Turn<'_>) -> Step {
-        let Some(number) = self.in_hand.pop_front() else { return Ok(()) };
+        let Some(InHand { number, bundles, bytes }) = self.in_hand.pop_front() else { return Ok(()) };
         for placed in turn.log.find(&admitted.held)?.into_iter().flatten() {
             had.note(turn.log, placed.entry.actor, placed.spot())?;
         }
         had.is_judged();
         self.taken += admitted.appended;
+        self.taken_bytes += share(bytes, admitted.appended.min(bundles), bundles.max(1));
         if !admitted.unheld.is_empty() {
             self.has_refused = true;
             self.claims_nothing();

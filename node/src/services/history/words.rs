@@ -3,12 +3,15 @@
 use openprod_domain::cell::Cell;
 use openprod_domain::view::{Read, View};
 use openprod_domain::{describe, read};
-use openprod_model::ids::EntityId;
+use openprod_model::ids::{BlobHash, EntityId};
 use openprod_model::operation::{FacetAt, FieldAt, MappingAt, Operation, PairAt};
 use openprod_model::value::Name;
 
-/// What `operation` does, as `view` names things.
-pub(super) fn of(view: &dyn View, operation: &Operation) -> Read<String> {
+/// How a file is called.
+type FileNames<'a> = &'a dyn Fn(BlobHash) -> String;
+
+/// What `operation` does, as `view` and `files` name things.
+pub(super) fn of(view: &dyn View, files: FileNames<'_>, operation: &Operation) -> Read<String> {
     Ok(match operation {
         Operation::Bootstrap { name, founder_name, .. } => {
             format!("Found the workspace {} for {}", plain(name.as_str()), plain(founder_name.as_str()))
@@ -40,11 +43,11 @@ pub(super) fn of(view: &dyn View, operation: &Operation) -> Read<String> {
         Operation::MergeEntities { at } => format!("Merge {}", pairs(view, at, "with")?),
         Operation::SplitEntity { at } => format!("Split {}", pairs(view, at, "from")?),
         Operation::RebalanceOrderedEdges { to } => format!("Renumber the places of {} edges", to.len()),
-        other => of_workspace(view, other)?,
+        other => of_workspace(view, files, other)?,
     })
 }
 
-fn of_workspace(view: &dyn View, operation: &Operation) -> Read<String> {
+fn of_workspace(view: &dyn View, files: FileNames<'_>, operation: &Operation) -> Read<String> {
     Ok(match operation {
         Operation::CreateTable { table, columns, .. } => {
             format!("Create table {table} with {}", counted(columns.len(), "column"))
@@ -68,9 +71,9 @@ fn of_workspace(view: &dyn View, operation: &Operation) -> Read<String> {
         Operation::RejectFieldMapping { at } => format!("Reject the mapping of {}", mapping(at)),
         Operation::RevokeFieldMapping { at } => format!("Revoke the mapping of {}", mapping(at)),
         Operation::DeleteAsset { hash, reason, .. } => {
-            format!("Delete file {}: {}", hash.short(), plain(reason.as_str()))
+            format!("Delete the file {}: {}", files(*hash), plain(reason.as_str()))
         }
-        Operation::RestoreAsset { hash, .. } => format!("Restore file {}", hash.short()),
+        Operation::RestoreAsset { hash, .. } => format!("Restore the file {}", files(*hash)),
         Operation::NameActor { actor, name, .. } => format!("Call {} {}", actor.short(), plain(name.as_str())),
         _ => describe_kind(operation),
     })
@@ -148,7 +151,8 @@ mod tests {
             basis: Basis::default(),
         }];
         let set = Operation::SetField { at, value: Value::text("Dawn").unwrap() };
-        assert!(of(&Empty, &set).unwrap().ends_with(" label to \"Dawn\""), "{}", of(&Empty, &set).unwrap());
+        let said = of(&Empty, &|hash| hash.short(), &set).unwrap();
+        assert!(said.ends_with(" label to \"Dawn\""), "{said}");
     }
 
     #[test]
@@ -156,6 +160,6 @@ mod tests {
         let actor = openprod_model::ids::ActorId::from_bytes([1; 32]);
         let name = Text::new("Mara\u{1b}[31m").unwrap();
         let named = Operation::NameActor { actor, name, basis: Basis::default() };
-        assert!(!of(&Empty, &named).unwrap().contains('\u{1b}'));
+        assert!(!of(&Empty, &|hash| hash.short(), &named).unwrap().contains('\u{1b}'));
     }
 }

@@ -19,8 +19,11 @@ use openprod_model::refusal::{Reason, Refusal};
 use openprod_model::value::{Name, Value};
 
 use super::super::batch::{Names, info};
+use super::super::blob::blob;
 use super::super::paging::{self, Pages};
 use super::super::reading::{self, Problem, Scene};
+
+mod file;
 
 /// The place of a write in the log: which bundle, and which of its ops.
 type Place = (Position, u32);
@@ -63,12 +66,15 @@ pub(super) fn explain(scene: &Scene, request: &v1::ExplainCellRequest) -> Result
     let page: Vec<&Written> = rest.by_ref().take(paging::items(request.page_size)).collect();
     let last = page.last().filter(|_| rest.peek().is_some());
     let next = last.map(|row| pages.token(scene.revision(), &(row.position, row.index)));
+    let sentence = match staged {
+        Some(overlay) => telling.staged_sentence(view, overlay)?,
+        None => telling.sentence(view)?,
+    };
+    let (file, of_file) = telling.file(scene)?.unzip();
     Ok(v1::ExplainCellResponse {
         cell: Some((&reading.cell).into()),
-        sentence: match staged {
-            Some(overlay) => telling.staged_sentence(view, overlay)?,
-            None => telling.sentence(view)?,
-        },
+        sentence: [Some(sentence), of_file].into_iter().flatten().collect::<Vec<_>>().join(" "),
+        file: file.as_ref().map(blob),
         in_conflict: reading.in_conflict(),
         tips,
         history: page.into_iter().map(|row| telling.write(row)).collect::<Read<_>>()?,

@@ -12,19 +12,21 @@ use openprod_domain::view::Read;
 use openprod_links::endpoint::EndpointMsg;
 use openprod_links::replication::session::Rooms;
 use openprod_links::replication::under_way::UnderWay;
+use openprod_links::replication::welcome::Host;
 use openprod_messages::address::Address;
 use openprod_messages::admission::TicketShelf;
 use openprod_messages::commands::{CommandError, CommandsMsg, Founding, Keyring, Outcome, SharedKeyring};
 use openprod_messages::environment::Environment;
 use openprod_messages::log::{Lanes, LogReader, Stored, Tail};
 use openprod_messages::oplog::{Admitted, Hands, OplogMsg};
-use openprod_messages::snapshot::Snapshot;
+use openprod_messages::snapshot::{Snapshot, Snapshots};
 use openprod_model::bundle::{Bundle, BundleKind, Draft, Source, Stamp};
 use openprod_model::clock::Hlc;
 use openprod_model::identity::Keys;
 use openprod_model::ids::{ActorId, CommandId, Digest, Position, SessionId, WorkspaceId};
 use openprod_model::operation::RawOp;
 use openprod_model::value::Text;
+use openprod_node::syncing::Syncing;
 use openprod_node::workspace::{self, Parts, Workspace};
 use openprod_oplog::store::LogStore;
 use openprod_overlays::store::FileStore;
@@ -211,8 +213,9 @@ impl Replica {
         Rooms {
             log: workspace.store.clone(),
             snapshots: workspace.snapshots.clone(),
+            host: Arc::new(Anybody(workspace.snapshots.clone())),
             oplog: workspace.oplog.clone(),
-            appended: workspace.appended.clone(),
+            held: workspace.syncing.held(),
             keyring: self.cast.clone(),
             env: self.env.clone(),
             under_way: self.under_way.clone(),
@@ -391,6 +394,15 @@ pub(crate) struct Given {
     pub(crate) unknown: &'static [u16],
 }
 
+/// Gives to everybody what there is: that histories come to the same in the end is asked here, not who may see them.
+struct Anybody(Arc<dyn Snapshots>);
+
+impl Host for Anybody {
+    fn gives_through(&self, _: ActorId) -> Option<Position> {
+        Some(self.0.folded().borrow().position)
+    }
+}
+
 /// The stores of a workspace, which it alone holds.
 type Stores = (Weak<LogStore>, Weak<StateStore>);
 
@@ -409,7 +421,9 @@ pub(crate) async fn move_in(disks: &Disks, given: Given, house: ActorCell) -> Re
     let blobs = Store::new(Box::new(FilesOnDisk("/nowhere".into())), index, env.clone());
     let node = (node, Text::new("Replica").unwrap());
     let (id, keeps_all_files) = (WORKSPACE, false);
-    let parts = Parts { id, log, state, overlays, blobs, keeps_all_files, tickets, node, endpoint, env, keyring };
+    let syncing = Syncing::forgetful();
+    let parts =
+        Parts { id, log, state, overlays, blobs, keeps_all_files, tickets, syncing, node, endpoint, env, keyring };
     let workspace = workspace::start(parts, house).await.map_err(|error| error.to_string())?;
     Ok((workspace, stores))
 }

@@ -6,6 +6,7 @@
 use openprod_api::status::ApiError;
 use openprod_client::{Client, Error, v1};
 
+use super::mesh::{LOOK_EVERY, PATIENCE};
 use super::person::Person;
 
 impl Person {
@@ -40,6 +41,16 @@ impl Person {
         let invites = self.reads(v1::ListInvitesRequest::default()).await.invites;
         let state = |invite: &v1::Invite| invite.state().as_str_name().replace("INVITE_STATE_", "").to_lowercase();
         invites.iter().map(|one| format!("{}, {} of {}", state(one), one.joined.len(), one.uses)).collect()
+    }
+
+    /// Waits until the node has a workspace.
+    pub(crate) async fn finds_workspace(&self) {
+        let found = async {
+            while self.lists_workspaces().await.is_empty() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, found).await.expect("a workspace comes to be here");
     }
 
     /// Takes a ticket back.

@@ -57,6 +57,16 @@ impl Person {
         self.client.ask(v1::ForgetPeerRequest { peer: peer.to_owned() }).await.unwrap();
     }
 
+    /// Pauses syncing of the workspace; since when it is.
+    pub(crate) async fn pauses_sync(&self) -> i64 {
+        self.workspace().read(v1::PauseSyncRequest::default()).await.unwrap().paused_ms
+    }
+
+    /// Lets it go on.
+    pub(crate) async fn resumes_sync(&self) {
+        self.workspace().read(v1::ResumeSyncRequest::default()).await.unwrap();
+    }
+
     /// Makes the node at which somebody sits a member.
     pub(crate) async fn lets_in_node_of(&self, other: &Person) {
         let key = other.knows_peers().await.key;

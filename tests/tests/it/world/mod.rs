@@ -31,7 +31,7 @@ pub(crate) use speak::*;
 pub(crate) use steward::{brings_in, unpacks_identity, workspace_id};
 pub(crate) use typing::typed;
 pub(crate) use watcher::told;
-pub(crate) use wire::{grpc_web, raw};
+pub(crate) use wire::{begins, grpc_web, raw, rest_of};
 
 /// One node, called the house, and whoever sits at it.
 pub(crate) struct World {

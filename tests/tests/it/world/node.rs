@@ -10,6 +10,8 @@ use openprod_client::{Endpoint, Token};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::watch;
 
+use super::mesh::LOOK_EVERY;
+
 /// Longer than a start takes on the slowest machine: waiting ends here only where something is wrong.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -148,6 +150,17 @@ impl Node {
         let only = folders.next().unwrap();
         assert!(folders.next().is_none(), "there are several workspaces");
         only
+    }
+
+    /// Waits until it has begun to make a workspace.
+    pub(crate) async fn has_begun(&self, workspace: &str) {
+        let folder = self.folder.join("workspaces").join(workspace);
+        let begun = async {
+            while !folder.exists() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, begun).await.expect("it makes the workspace");
     }
 
     /// Where it is reached.

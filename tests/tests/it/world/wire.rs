@@ -29,15 +29,26 @@ impl Answer {
 
 /// Sends an HTTP/1.1 request with exactly these headers, and reads until the node closes the connection.
 pub(crate) async fn raw(address: &str, start: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    let mut stream = begins(address, start, headers, body.len()).await;
+    // A node that refuses by the headers need not read the body.
+    let _ = stream.write_all(body).await;
+    rest_of(stream).await
+}
+
+/// Sends the head of such a request, which announces a body of so many bytes.
+pub(crate) async fn begins(address: &str, start: &str, headers: &[(&str, &str)], length: usize) -> TcpStream {
     let mut request = format!("{start} HTTP/1.1\r\n");
     for (name, value) in headers.iter().chain(&[("connection", "close")]) {
         write!(request, "{name}: {value}\r\n").unwrap();
     }
-    write!(request, "content-length: {}\r\n\r\n", body.len()).unwrap();
+    write!(request, "content-length: {length}\r\n\r\n").unwrap();
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
-    // A node that refuses by the headers need not read the body.
-    let _ = stream.write_all(body).await;
+    stream
+}
+
+/// What is answered, until the node closes the connection.
+pub(crate) async fn rest_of(mut stream: TcpStream) -> Answer {
     let mut bytes = Vec::new();
     let _ = stream.read_to_end(&mut bytes).await;
     let head_end = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(bytes.len());

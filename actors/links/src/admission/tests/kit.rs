@@ -225,7 +225,7 @@ impl House {
         self.log.append(&bundle);
         let position = self.log.end();
         self.oracle.lock().unwrap().add(position, &bundle);
-        self.folded.send_replace(Folded { position, incarnation: 0 });
+        self.folded.send_replace(Folded { position, members: position, incarnation: 0 });
         position
     }
 

@@ -66,12 +66,20 @@ pub(super) struct Replica {
     /// Bundles that came before their parents.
     pub(super) early: BTreeSet<Digest>,
     pub(super) under_way: UnderWay,
+    /// Its state has folded no more than this of the log.
+    pub(super) folded: Option<Position>,
+    /// Its state shows nobody else as a member any more.
+    pub(super) is_alone: bool,
 }
 
 impl Replica {
     /// A replica that holds these.
     pub(super) fn of(bundles: &[Bundle]) -> Self {
         Self { log: MemoryLog::of(bundles), ..Self::default() }
+    }
+
+    fn gives_through(&self) -> Option<Position> {
+        (!self.is_alone).then(|| self.folded.unwrap_or(self.log.end()))
     }
 
     /// A copy, as of a restored backup.
@@ -290,15 +298,23 @@ impl Net {
     }
 
     fn tell_appended(&mut self, at: usize) {
-        let through = self.replicas[at].log.end();
         let keys: Vec<(usize, usize)> = self.links.keys().copied().collect();
         for key in keys.into_iter().filter(|key| key.0 == at || key.1 == at) {
-            self.event(key, usize::from(key.1 == at), Event::Appended { through });
+            self.event(key, usize::from(key.1 == at), Event::Appended);
         }
     }
 
     /// Joins two replicas, unless they are.
     pub(super) fn joins(&mut self, one: usize, other: usize) {
+        self.links_up(one, other, false);
+    }
+
+    /// The same, while the lower of them has syncing paused.
+    pub(super) fn joins_paused(&mut self, one: usize, other: usize) {
+        self.links_up(one, other, true);
+    }
+
+    fn links_up(&mut self, one: usize, other: usize, is_paused: bool) {
         let key = (one.min(other), one.max(other));
         if one == other || self.links.contains_key(&key) {
             return;
@@ -306,6 +322,9 @@ impl Net {
         let own = |at: usize| person(u8::try_from(at).unwrap()).actor();
         let ends = [End::new(key.0, Side::Begins, own(key.0)), End::new(key.1, Side::Answers, own(key.1))];
         self.links.insert(key, ends);
+        if is_paused {
+            self.event(key, 0, Event::Held { on: true });
+        }
         self.event(key, 0, Event::Opened);
         self.event(key, 1, Event::Opened);
     }
@@ -339,7 +358,12 @@ impl Net {
             return;
         }
         let replica = &self.replicas[end.at];
-        let world = World { log: &*replica.log, state: replica, under_way: &replica.under_way };
+        let world = World {
+            log: &*replica.log,
+            state: replica,
+            through: replica.gives_through(),
+            under_way: &replica.under_way,
+        };
         let effects = end.engine.handle(event, &world);
         for effect in effects {
             let [one, other] = link;

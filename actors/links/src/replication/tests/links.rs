@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use openprod_messages::log::LogReader;
-use openprod_wire::replication::{Goodbye, MAX_CHECKPOINT_BUNDLES, MAX_FRAME_BYTES, Reason};
+use openprod_wire::replication::{Goodbye, MAX_CHECKPOINT_BUNDLES, MAX_FRAME_BYTES, Reason, Want};
 
 use super::kit::{Net, Replica};
-use crate::replication::engine::{Ending, Event, Progress, Report};
+use crate::replication::engine::{Ending, Event, Holds, Progress, Report, Stretch};
 use crate::replication::giving::MAX_FLIGHTS;
 
 fn with_history(replicas: usize, bundles: usize) -> Net {
@@ -26,7 +26,9 @@ fn an_empty_replica_gets_everything_and_both_say_so() {
         Report::Progress(progress) => Some(*progress),
         _ => None,
     });
-    assert_eq!(told.unwrap(), Progress { given: 0, to_give: 0, taken: 700, to_take: 0 });
+    let done_bytes = net.replicas[0].bundles().iter().map(|bundle| bundle.bytes().len() as u64).sum();
+    let taking = Stretch { done: 700, done_bytes, left: 0 };
+    assert_eq!(told.unwrap(), Progress { taking, ..Progress::default() });
 }
 
 #[test]
@@ -71,6 +73,104 @@ fn a_cut_link_goes_on_after_the_last_acknowledged_checkpoint() {
     assert!(handed <= 800 + 40 * MAX_FLIGHTS * MAX_CHECKPOINT_BUNDLES);
     let again = net.replicas[1].handed.values().filter(|times| **times > 1).count();
     assert_eq!(again, 0, "what was admitted is not given again");
+}
+
+#[test]
+fn how_much_is_left_is_known_as_soon_as_the_first_has_come() {
+    let mut net = with_history(2, 700);
+    net.joins(0, 1);
+    net.meets();
+    let progress = |report: &Report| match report {
+        Report::Progress(progress) => Some((progress.giving, progress.taking)),
+        _ => None,
+    };
+    let total = |stretch: Stretch| stretch.done + stretch.left;
+    for (gave, _) in net.end(0, 1).reports.iter().filter_map(progress) {
+        assert_eq!(total(gave), 700);
+    }
+    for (_, took) in net.end(1, 0).reports.iter().filter_map(progress).filter(|(_, took)| total(*took) > 0) {
+        assert_eq!(total(took), 700);
+        assert_eq!(took.left_bytes().is_some(), took.done > 0, "an estimate needs something to go by");
+        let all = took.done_bytes + took.left_bytes().unwrap_or_default();
+        assert!(took.done == 0 || (700 * 200..700 * 2_000).contains(&all), "{took:?}");
+    }
+}
+
+#[test]
+fn a_paused_catch_up_keeps_what_came_and_goes_on_where_it_stopped() {
+    for paused_at in [0, 1] {
+        let mut net = with_history(2, 3_000);
+        net.joins(0, 1);
+        while net.replicas[1].log.end().0 < 300 {
+            net.step();
+        }
+        net.event((0, 1), paused_at, Event::Held { on: true });
+        net.settles();
+        let came = net.replicas[1].digests();
+        assert!(came.len() < 3_000);
+        let (first, second) = (net.writes(0), net.writes(1));
+        net.everywhere(|| Event::Pause);
+        net.everywhere(|| Event::Tick);
+        assert!(net.replicas[1].digests().is_superset(&came) && net.replicas[1].digests().len() == came.len() + 1);
+        assert!(!net.replicas[0].digests().contains(&second) && !net.replicas[1].digests().contains(&first));
+        let other = 1 - paused_at;
+        let told = Report::Held(Holds { here: false, there: true });
+        assert!(net.end(other, paused_at).reports.contains(&told));
+        net.event((0, 1), paused_at, Event::Held { on: false });
+        net.meets();
+        net.agrees();
+        assert!(net.replicas[1].handed.values().all(|times| *times == 1), "each once");
+    }
+}
+
+#[test]
+fn nothing_is_given_from_behind_what_the_state_has_shown_the_peer_to_be_a_member_at() {
+    let mut net = with_history(2, 10);
+    net.joins(0, 1);
+    net.meets();
+    // The removal and what is written behind it are in the log, and the state has not come so far.
+    net.replicas[0].folded = Some(net.replicas[0].log.end());
+    let removal = net.writes(0);
+    net.writes_often(0, 5);
+    net.event((0, 1), 1, Event::Appended);
+    net.says(1, 0, Want { digests: vec![removal] });
+    net.meets();
+    assert_eq!(net.replicas[1].log.end().0, 10);
+    // It has, and the conversation goes on for a moment.
+    net.replicas[0].folded = None;
+    net.replicas[0].is_alone = true;
+    net.writes(0);
+    net.says(1, 0, Want { digests: vec![removal] });
+    net.meets();
+    assert_eq!(net.replicas[1].log.end().0, 10);
+}
+
+#[test]
+fn a_link_that_begins_while_one_side_pauses_greets_and_waits() {
+    let mut net = with_history(2, 20);
+    net.replicas[1] = Replica::of(&net.replicas[0].bundles()[..5]);
+    net.joins_paused(0, 1);
+    net.meets();
+    net.everywhere(|| Event::Tick);
+    assert_eq!(net.replicas[1].log.end().0, 5);
+    net.event((0, 1), 0, Event::Held { on: false });
+    net.meets();
+    net.agrees();
+}
+
+#[test]
+fn what_a_peer_that_pauses_was_about_to_give_comes_from_another() {
+    let mut net = with_history(3, 1_000);
+    net.replicas[1] = net.replicas[0].copied();
+    net.joins(0, 2);
+    net.joins(1, 2);
+    while net.replicas[2].log.end().0 < 300 {
+        net.step();
+    }
+    net.event((0, 2), 0, Event::Held { on: true });
+    net.settles();
+    net.everywhere(|| Event::Pause);
+    assert_eq!(net.replicas[2].digests(), net.written);
 }
 
 #[test]
