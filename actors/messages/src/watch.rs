@@ -81,6 +81,11 @@ impl<T> Sender<T> {
         is_news
     }
 
+    /// How many watch.
+    pub fn receiver_count(&self) -> usize {
+        self.value.receiver_count()
+    }
+
     /// Waits until nobody watches.
     pub async fn closed(&self) {
         self.value.closed().await;
