@@ -230,7 +230,7 @@ impl Desk {
         let tail = tail.map_err(|none| unavailable(none.to_string()))?.map_err(|error| append_error(&error))?;
         let mut folded = self.args.snapshots.folded();
         let reached = folded.wait_for(|folded| folded.position >= tail.position);
-        if !matches!(tokio::time::timeout(CATCH_UP_DEADLINE, reached).await, Ok(Ok(_))) {
+        if !matches!(tokio::time::timeout(CATCH_UP_DEADLINE, reached).await, Ok(Ok(()))) {
             let at = self.args.snapshots.folded().borrow().position;
             let end = tail.position;
             return Err(unavailable(format!(

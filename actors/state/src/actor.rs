@@ -363,7 +363,8 @@ mod tests {
         async fn reaches(&self, position: u64) -> Folded {
             let mut folded = self.store.folded();
             let reached = folded.wait_for(|folded| folded.position == Position(position));
-            *tokio::time::timeout(Duration::from_secs(20), reached).await.unwrap().unwrap()
+            tokio::time::timeout(Duration::from_secs(20), reached).await.unwrap().unwrap();
+            *folded.borrow()
         }
 
         async fn closes(&self) {

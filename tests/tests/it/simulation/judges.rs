@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use openprod_domain::cell::Cell;
+use openprod_links::admission::gate::{Gate, Roll};
 use openprod_links::replication::comparing::digest_of_heads;
 use openprod_links::sessions::SessionStatus;
 use openprod_messages::snapshot::Snapshot;
@@ -109,6 +110,8 @@ pub(super) struct Judges {
     pub(super) known: Vec<Known>,
     came: BTreeMap<Digest, Came>,
     pub(super) library: Library,
+    /// Who was let in at the chain that a state had come to, of each machine.
+    rolls: BTreeMap<usize, (Digest, Roll)>,
     /// By which bundle each request was carried out.
     requests: BTreeMap<Text, Digest>,
 }
@@ -186,6 +189,18 @@ impl Judges {
         let order = &self.known[machine.number].order[..through];
         let bundles: Vec<Arc<Bundle>> = order.iter().map(|digest| Arc::clone(self.library.of(*digest))).collect();
         shows_what_the_oracle_says(&bundles, snapshot)
+    }
+
+    /// Whether a machine speaks with another, as its state shows; none if that shows nobody, or cannot be read now.
+    pub(super) fn lets_in(&mut self, machine: &Machine, other: ActorId) -> Option<bool> {
+        let workspace = machine.workspace()?;
+        let snapshot = workspace.snapshots.snapshot().ok().filter(|now| now.position() > Position::ZERO)?;
+        let known = self.rolls.get(&machine.number).is_some_and(|(chain, _)| *chain == snapshot.chain());
+        if !known {
+            let roll = Roll::of(&*snapshot, &*workspace.log).ok()?;
+            self.rolls.insert(machine.number, (snapshot.chain(), roll));
+        }
+        Some(self.rolls[&machine.number].1.gate(other) == Gate::Open)
     }
 
     /// A machine has forgotten what it did: it may do it again.

@@ -251,13 +251,6 @@ impl Machine {
         self.expected.who().is_some()
     }
 
-    /// Whether it speaks with another, as far as it knows now; none if it knows nobody, or that cannot be told.
-    pub(super) fn lets_in(&self, other: ActorId) -> Option<bool> {
-        let workspace = self.workspace()?;
-        let is_empty = workspace.log.tail().ok()?.position == Position::ZERO;
-        if is_empty { None } else { Some(gate(workspace, other)? == Gate::Open) }
-    }
-
     /// Why its workspace was stopped, if it was.
     pub(super) fn failure(&self) -> Option<String> {
         match &*self.workspace()?.condition.borrow() {

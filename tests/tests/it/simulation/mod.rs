@@ -78,7 +78,7 @@ fn replay(seed: u64) -> String {
 /// What many stories came to.
 #[derive(Default)]
 struct Sum {
-    stories: u64,
+    stories: u32,
     slowest: Duration,
     trace: blake3::Hasher,
     tally: BTreeMap<&'static str, usize>,
@@ -108,9 +108,9 @@ impl Watch {
     }
 
     /// How long so many stories took, in words.
-    fn says(&self, stories: u64) -> String {
+    fn says(&self, stories: u32) -> String {
         let (wall, processor) = (self.0.elapsed().as_secs_f64(), Self::processor_s() - self.1);
-        let hourly = |seconds: f64| stories as f64 * 3_600.0 / seconds;
+        let hourly = |seconds: f64| f64::from(stories) * 3_600.0 / seconds;
         format!(
             "{stories} seeds in {wall:.1} s, {processor:.1} s of processor time: {:.0} seeds an hour, {:.0} on a free core",
             hourly(wall),

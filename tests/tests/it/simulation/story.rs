@@ -315,7 +315,7 @@ impl Story {
 
     /// Nobody goes on speaking with a machine that he knows to be removed.
     fn is_let_in(&mut self, at: usize, peer: usize) -> Verdict {
-        if self.machines[at].lets_in(node_keys(peer).actor()) != Some(false) {
+        if self.judges.lets_in(&self.machines[at], node_keys(peer).actor()) != Some(false) {
             self.last_words.remove(&(at, peer));
             return Ok(());
         }
@@ -405,9 +405,9 @@ impl Story {
 
     /// The first machine lets in again whom it knows to be removed. Gives whether there was anybody.
     fn lets_everybody_in(&mut self) -> Result<bool, String> {
-        let first = self.machines[0].key();
-        let out = |machine: &&Machine| self.machines[0].lets_in(machine.key()) == Some(false);
-        let out: Vec<ActorId> = self.machines.iter().filter(out).map(Machine::key).collect();
+        let (first, judges) = (&self.machines[0], &mut self.judges);
+        let is_out = |member: &ActorId| judges.lets_in(first, *member) == Some(false);
+        let (first, out) = (first.key(), self.machines.iter().map(Machine::key).filter(is_out).collect::<Vec<_>>());
         for member in &out {
             self.let_in += 1;
             ensure!(self.let_in < MOST_LET_IN, "whoever is let in again is removed again, and nobody removes him");
