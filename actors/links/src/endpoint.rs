@@ -260,7 +260,7 @@ impl Actor for Endpoint {
             EndpointMsg::Forget { peer, reply } => running.forget(peer, reply),
             EndpointMsg::Status { reply } => running.status(reply),
             EndpointMsg::Reach { workspace, key, addresses, reply } => {
-                running.reach(Application { workspace, reply }, key, &addresses);
+                running.reach(Application { workspace, reply, was_tried: false }, key, &addresses);
             }
             EndpointMsg::Found { key, addresses } => running.found(key, &addresses),
             EndpointMsg::Left { key } => running.peers.left(key),

@@ -51,6 +51,8 @@ struct Linked {
 pub(super) struct Application {
     pub(super) workspace: WorkspaceId,
     pub(super) reply: RpcReplyPort<Result<Link, ReachError>>,
+    /// Whether the node was dialled since. A dial that had begun before may have said hello without the workspace.
+    pub(super) was_tried: bool,
 }
 
 /// Whether the book is being written, and whether it must be again.
@@ -120,7 +122,9 @@ impl Running {
     }
 
     /// Dials all addresses at once: of a laptop's many, some lead nowhere. The first that answers is taken.
-    fn dial(&self, peer: PeerNumber, addresses: Vec<SocketAddr>, expected: Option<ActorId>) {
+    fn dial(&mut self, peer: PeerNumber, addresses: Vec<SocketAddr>, expected: Option<ActorId>) {
+        let waiting = self.peers.key_of(peer).and_then(|key| self.joining.get_mut(&key));
+        waiting.into_iter().flatten().for_each(|application| application.was_tried = true);
         let (network, me) = (Arc::clone(&self.args.network), self.me.clone());
         tokio::spawn(async move {
             let dials = addresses.into_iter().map(|address| network.dial(address, expected).boxed());
@@ -162,17 +166,29 @@ impl Running {
 
     fn failed(&mut self, peer: PeerNumber, why: Failure) {
         let (now_ms, chance) = (self.now_ms(), self.chance());
-        self.give_up_reaching(peer, &why.trouble);
+        let again = self.give_up_reaching(peer, &why.trouble);
         let acts = self.peers.failed(peer, why, now_ms, chance);
         self.act(acts);
+        if let Some(key) = again {
+            let (_, acts) = self.peers.seek(Some(key), &[]);
+            self.act(acts);
+        }
     }
 
-    /// Whoever waits to reach this peer is told why it cannot.
-    fn give_up_reaching(&mut self, peer: PeerNumber, trouble: &str) {
-        let applications = self.peers.key_of(peer).and_then(|key| self.joining.remove(&key));
-        for application in applications.unwrap_or_default() {
+    /// Whoever waits to reach this peer is told why it cannot. Gives whom to dial again, for those who came while it was
+    /// dialled.
+    fn give_up_reaching(&mut self, peer: PeerNumber, trouble: &str) -> Option<ActorId> {
+        let key = self.peers.key_of(peer)?;
+        let (tried, rest): (Vec<_>, Vec<_>) =
+            self.joining.remove(&key)?.into_iter().partition(|application| application.was_tried);
+        for application in tried {
             answer(application.reply, Err(ReachError(trouble.to_owned())));
         }
+        if rest.is_empty() {
+            return None;
+        }
+        self.joining.insert(key, rest);
+        Some(key)
     }
 
     pub(super) fn came(&mut self, connection: Arc<dyn Connection>) {

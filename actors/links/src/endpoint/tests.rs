@@ -499,6 +499,29 @@ async fn who_wants_to_join_reaches_the_one_who_invited() {
     assert!(absent.await.unwrap_err().0.contains("nobody answers there"));
 }
 
+#[test]
+fn whoever_wants_to_join_while_the_node_is_dialled_for_nothing_reaches_it_all_the_same() {
+    for moment_ms in 0..100 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let reached = runtime.block_on(reached_after(moment_ms));
+        reached.unwrap_or_else(|error| panic!("after {moment_ms} ms: {error}"));
+    }
+}
+
+/// Leo dials Mara, with whom he shares nothing yet, which is answered by a closed connection; he asks to join a moment
+/// after that has begun.
+async fn reached_after(moment_ms: u64) -> Result<Link, ReachError> {
+    let world = World::new();
+    let (_mara, leo) = (world.node(1, &[1]).await, world.node(2, &[]).await);
+    for (from, to) in [(1, 2), (2, 1)] {
+        world.ether.change(key(from), key(to), |weather| weather.delay = Duration::from_millis(10));
+    }
+    leo.rooms.members.lock().unwrap().clear();
+    leo.adds(1).await;
+    tokio::time::sleep(Duration::from_millis(moment_ms)).await;
+    leo.ask(|reply| EndpointMsg::Reach { workspace: SHOW, key: key(1), addresses: vec![address(1)], reply }).await
+}
+
 #[tokio::test]
 async fn a_forgotten_peer_is_let_go_and_the_own_address_is_no_peer() {
     let world = World::new();
