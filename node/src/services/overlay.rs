@@ -54,6 +54,10 @@ impl OverlayService {
         let command = id(command_id, "command_id").map_err(|refusal| refused(&refusal))?;
         // The debug form names all that is asked for. Should an upgrade change it, a retry across it is refused.
         let payload = *blake3::hash(&codec::encode(&format!("{action:?}"))).as_bytes();
+        if matches!(action, Action::KeepMine { .. } | Action::UseCanonical { .. }) {
+            // Whoever was told that something has drifted may know it from the log, before the state shows it.
+            super::snapshot_from(&workspace, Position::ZERO).await?;
+        }
         let (action, asked) = (Box::new(action), Command { command, payload });
         let done = workspace.overlays.call(|reply| OverlaysMsg::Do { action, asked, reply }).await;
         match done.map_err(super::no_answer)? {

@@ -298,7 +298,11 @@ impl Story {
 
     async fn hears_claims(&mut self, at: usize) -> Verdict {
         let Some(workspace) = self.machines[at].workspace() else { return Ok(()) };
-        for status in workspace.doorway.clone().status().await {
+        let said = workspace.doorway.clone().status().await;
+        // With whom it has stopped to speak, it may begin anew later.
+        let speaks_with = |peer: usize| said.iter().any(|status| status.peer == node_keys(peer).actor());
+        self.last_words.retain(|(who, peer), _| *who != at || speaks_with(*peer));
+        for status in said {
             let peer = (0..self.machines.len()).find(|number| node_keys(*number).actor() == status.peer);
             let peer = peer.ok_or("it is linked with a stranger")?;
             // What is equal on both ends may have come since it was looked at.
