@@ -1,6 +1,7 @@
 //! Collection: which blobs nothing needs any more, and their removal.
 //!
-//! A blob is needed while it is pinned, and while a standing or a staged value is that file, unless the file was deleted.
+//! A blob is needed while it is pinned, and while a standing or a staged value is that file, unless the file was deleted;
+//! and while the log mentions it in what the state does not show yet.
 //! One that is not needed goes when it has not been for long, no op that this node took in lately mentions it, and nobody
 //! has put it lately, who may be about to mention it. How long that is, a setting says. Time is this node's own: when it
 //! took an op in, whatever its author's clock said.
@@ -90,7 +91,8 @@ impl Facts {
 /// One collection.
 struct Pass<'a> {
     view: &'a dyn View,
-    staged: BTreeSet<BlobHash>,
+    /// Needed besides what the view shows: staged, or mentioned in what is not folded yet.
+    besides: BTreeSet<BlobHash>,
     retention_ms: u64,
     dry: bool,
 }
@@ -102,7 +104,9 @@ impl Library {
         let snapshot = self.snapshots.snapshot().map_err(|failure| unread(&failure))?;
         let retention_days = asset::retention_days(snapshot.view()).map_err(|failure| unread(&failure))?;
         let retention_ms = retention_days.saturating_mul(DAY_MS);
-        let pass = Pass { view: snapshot.view(), staged: self.staged()?, retention_ms, dry };
+        let mut besides = self.staged()?;
+        mentions::behind(&*self.log, snapshot.position(), &mut besides)?;
+        let pass = Pass { view: snapshot.view(), besides, retention_ms, dry };
         self.drop_partials(dry)?;
         let mut collected = Collected { retention_days, ..Collected::default() };
         let mut after = None;
@@ -153,7 +157,7 @@ impl Library {
         let _settling = self.store.settle();
         let (Some(row), Some(kept)) = (index.row(hash)?, index.kept(hash)?) else { return Ok(false) };
         let now_ms = self.store.now_ms();
-        let is_needed = kept.pinned || pass.staged.contains(&hash) || is_needed(index, pass.view, hash)?;
+        let is_needed = kept.pinned || pass.besides.contains(&hash) || is_needed(index, pass.view, hash)?;
         let idle_since_ms = if is_needed { None } else { Some(row.idle_since_ms.unwrap_or(now_ms)) };
         let mentioned_ms = index.mention(hash)?.map(|mention| mention.last_ms);
         let facts =

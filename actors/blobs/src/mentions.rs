@@ -2,6 +2,8 @@
 //!
 //! The log is read when somebody wants to know, on from where it was left. Nothing is read while people edit.
 
+use std::collections::BTreeSet;
+
 use openprod_domain::asset;
 use openprod_domain::cell::Cell;
 use openprod_domain::fold::{self, Write};
@@ -41,6 +43,21 @@ pub(crate) fn follow(index: &Index, log: &dyn LogReader) -> Result<u64, BlobErro
             }
         }
         index.mentioned(&mentions, &place)?;
+    }
+}
+
+/// Adds the blobs that the log mentions behind `position` to `found`. Blocks its thread.
+pub(crate) fn behind(log: &dyn LogReader, position: Position, found: &mut BTreeSet<BlobHash>) -> Result<(), BlobError> {
+    let mut position = position;
+    loop {
+        let bundles = log.bundles(position.next(), CHUNK_BUNDLES, CHUNK_BYTES).map_err(|failure| unread(&failure))?;
+        let Some((last, ..)) = bundles.last() else { return Ok(()) };
+        position = *last;
+        for (at, entry, stored) in &bundles {
+            if let Stored::Whole(bundle) = stored {
+                found.extend(of_bundle(bundle, *at, entry).into_iter().map(|mention| mention.hash));
+            }
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use openprod_api::v1::event_service_server::EventService as Service;
 use openprod_api::v1::watch_request::{From, Start};
 use openprod_links::company::HERE_FOR;
 use openprod_messages::log::LogReader;
+use openprod_messages::snapshot::Snapshot as State;
 use openprod_model::ids::{Digest, Position};
 use openprod_model::refusal::{Reason, Refusal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -27,7 +28,6 @@ use super::reading::{self, Problem, blocking};
 use super::{Parts, streaming};
 use crate::node::Node;
 use crate::telemetry;
-use crate::workspace::Workspace;
 
 mod pace;
 mod picture;
@@ -81,10 +81,10 @@ impl Service for EventService {
         let (_, extensions, request) = request.into_parts();
         let workspace = super::workspace(&self.node, &request.workspace)?;
         let open = self.open()?;
-        let start = {
-            let workspace = workspace.clone();
-            blocking(move |_| Beginning::of(&workspace, &request)).await?
-        };
+        // Whoever has just been told that something is written, and watches from now on, does not hear of it again.
+        let now = super::snapshot_from(&workspace, Position::ZERO).await?;
+        let log = Arc::clone(&workspace.log);
+        let start = blocking(move |_| Beginning::of(&*now, &*log, &request)).await?;
         streaming(&extensions, Watcher::new(workspace, start, open).messages())
     }
 
@@ -102,8 +102,8 @@ impl Service for EventService {
         let named = ids::optional_id(&request.actor, "actor").map_err(|refusal| refused(&refusal))?;
         let actor = super::acting(caller, named, "actor")?.or_else(|| self.node.identities.default_actor());
         let actor = actor.ok_or_else(|| super::unavailable("This node has no identity yet."))?;
-        let place = workspace.clone();
-        let person = blocking(move |_| presence::person(&place, actor, &request)).await?;
+        let now = super::snapshot_from(&workspace, Position::ZERO).await?;
+        let person = blocking(move |_| presence::person(now.view(), actor, &request)).await?;
         if !workspace.doorway.arrives(person).await.map_err(super::no_answer)? {
             return Err(super::too_busy());
         }
@@ -140,8 +140,7 @@ enum Snapshot {
 }
 
 impl Beginning {
-    fn of(workspace: &Workspace, request: &v1::WatchRequest) -> Result<Self, Problem> {
-        let now = workspace.snapshots.snapshot()?;
+    fn of(now: &dyn State, log: &dyn LogReader, request: &v1::WatchRequest) -> Result<Self, Problem> {
         let from = request.from.clone().unwrap_or(From::Start(Start::Now.into()));
         let is_now = matches!(&from, From::Start(start) if *start != i32::from(Start::Beginning));
         if request.include_snapshot && !is_now {
@@ -153,10 +152,10 @@ impl Beginning {
                 Start::Unspecified | Start::Now => Mark { revision: now.position(), chain: now.chain() },
                 Start::Beginning => beginning(),
             },
-            From::Revision(revision) => at_revision(&*workspace.log, Position(revision))?,
-            From::ResumeToken(token) => at_mark(&*workspace.log, Mark::of_token(&token)?)?,
+            From::Revision(revision) => at_revision(log, Position(revision))?,
+            From::ResumeToken(token) => at_mark(log, Mark::of_token(&token)?)?,
         };
-        let scope = scope(&*now, request.scope.as_ref())?;
+        let scope = scope(now, request.scope.as_ref())?;
         let snapshot = if request.include_snapshot { Snapshot::Wanted } else { Snapshot::NotWanted };
         Ok(Self { at, scope, snapshot })
     }
@@ -189,7 +188,7 @@ fn expired(message: String) -> ApiError {
     ApiError::new(v1::Reason::ResumeTokenExpired, message).next("Watch anew, with a snapshot.")
 }
 
-fn scope(now: &dyn openprod_messages::snapshot::Snapshot, wanted: Option<&v1::WatchScope>) -> Result<Scope, Problem> {
+fn scope(now: &dyn State, wanted: Option<&v1::WatchScope>) -> Result<Scope, Problem> {
     let Some(wanted) = wanted.filter(|wanted| !wanted.tables.is_empty()) else { return Ok(Scope::default()) };
     let keys = wanted.tables.iter().map(|named| reading::table_key(now.view(), named));
     Ok(Scope { tables: Some(keys.collect::<Result<BTreeSet<_>, Problem>>()?) })

@@ -11,7 +11,7 @@ use openprod_api::v1::invite_service_server::InviteService as Service;
 use openprod_links::admission::guest::NotJoined;
 use openprod_links::admission::knock::{Comparison, KnockError};
 use openprod_messages::admission::{AdmissionMsg, Answer, JoinRequest, Terms, TicketNote, TicketStanding};
-use openprod_model::ids::ActorId;
+use openprod_model::ids::{ActorId, Position};
 use openprod_model::refusal::{Reason, Refusal};
 use openprod_wire::admission::modest;
 use openprod_wire::recovery::RecoveryKey;
@@ -209,6 +209,8 @@ impl Service for InviteService {
         let v1::CreateRecoveryKeyRequest { workspace: named, actor } = request.into_inner();
         let by = Who { caller, named: &actor }.actor()?;
         let workspace = workspace(&self.node, &named)?;
+        // The key that was made just before is the one that is replaced.
+        super::snapshot_from(&workspace, Position::ZERO).await?;
         let Renewed { key, replaced, revision } = recovery::renew(&self.node, &workspace, by).await.map_err(failed)?;
         Ok(Response::new(v1::CreateRecoveryKeyResponse {
             recovery_key: key.reveal().to_string(),

@@ -13,17 +13,12 @@ use super::super::reading::{self, Problem};
 use crate::workspace::Workspace;
 
 /// Where a request says that somebody is.
-pub(super) fn person(
-    workspace: &Workspace,
-    actor: ActorId,
-    request: &v1::SetPresenceRequest,
-) -> Result<Person, Problem> {
-    let snapshot = workspace.snapshots.snapshot()?;
-    if read::membership(snapshot.view(), actor)? != Membership::Admitted {
+pub(super) fn person(view: &dyn View, actor: ActorId, request: &v1::SetPresenceRequest) -> Result<Person, Problem> {
+    if read::membership(view, actor)? != Membership::Admitted {
         let message = "Only members are told of, and you are not one.";
         return Err(Refusal::new(Reason::NotAMember, message).at("actor").next("Ask a member to admit you.").into());
     }
-    let place = place(snapshot.view(), request)?;
+    let place = place(view, request)?;
     let session = ids::id(&request.session, "session")?;
     Ok(Person { session, actor, place, is_typing: request.typing })
 }

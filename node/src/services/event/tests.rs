@@ -10,6 +10,7 @@ use crate::config::{self, Flag};
 use crate::services::Caller;
 use crate::services::calling::by;
 use crate::services::command::CommandService;
+use crate::workspace::Workspace;
 
 /// A node with one workspace, and a folder that lives as long.
 struct House {
@@ -32,12 +33,20 @@ impl House {
 
     /// Puts a setting, and gives the revision.
     async fn writes(&self, number: u64) -> Position {
-        let value = v1::Value { kind: Some(v1::value::Kind::Integer(i64::try_from(number).unwrap())) };
-        let put = v1::PutSetting { setting: "workspace.count".to_owned(), value: Some(value) };
+        self.writes_all(number, 1).await
+    }
+
+    /// Puts so many settings at once, and gives the revision.
+    async fn writes_all(&self, number: u64, count: u64) -> Position {
+        let put = |count| {
+            let value = v1::Value { kind: Some(v1::value::Kind::Integer(i64::try_from(number).unwrap())) };
+            let put = v1::PutSetting { setting: format!("workspace.count{count}"), value: Some(value) };
+            v1::Command { kind: Some(v1::command::Kind::PutSetting(put)) }
+        };
         let mut request = Request::new(v1::ExecuteRequest {
             command_id: command_id(number).to_string(),
             workspace: self.workspace.id.to_string(),
-            commands: vec![v1::Command { kind: Some(v1::command::Kind::PutSetting(put)) }],
+            commands: (0..count).map(put).collect(),
             ..v1::ExecuteRequest::default()
         });
         request.extensions_mut().insert(Caller { actor: None });
@@ -68,6 +77,18 @@ async fn hears(watch: &mut Parts<v1::WatchResponse>) -> (Position, String) {
     let message = watch.next().await.unwrap().unwrap();
     let Some(v1::watch_response::Event::Batch(batch)) = message.event else { panic!("no bundle: {message:?}") };
     (Position(batch.bundle.unwrap().revision), batch.resume_token)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watcher_from_now_on_does_not_hear_of_what_was_written_before() {
+    // So many that they are written long before reads show them.
+    const MANY: u64 = 10_000;
+    let house = House::opens().await;
+    house.writes_all(1, MANY).await;
+    let mut watch = house.watches(From::Start(v1::watch_request::Start::Now.into())).await;
+    let next = house.writes(2).await;
+    assert_eq!(hears(&mut watch).await.0, next);
+    house.node.stop(std::time::Duration::from_secs(5)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
