@@ -3,7 +3,8 @@
 //! ```text
 //! node                                   child (openprod child WORD)
 //!   starts it without environment          sets its own limits, before it reads anything:
-//!   writes the source to its input           memory, CPU time, no file, no process, no core
+//!   writes the source to its input           memory, CPU time, no file, no process, no core,
+//!                                            no call of the system that it does not need
 //!   reads the result, so much of it          reads the source, works, writes the result
 //!   kills it when it takes too long          ends with 0, or with 3: it cannot be done
 //! ```
@@ -17,11 +18,12 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use openprod_blobs::thumbnail;
-use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
 use crate::files::FileError;
+
+mod fence;
 
 /// What a child can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -145,7 +147,7 @@ async fn converse(
 /// The child: limits itself, reads, works, writes. No threads, no runtime, no configuration.
 pub fn main(args: &ChildArgs) -> ExitCode {
     let limits = args.job.limits();
-    if limit(&limits).is_err() {
+    if fence::limit(limits.memory, limits.cpu_seconds).is_err() || fence::shut().is_err() {
         return ExitCode::FAILURE;
     }
     let mut source = Vec::new();
@@ -160,21 +162,6 @@ pub fn main(args: &ChildArgs) -> ExitCode {
         Ok(result) if io::stdout().lock().write_all(&result).is_ok() => ExitCode::SUCCESS,
         _ => ExitCode::from(CANNOT),
     }
-}
-
-/// From here on this process cannot have more, nor any file that it does not have already, nor a process beside it.
-fn limit(limits: &Limits) -> rustix::io::Result<()> {
-    /// What is mapped and not its own, such as the program itself, does not count as memory, but is bounded too.
-    const MAPPED_BYTES: u64 = 4 * 1024 * 1024 * 1024;
-    let at_most = |resource, most| setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) });
-    at_most(Resource::Data, limits.memory)?;
-    at_most(Resource::As, MAPPED_BYTES)?;
-    at_most(Resource::Cpu, limits.cpu_seconds)?;
-    at_most(Resource::Core, 0)?;
-    at_most(Resource::Fsize, 0)?;
-    at_most(Resource::Nproc, 0)?;
-    // The three that it has stay open.
-    at_most(Resource::Nofile, 0)
 }
 
 #[cfg(test)]

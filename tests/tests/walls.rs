@@ -71,6 +71,7 @@ const HOLDERS: &[(&str, &[&str])] = &[
     ("ractor", &["blobs", "commands", "conflicts", "links", "messages", "node", "oplog", "overlays", "state", "tests"]),
     ("rcgen", &["node"]),
     ("redb", &["blobs", "disk", "oplog", "overlays", "state"]),
+    ("seccompiler", &["node"]),
     ("socket2", &["links"]),
     ("tokio-rustls", &["client", "node"]),
     ("tonic", &["api", "client", "node"]),
