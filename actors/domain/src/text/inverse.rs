@@ -14,12 +14,19 @@
 //! a letter is written tells which letter it restores; thereby a letter that somebody has restored already is not
 //! restored again.
 //!
-//! Up to [`MAX_APART`] letters are written each for itself. More are written in pieces, divided only where somebody wrote
-//! in between: each letter for itself would take twenty times its bytes.
+//! Up to [`MAX_APART`] letters are written each for itself, also those that are shown: they are deleted at once, and
+//! stand right before themselves unseen. More are written in pieces, divided only where somebody wrote in between: each
+//! letter for itself would take twenty times its bytes. All of a piece stands where its first letter does. Therefore only
+//! what is not shown is written, and where it stood last: before what it was restored as, or it would come to stand on the
+//! other side of letters that came back together with it.
 //!
 //! **What is not promised.** A letter that two *different* sets of deletions name (one person deletes a word, another
 //! at the same time the whole line) stands twice if both are undone at the same time, neither knowing of the other. So
-//! does a long piece whose undo is made twice at the same time, if only one of the two knew of writing within it.
+//! does what comes back in pieces, if its undo is made twice at the same time and only one of the two knew of writing
+//! within it, or of what of it had come back or gone before; and what had been restored in part before, if a node of an
+//! earlier version undoes the same at the same time, since these counted generations otherwise. If one person deletes
+//! all that an undo had restored, while another, for the sake of a part, undoes once more, and a third types right before
+//! a letter that stands, then what he typed may come to stand behind that letter when the first takes the deletion back.
 //! Letters that a browser deleted before it sent them have no content and stay away. If several people deleted the
 //! same letter, the undo of one brings it back.
 
@@ -107,23 +114,40 @@ impl<'a> Past<'a> {
             if self.is_shown(unit) {
                 shown.push(unit);
             }
-            left.extend(self.restored_as(unit));
+            left.extend(self.restorations(unit).map(|(restored, _)| restored));
         }
         shown
     }
 
-    /// What `unit` was restored as.
-    fn restored_as(&self, unit: Unit) -> Vec<Unit> {
-        let mut found = Vec::new();
-        for (power, spans) in &self.restored {
+    /// As what `unit`, one of `wanted`, was restored last, or itself; and whether it ever was in one piece with others.
+    /// What was restored of it and is wanted too stands for itself.
+    fn latest(&self, mut unit: Unit, wanted: &[Unit]) -> (Unit, bool) {
+        let mut in_a_piece = false;
+        let is_other = |restored: &Unit| wanted.binary_search(restored).is_ok();
+        let last = |unit| self.restorations(unit).filter(|(restored, _)| !is_other(restored)).max();
+        while let Some((restored, piece)) = last(unit) {
+            in_a_piece |= !self.is_one_letter(piece);
+            unit = restored;
+        }
+        (unit, in_a_piece)
+    }
+
+    fn is_one_letter(&self, span: Span) -> bool {
+        let second = Unit { client: span.client, clock: span.start + 1 };
+        span.end == second.clock + u32::from(self.ledger.is_half(second))
+    }
+
+    /// What `unit` was restored as, and in which piece.
+    fn restorations(&self, unit: Unit) -> impl Iterator<Item = (Unit, Span)> {
+        self.restored.iter().flat_map(move |(power, spans)| {
             let earliest = unit.clock.saturating_sub((2 << power) - 1);
             let from = spans.partition_point(|(span, _)| (span.client, span.start) < (unit.client, earliest));
-            let near =
-                spans[from..].iter().take_while(|(span, _)| (span.client, span.start) <= (unit.client, unit.clock));
-            let hits = near.filter(|(span, _)| holds(span, unit));
-            found.extend(hits.map(|(span, first)| Unit { clock: first.clock + unit.clock - span.start, ..*first }));
-        }
-        found
+            let near = spans[from..]
+                .iter()
+                .take_while(move |(span, _)| (span.client, span.start) <= (unit.client, unit.clock));
+            let hits = near.filter(move |(span, _)| holds(span, unit));
+            hits.map(move |(span, first)| (Unit { clock: first.clock + unit.clock - span.start, ..*first }, *span))
+        })
     }
 
     fn shown_of(&self, spans: &[Span]) -> Vec<Span> {
@@ -131,11 +155,15 @@ impl<'a> Past<'a> {
         union(shown.map(single).collect())
     }
 
+    /// How many units were written under a client id.
+    fn known(&self, client: u64) -> u32 {
+        self.blocks.get(&client).and_then(|blocks| blocks.last()).map_or(0, Block::end)
+    }
+
     fn known_units(&self, spans: &[Span]) -> impl Iterator<Item = Unit> {
-        let known = |client: u64| self.blocks.get(&client).and_then(|blocks| blocks.last()).map_or(0, Block::end);
         spans.iter().flat_map(move |span| {
             let client = span.client;
-            (span.start..span.end.min(known(client))).map(move |clock| Unit { client, clock })
+            (span.start..span.end.min(self.known(client))).map(move |clock| Unit { client, clock })
         })
     }
 
@@ -147,26 +175,64 @@ impl<'a> Past<'a> {
         if is_shown.iter().all(|is_shown| *is_shown) {
             return updates(self.kind, Scanned { runs: Vec::new(), deletes: removed });
         }
-        let (client, pieces) = self.restorer(wanted);
-        // What is shown already is written too, because clocks count all that was deleted, and deleted at once.
-        let doubles = (0..).zip(&is_shown).filter(|(_, is_shown)| **is_shown);
-        let doubles = doubles.map(|(clock, _)| single(Unit { client, clock }));
-        let run = Run { client, blocks: self.written_again(&pieces) };
+        let in_pieces = wanted.len() > MAX_APART || wanted.iter().any(|unit| self.latest(*unit, &wanted).1);
+        let (run, doubles) =
+            if in_pieces { (self.lacking(&wanted, &is_shown), vec![]) } else { self.apart(wanted, &is_shown) };
         updates(self.kind, Scanned { runs: vec![run], deletes: union(removed.into_iter().chain(doubles).collect()) })
+    }
+
+    /// Each of `wanted` written again for itself. What is shown already is written too, because clocks count all that
+    /// was deleted, and is to be deleted at once.
+    fn apart(&self, wanted: Vec<Unit>, is_shown: &[bool]) -> (Run<'a>, Vec<Span>) {
+        let (client, pieces) = self.restorer(wanted, None);
+        let doubles = (0..).zip(is_shown).filter(|(_, is_shown)| **is_shown);
+        let doubles = doubles.map(|(clock, _)| single(Unit { client, clock })).collect();
+        (Run { client, blocks: self.written_again(&pieces) }, doubles)
+    }
+
+    /// What of `wanted` is not shown, written again in pieces, where it stood last.
+    fn lacking(&self, wanted: &[Unit], is_shown: &[bool]) -> Run<'a> {
+        let lacking = wanted.iter().zip(is_shown).filter(|(_, is_shown)| !**is_shown);
+        let lacking = lacking.map(|(unit, _)| self.latest(*unit, wanted).0).collect();
+        let (client, pieces) = self.restorer(lacking, Some(&self.written_behind()));
+        Run { client, blocks: self.written_again(&pieces) }
     }
 
     /// Under which client id `wanted`, which is in order, is written again, and in which pieces. Where all of it was
     /// restored before, that is restored.
-    fn restorer(&self, mut wanted: Vec<Unit>) -> (u64, Vec<Span>) {
-        let divided = (wanted.len() > MAX_APART).then(|| self.written_behind());
+    fn restorer(&self, mut wanted: Vec<Unit>, divided: Option<&BTreeSet<Unit>>) -> (u64, Vec<Span>) {
         loop {
-            let pieces = self.pieces(&wanted, divided.as_ref());
-            let client = self.client_of(&pieces);
-            if !self.blocks.contains_key(&client) {
-                return (client, pieces);
-            }
+            let pieces = self.pieces(&wanted, divided);
+            let Some(client) = self.restored_under(&pieces) else {
+                return (self.client_of(&pieces, self.generations(&pieces)[0]), pieces);
+            };
             wanted = (0..).map(|clock| Unit { client, clock }).take(wanted.len()).collect();
         }
+    }
+
+    /// Under which client id `pieces` were written again, if they were.
+    fn restored_under(&self, pieces: &[Span]) -> Option<u64> {
+        let clients = self.generations(pieces).map(|generation| self.client_of(pieces, generation));
+        clients.into_iter().find(|client| self.blocks.contains_key(client))
+    }
+
+    /// The generation of what restores `pieces`, and the one that it had in earlier versions.
+    ///
+    /// Of two that are written right before the same letter, Yjs puts the higher client nearer to it. While a letter is
+    /// shown, there can be one already: written unseen, because others of what it was restored with were restored once
+    /// more. That is one generation beyond the letter, and restores the whole of what it was restored with. Whatever else
+    /// restores it lies one further, and so behind what was typed before the letter meanwhile.
+    fn generations(&self, pieces: &[Span]) -> [u64; 2] {
+        let latest = pieces.iter().map(|piece| generation(piece.client)).max().unwrap_or(0);
+        let one_restoration = latest == 0 || self.is_whole(pieces);
+        [latest + if one_restoration { 1 } else { 2 }, latest + 1].map(|next| next.min(LAST_GENERATION))
+    }
+
+    /// Whether `pieces` are everything that was written under one client id.
+    fn is_whole(&self, pieces: &[Span]) -> bool {
+        let (Some(first), Some(last)) = (pieces.first(), pieces.last()) else { return false };
+        let lengths: u32 = pieces.iter().map(|piece| piece.end - piece.start).sum();
+        first.client == last.client && lengths == self.known(first.client)
     }
 
     /// What of `wanted` is written in one go: single letters, or whatever is not `divided`.
@@ -179,16 +245,13 @@ impl<'a> Past<'a> {
         pieces.map(|piece| Span { end: piece[piece.len() - 1].clock + 1, ..single(piece[0]) }).collect()
     }
 
-    /// The client id of `pieces`: the first derived from them under which nothing was written, or they were. Under
-    /// others somebody has forged something.
-    fn client_of(&self, pieces: &[Span]) -> u64 {
+    /// The client id of `pieces` in a generation: the first derived from them under which nothing was written, or they
+    /// were. Under others somebody has forged something.
+    fn client_of(&self, pieces: &[Span], generation: u64) -> u64 {
         let content = self.content(pieces);
-        let holds_them = |client: u64, blocks: &Vec<Block<'_>>| {
-            let end = blocks.last().map_or(0, Block::end);
-            self.content(&[Span { client, start: 0, end }]) == content
-        };
-        let is_theirs = |client: &u64| self.blocks.get(client).is_none_or(|blocks| holds_them(*client, blocks));
-        derived(pieces).find(is_theirs).expect("there is always a next one")
+        let holds_them = |client| self.content(&[Span { client, start: 0, end: self.known(client) }]) == content;
+        let is_theirs = |client: &u64| !self.blocks.contains_key(client) || holds_them(*client);
+        derived(pieces, generation).find(is_theirs).expect("there is always a next one")
     }
 
     /// The units right behind which somebody wrote something else than the next of the same client.
@@ -245,16 +308,15 @@ impl<'a> Past<'a> {
     }
 }
 
-/// The client ids that are derived from `pieces`, without end.
-fn derived(pieces: &[Span]) -> impl Iterator<Item = u64> + use<> {
+/// The client ids that are derived from `pieces` in a generation, without end.
+fn derived(pieces: &[Span], generation: u64) -> impl Iterator<Item = u64> + use<> {
     let mut hasher = blake3::Hasher::new_derive_key("OpenProd 2026 client id of restored letters");
     for piece in pieces {
         hasher.update(&piece.client.to_le_bytes());
         hasher.update(&piece.start.to_le_bytes());
         hasher.update(&piece.end.to_le_bytes());
     }
-    let before = pieces.iter().map(|piece| generation(piece.client)).max().unwrap_or(0);
-    let common = RESTORED | ((before + 1).min(LAST_GENERATION) << DERIVED_BITS);
+    let common = RESTORED | (generation << DERIVED_BITS);
     let mut bytes = hasher.finalize_xof();
     std::iter::repeat_with(move || {
         let mut next = [0; 8];

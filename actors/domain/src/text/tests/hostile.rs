@@ -74,7 +74,9 @@ fn mutated_updates_do_no_harm() {
     }
     assert!(taken > 50 && left_out > 500, "{taken} taken, {left_out} left out");
     if let (Some(before), Some(after)) = (memory, most_memory_kib()) {
-        assert!(after - before < 256 * 1024, "{} KiB", after - before);
+        // The system may count a little less the second time.
+        let grown = after.saturating_sub(before);
+        assert!(grown < 256 * 1024, "{grown} KiB");
     }
 }
 

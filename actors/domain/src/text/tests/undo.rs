@@ -3,6 +3,8 @@
 use openprod_model::value::{Primitive, PrimitiveType};
 
 use super::super::ListEdit;
+use super::super::scan::scan_op;
+use super::super::write::update as encode;
 use super::*;
 
 const MARA: u64 = 1;
@@ -96,6 +98,84 @@ fn much_comes_back_in_pieces() {
     assert_eq!(log.text(), shown);
     let size: usize = undo.iter().map(Vec::len).sum();
     assert!(size < word.len() + 200, "{size} bytes");
+}
+
+#[test]
+fn what_was_typed_before_a_letter_stays_before_it_though_others_were_restored_once_more() {
+    // Whose letters go to the left is chance, which the client ids decide.
+    for leo in LEO..LEO + 20 {
+        let mut log = Log::new(Kind::Text);
+        log.types(MARA, 0, "xy");
+        let deletion = log.deletes(MARA, 0, 2);
+        log.undoes(&deletion);
+        log.deletes(MARA, 1, 1);
+        // For the sake of "y" alone: "x" stands.
+        log.undoes(&deletion);
+        assert_eq!(log.text(), "xy");
+        log.deletes(MARA, 1, 1);
+        log.types(leo, 0, "e");
+        let all = log.deletes(MARA, 0, 2);
+        log.undoes(&all);
+        assert_eq!(log.text(), "ex");
+    }
+}
+
+/// 600 letters, more than come back each for itself.
+fn alphabets() -> String {
+    ('a'..='z').cycle().take(600).collect()
+}
+
+#[test]
+fn what_is_missing_of_something_long_that_came_back_comes_back_where_it_was() {
+    for parts in [&[(0, 300)][..], &[(300, 300)], &[(100, 300)], &[(100, 60), (150, 60), (80, 30), (120, 5)]] {
+        let mut log = Log::new(Kind::Text);
+        log.types(MARA, 0, &alphabets());
+        let deletion = log.deletes(MARA, 0, 600);
+        log.undoes(&deletion);
+        for (at, length) in parts {
+            log.deletes(LEO, *at, *length);
+            log.undoes(&deletion);
+            assert_eq!(log.text(), alphabets(), "{parts:?}");
+        }
+    }
+}
+
+#[test]
+fn what_two_deleted_comes_back_where_it_was_whichever_is_undone_first() {
+    for (leo, at, length) in [(2, 0, 300), (3, 300, 300), (4, 100, 300), (5, 0, 20), (6, 590, 10), (7, 100, 20)] {
+        let mut log = Log::new(Kind::Text);
+        log.types(MARA, 0, &alphabets());
+        let part = log.document().edit_text(ClientId::new(leo), &[TextEdit::Delete { at, length }]).unwrap();
+        let all = log.deletes(MARA, 0, 600);
+        log.push(part.clone());
+        let (mut part_first, mut all_first) = (log.clone(), log);
+        part_first.undoes(&part);
+        part_first.undoes(&all);
+        assert_eq!(part_first.text(), alphabets());
+        all_first.undoes(&all);
+        all_first.deletes(LEO, at, length);
+        all_first.undoes(&part);
+        assert_eq!(all_first.text(), alphabets());
+    }
+}
+
+#[test]
+fn what_an_earlier_version_restored_is_restored_again_where_it_stands() {
+    let mut log = Log::new(Kind::Text);
+    log.types(MARA, 0, "xyz");
+    let all = log.deletes(MARA, 0, 3);
+    log.undoes(&all);
+    let part = log.deletes(MARA, 0, 2);
+    let undo = log.document().inverse(part.iter().map(Vec::as_slice)).remove(0);
+    let mut earlier = scan_op(&undo, Kind::Text).unwrap();
+    // It counted one generation less.
+    earlier.runs[0].client -= 1 << 40;
+    log.push(vec![encode(Kind::Text, &earlier)]);
+    log.types(LEO, 2, "e");
+    assert_eq!(log.text(), "xyez");
+    log.deletes(MARA, 0, 2);
+    log.undoes(&part);
+    assert_eq!(log.text(), "xyez");
 }
 
 #[test]
