@@ -32,6 +32,7 @@ use openprod_domain::read;
 use openprod_domain::view::{ReadFailure, View};
 use openprod_messages::address::NoAnswer;
 use openprod_messages::commands::CommandError;
+use openprod_messages::log::LogReader;
 use openprod_messages::oplog::AppendError;
 use openprod_messages::snapshot::{Snapshot, Snapshots};
 use openprod_messages::watch;
@@ -321,7 +322,16 @@ pub fn name_in(view: &dyn View) -> Result<String, ReadFailure> {
 /// The newest snapshot that shows at least this revision, or, for 0, everything that was acknowledged by now; waits for
 /// it if need be, also while the state is just being opened anew.
 pub async fn snapshot_from(workspace: &Workspace, min_revision: Position) -> Result<Arc<dyn Snapshot>, Status> {
-    let end = workspace.log.tail().map_err(|failure| unreadable(&failure))?.position;
+    snapshot_of(&*workspace.log, &*workspace.snapshots, min_revision).await
+}
+
+/// The same, of a log and the state that folds it.
+async fn snapshot_of(
+    log: &dyn LogReader,
+    snapshots: &dyn Snapshots,
+    min_revision: Position,
+) -> Result<Arc<dyn Snapshot>, Status> {
+    let end = log.tail().map_err(|failure| unreadable(&failure))?.position;
     if min_revision > end {
         let message = format!("Revision {min_revision} is not in this log, which ends at {end}.");
         let unknown = Refusal::new(refusal::Reason::UnknownHistory, message).at("min_revision");
@@ -329,7 +339,7 @@ pub async fn snapshot_from(workspace: &Workspace, min_revision: Position) -> Res
     }
     let wanted = if min_revision == Position::ZERO { end } else { min_revision };
     let mut failure = None;
-    let shown = newest(&*workspace.snapshots, wanted, &mut failure);
+    let shown = newest(snapshots, wanted, &mut failure);
     match tokio::time::timeout(openprod_messages::address::CALL_DEADLINE, shown).await {
         Ok(Ok(snapshot)) => Ok(snapshot),
         Ok(Err(_)) => Err(unavailable("This workspace is being closed.")),

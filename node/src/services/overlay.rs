@@ -9,7 +9,10 @@ use openprod_api::status::refused;
 use openprod_api::v1;
 use openprod_api::v1::overlay_service_server::OverlayService as Service;
 use openprod_domain::cell::Cell;
+use openprod_messages::address::Address;
+use openprod_messages::log::LogReader;
 use openprod_messages::overlays::{Action, Asked as Command, Done, Overlay, OverlayError, OverlaysMsg, Which};
+use openprod_messages::snapshot::Snapshots;
 use openprod_model::bundle::Source;
 use openprod_model::codec;
 use openprod_model::ids::Position;
@@ -22,6 +25,8 @@ use crate::node::Node;
 use crate::workspace::Workspace;
 
 mod preview;
+#[cfg(test)]
+mod tests;
 
 /// Keeps and shows overlays.
 pub struct OverlayService {
@@ -54,17 +59,8 @@ impl OverlayService {
         let command = id(command_id, "command_id").map_err(|refusal| refused(&refusal))?;
         // The debug form names all that is asked for. Should an upgrade change it, a retry across it is refused.
         let payload = *blake3::hash(&codec::encode(&format!("{action:?}"))).as_bytes();
-        if matches!(action, Action::KeepMine { .. } | Action::UseCanonical { .. }) {
-            // Whoever was told that something has drifted may know it from the log, before the state shows it.
-            super::snapshot_from(&workspace, Position::ZERO).await?;
-        }
-        let (action, asked) = (Box::new(action), Command { command, payload });
-        let done = workspace.overlays.call(|reply| OverlaysMsg::Do { action, asked, reply }).await;
-        match done.map_err(super::no_answer)? {
-            Ok((done, _)) => Ok((workspace, done)),
-            Err(OverlayError::Command(error)) => Err(super::failed(error)),
-            Err(OverlayError::Stale) => Err(super::unavailable("The overlay was changed meanwhile.")),
-        }
+        let done = Room::of(&workspace).does(action, Command { command, payload }).await?;
+        Ok((workspace, done))
     }
 
     async fn activate(&self, workspace: &str, session: &str, overlay: Option<&str>) -> Result<(), Status> {
@@ -73,6 +69,33 @@ impl OverlayService {
         let overlay = overlay.map(|overlay| id(overlay, "overlay")).transpose().map_err(|refusal| refused(&refusal))?;
         let done = workspace.overlays.call(|reply| OverlaysMsg::Activate { session, overlay, reply }).await;
         done.map_err(super::no_answer)?.map_err(super::failed)
+    }
+}
+
+/// The overlays room of a workspace, with the log and the state that it looks at.
+struct Room<'w> {
+    address: &'w Address<OverlaysMsg>,
+    log: &'w dyn LogReader,
+    snapshots: &'w dyn Snapshots,
+}
+
+impl<'w> Room<'w> {
+    fn of(workspace: &'w Workspace) -> Self {
+        Self { address: &workspace.overlays, log: &*workspace.log, snapshots: &*workspace.snapshots }
+    }
+
+    async fn does(&self, action: Action, asked: Command) -> Result<Done, Status> {
+        if matches!(action, Action::KeepMine { .. } | Action::UseCanonical { .. }) {
+            // Whoever was told that something has drifted may know it from the log, before the state shows it.
+            super::snapshot_of(self.log, self.snapshots, Position::ZERO).await?;
+        }
+        let action = Box::new(action);
+        let done = self.address.call(|reply| OverlaysMsg::Do { action, asked, reply }).await;
+        match done.map_err(super::no_answer)? {
+            Ok((done, _)) => Ok(done),
+            Err(OverlayError::Command(error)) => Err(super::failed(error)),
+            Err(OverlayError::Stale) => Err(super::unavailable("The overlay was changed meanwhile.")),
+        }
     }
 }
 
