@@ -92,7 +92,7 @@ pub async fn peers(args: &PeersArgs, context: &Context) -> Result<(), CliError> 
 /// Tells of each peer again when something about it has changed that people care about.
 async fn watch(context: &Context) -> Result<(), CliError> {
     let client = context.client().await?;
-    let workspaces = client.list_workspaces().await?.into_iter().map(|one| (one.workspace, one.name)).collect();
+    let workspaces = names(&client).await?;
     let (mut answers, mut told) = (client.watch_peers().await?, BTreeMap::new());
     while let Some(answer) = answers.next().await? {
         if context.style == Style::Json {
@@ -110,6 +110,12 @@ async fn watch(context: &Context) -> Result<(), CliError> {
         }
     }
     Ok(())
+}
+
+/// What workspaces are called, by their ids. One that has just been joined has no name yet.
+async fn names(client: &Client) -> Result<BTreeMap<String, String>, CliError> {
+    let named = client.list_workspaces().await?.into_iter().filter(|one| !one.name.is_empty());
+    Ok(named.map(|one| (one.workspace, one.name)).collect())
 }
 
 fn told_of(peer: &v1::Peer, workspaces: &BTreeMap<String, String>) -> String {
@@ -158,7 +164,7 @@ async fn list(context: &Context) -> Result<(), CliError> {
     } else {
         remark(&format!("This node is {} on {}.", short(&answer.key), answer.listens_on.join(", ")));
     }
-    let workspaces = client.list_workspaces().await?.into_iter().map(|one| (one.workspace, one.name)).collect();
+    let workspaces = names(&client).await?;
     let mut shown = Grid::new(&["PEER", "ADDRESS", "STATE", "ROUND TRIP", "SENT", "RECEIVED", "SHARES", "ATTENTION"]);
     for peer in &answer.peers {
         shown.row(row(peer, &workspaces));

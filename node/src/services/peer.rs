@@ -24,6 +24,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Parts, caller, calling, failed, no_answer, streaming};
 use crate::diagnostics::peers::{Complaint, PORT, complaints};
+use crate::joining;
 use crate::node::{Node, Slot};
 use crate::peers::Peers;
 use crate::workspace::Workspace;
@@ -54,6 +55,23 @@ impl PeerService {
                 if let Some(connection) = connection {
                     connection.sharing.push(shared(&workspace, session.standing));
                 }
+            }
+            self.tell_expected(&workspace, peers);
+        }
+    }
+
+    /// Two nodes share a workspace once both have said so, which takes a moment after this one has joined. Until then it
+    /// is told that the history is expected from there, and that syncing is paused.
+    fn tell_expected(&self, workspace: &Workspace, peers: &mut [v1::Peer]) {
+        let id = workspace.id.to_string();
+        for peer in peers {
+            let (Ok(key), Some(connection)) = (peer.key.parse(), &mut peer.connection) else { continue };
+            if !connection.workspaces.contains(&id) && joining::is_expected(&self.0, workspace, key) {
+                connection.workspaces.push(id.clone());
+            }
+            let is_told = connection.sharing.iter().any(|one| one.workspace == id);
+            if connection.workspaces.contains(&id) && !is_told {
+                connection.sharing.extend(held(workspace));
             }
         }
     }
@@ -272,6 +290,13 @@ fn shared(workspace: &Workspace, standing: LinkStanding) -> v1::SharedWorkspace 
         paused_ms: workspace.syncing.held().borrow().map(signed_ms),
         paused_there: held_there,
     }
+}
+
+/// What is told of a workspace that is paused before anything of it was exchanged.
+fn held(workspace: &Workspace) -> Option<v1::SharedWorkspace> {
+    let paused_ms = workspace.syncing.held().borrow().map(signed_ms)?;
+    let (workspace, paused_ms) = (workspace.id.to_string(), Some(paused_ms));
+    Some(v1::SharedWorkspace { workspace, paused_ms, ..Default::default() })
 }
 
 fn catch_up(stretch: Stretch, pace: Pace) -> Option<v1::CatchUp> {

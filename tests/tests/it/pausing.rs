@@ -57,6 +57,26 @@ async fn whoever_pauses_syncing_for_a_show_gets_and_gives_nothing_until_it_is_re
 }
 
 #[tokio::test]
+async fn whoever_pauses_before_anything_came_is_told_that_it_is_paused() {
+    let world = World::with(Setup::among_peers()).await;
+    let mara = world.person("Mara").await;
+    mara.pauses_sync().await;
+    let ticket = mara.invites(1).await.ticket;
+    let tour = world.another_node("tour").await;
+    let leo = world.visitor(&tour, "Leo").await;
+    leo.types(&format!("openprod join {ticket}")).await.ok().says("Joined Hamlet");
+    let leo = leo.in_workspace(mara.workspace_id());
+    leo.pauses_sync().await;
+    let said = leo.types("openprod peers").await.ok();
+    said.says(&format!("{}: paused here; `openprod sync resume`", leo.workspace_id()))
+        .says_nothing_of("nothing is shared");
+    leo.resumes_sync().await;
+    mara.resumes_sync().await;
+    leo.is_a_member().await;
+    leo.types("openprod peers").await.ok().says("Hamlet: ");
+}
+
+#[tokio::test]
 async fn while_syncing_is_paused_files_do_not_come_either_and_then_they_do() {
     let world = World::with(Setup::among_peers()).await;
     let mara = world.person("Mara").await;
