@@ -4,12 +4,17 @@
 //! "OPENPROD-WORKSPACE\n"  format (u16, little-endian)  then, compressed by zstd (RFC 8878), frames:
 //!   manifest   whose history it is, and how many bundles there are
 //!   bundle     as it lies in the log; in the log's order, so parents come first
+//!   files      in format 2: the hash and the size of each file that is carried along
 //!   trailer    the count again, and BLAKE3 of every frame before: a file that was cut or altered is recognised
 //! frame = kind (u8), length (u32, little-endian), that many bytes
+//! and behind all this, in format 2, the bytes of those files, uncompressed, one right behind the other
 //! ```
 //!
 //! A reader holds one frame at a time, and believes nothing: each bundle is checked by the oplog as if a stranger had
-//! sent it.
+//! sent it, each file against its hash. Where a file lies follows from the list, which the trailer vouches for; so bytes
+//! that are damaged among the files cost one of them, and none of the history.
+//!
+//! What carries no files is written in format 1, which every version reads; one that does not know format 2 says so.
 
 use std::io::{self, BufReader, Read, Write};
 use std::sync::Arc;
@@ -18,17 +23,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use openprod_domain::view::ReadFailure;
 use openprod_messages::log::{LogReader, Stored};
 use openprod_model::codec;
-use openprod_model::ids::{Position, WorkspaceId};
+use openprod_model::ids::{BlobHash, Position, WorkspaceId};
 use serde::{Deserialize, Serialize};
 
+mod carried;
 mod import;
 
+pub use carried::{Brought, Packing, packing, pour};
 pub use import::{Imported, import};
 
-/// The format that this version writes.
-pub const FORMAT: u16 = 1;
-/// How a workspace file's name ends.
-pub const SUFFIX: &str = "openprod";
+/// The format without files.
+const PLAIN: u16 = 1;
+/// The format with files, and the newest one that this version knows.
+const WITH_FILES: u16 = 2;
 
 const MAGIC: &[u8] = b"OPENPROD-WORKSPACE\n";
 const HASH_DOMAIN: &[u8] = b"openprod/workspace-file/1\0";
@@ -44,9 +51,15 @@ const MAX_RATIO: u64 = 500;
 const BATCH_BUNDLES: usize = 256;
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
+/// How many files one frame lists: 400 KiB of hashes and sizes.
+const FILES_A_FRAME: usize = 10_000;
+/// More files than this are no show's; their list alone would take 40 MiB of memory.
+const MAX_FILES: usize = 1_000_000;
+
 const MANIFEST: u8 = 1;
 const BUNDLE: u8 = 2;
 const TRAILER: u8 = 3;
+const FILES: u8 = 4;
 
 /// What a file says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +72,15 @@ pub struct Manifest {
     pub exported_ms: u64,
     /// How many bundles follow.
     pub bundles: u64,
+}
+
+/// A file that is carried along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Carried {
+    /// Its address: BLAKE3 of its bytes.
+    pub hash: BlobHash,
+    /// The number of its bytes.
+    pub size: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,7 +115,7 @@ pub enum FileError {
     #[error("this is not a workspace file")]
     NotAWorkspaceFile,
     /// A newer version wrote it.
-    #[error("this workspace file has format {0}, and this version of openprod knows formats up to {FORMAT}")]
+    #[error("this workspace file has format {0}, and this version of openprod knows formats up to {WITH_FILES}")]
     FromTheFuture(u16),
     /// It ends too early.
     #[error("the file is cut off: it ends {}", place(*read, *of))]
@@ -123,19 +145,21 @@ fn place(read: u64, of: u64) -> String {
     if of == 0 { "before its first bundle".to_owned() } else { format!("after {read} of {of} bundles") }
 }
 
-/// Writes the whole log as a file. `progress` hears how many bundles are written, of how many.
+/// Writes the whole log as a file, with the list of `files`, whose bytes are to be written behind it ([`pour`]).
+/// `progress` hears how many bundles are written, of how many.
 pub fn write<W: Write>(
     log: &dyn LogReader,
     workspace: WorkspaceId,
     name: String,
     now_ms: u64,
+    files: &[Carried],
     mut out: W,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<W, WriteError> {
     // What is appended from now on is left out; positions up to here never change.
     let end = log.tail()?.position;
     out.write_all(MAGIC)?;
-    out.write_all(&FORMAT.to_le_bytes())?;
+    out.write_all(&if files.is_empty() { PLAIN } else { WITH_FILES }.to_le_bytes())?;
     let mut frames = Frames { out: zstd::Encoder::new(out, LEVEL)?, hasher: hasher() };
     frames.out.include_checksum(true)?;
     frames.write(MANIFEST, &codec::encode(&Manifest { workspace, name, exported_ms: now_ms, bundles: end.0 }))?;
@@ -151,6 +175,9 @@ pub fn write<W: Write>(
             from = at.next();
         }
         progress(from.0 - 1, end.0);
+    }
+    for part in files.chunks(FILES_A_FRAME) {
+        frames.write(FILES, &codec::encode(&part))?;
     }
     let hash = *frames.hasher.finalize().as_bytes();
     frames.write(TRAILER, &codec::encode(&Trailer { bundles: end.0, hash }))?;
@@ -184,12 +211,22 @@ fn hasher() -> blake3::Hasher {
 
 /// Reads a file, bundle by bundle.
 pub struct Reader<R: Read> {
+    format: u16,
     frames: zstd::Decoder<'static, BufReader<Counted<R>>>,
     compressed: Arc<AtomicU64>,
     uncompressed: u64,
     hasher: blake3::Hasher,
     manifest: Manifest,
     read: u64,
+    files: Vec<Carried>,
+}
+
+/// The files that follow the history.
+pub struct Behind {
+    /// Which, in their order.
+    pub files: Vec<Carried>,
+    /// Their bytes.
+    pub content: Box<dyn Read + Send>,
 }
 
 struct Counted<R> {
@@ -217,18 +254,29 @@ impl<R: Read> Reader<R> {
         if magic != MAGIC {
             return Err(FileError::NotAWorkspaceFile);
         }
-        match u16::from_le_bytes([format[0], format[1]]) {
-            FORMAT => {}
+        let format = match u16::from_le_bytes([format[0], format[1]]) {
+            known @ (PLAIN | WITH_FILES) => known,
             0 => return Err(FileError::NotAWorkspaceFile),
             newer => return Err(FileError::FromTheFuture(newer)),
-        }
+        };
         let compressed = Arc::new(AtomicU64::new(0));
         let mut frames =
             zstd::Decoder::new(Counted { inner: file, bytes: Arc::clone(&compressed) }).map_err(FileError::Io)?;
         frames.window_log_max(MAX_WINDOW_LOG).map_err(FileError::Io)?;
+        // What follows is another matter where something may follow.
+        let frames = if format == WITH_FILES { frames.single_frame() } else { frames };
         let unknown =
             Manifest { workspace: WorkspaceId::from_bytes([0; 16]), name: String::new(), exported_ms: 0, bundles: 0 };
-        let mut reader = Self { frames, compressed, uncompressed: 0, hasher: hasher(), manifest: unknown, read: 0 };
+        let mut reader = Self {
+            format,
+            frames,
+            compressed,
+            uncompressed: 0,
+            hasher: hasher(),
+            manifest: unknown,
+            read: 0,
+            files: Vec::new(),
+        };
         let (kind, bytes) = reader.frame()?;
         if kind != MANIFEST {
             return Err(reader.damaged("it does not begin with a manifest"));
@@ -243,19 +291,41 @@ impl<R: Read> Reader<R> {
         &self.manifest
     }
 
-    /// The next bundle's bytes; none behind the last, once the file has proved to be whole.
+    /// The next bundle's bytes; none behind the last, once the history has proved to be whole.
     pub fn next_bundle(&mut self) -> Result<Option<Vec<u8>>, FileError> {
-        let (kind, bytes) = self.frame()?;
-        match kind {
-            BUNDLE if self.read < self.manifest.bundles => {
-                self.hash(kind, &bytes);
-                self.read += 1;
-                Ok(Some(bytes))
+        loop {
+            let (kind, bytes) = self.frame()?;
+            match kind {
+                BUNDLE if self.read < self.manifest.bundles => {
+                    self.hash(kind, &bytes);
+                    self.read += 1;
+                    return Ok(Some(bytes));
+                }
+                BUNDLE => return Err(self.damaged("it holds more bundles than it says")),
+                FILES if self.format == WITH_FILES => self.lists(&bytes)?,
+                TRAILER => return self.ends(&bytes).map(|()| None),
+                other => return Err(self.damaged(format!("it holds a part of the unknown kind {other}"))),
             }
-            BUNDLE => Err(self.damaged("it holds more bundles than it says")),
-            TRAILER => self.ends(&bytes).map(|()| None),
-            other => Err(self.damaged(format!("it holds a part of the unknown kind {other}"))),
         }
+    }
+
+    fn lists(&mut self, files: &[u8]) -> Result<(), FileError> {
+        self.hash(FILES, files);
+        let files: Vec<Carried> = codec::decode(files).map_err(|error| self.damaged(error.to_string()))?;
+        if self.files.len() + files.len() > MAX_FILES {
+            return Err(self.damaged("it lists more files than there can be"));
+        }
+        self.files.extend(files);
+        Ok(())
+    }
+
+    /// The files behind the history, once all of that was read; none if it carries none.
+    pub fn behind(self) -> Option<Behind>
+    where
+        R: Send + 'static,
+    {
+        let Self { files, frames, .. } = self;
+        (!files.is_empty()).then(|| Behind { files, content: Box::new(frames.finish()) })
     }
 
     fn ends(&mut self, trailer: &[u8]) -> Result<(), FileError> {
@@ -323,8 +393,12 @@ mod tests {
 
     /// A file of these frames, whatever they say.
     fn file(bundles: u64, frames: &[(u8, &[u8])]) -> Vec<u8> {
+        formatted(PLAIN, bundles, frames)
+    }
+
+    fn formatted(format: u16, bundles: u64, frames: &[(u8, &[u8])]) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
-        out.extend(FORMAT.to_le_bytes());
+        out.extend(format.to_le_bytes());
         let mut made = Frames { out: zstd::Encoder::new(out, LEVEL).unwrap(), hasher: hasher() };
         let workspace = WorkspaceId::from_bytes([7; 16]);
         let manifest = Manifest { workspace, name: "Hamlet".to_owned(), exported_ms: 0, bundles };
@@ -370,9 +444,28 @@ mod tests {
         assert!(read(&file(3, &[(BUNDLE, b"one")])).is_err());
         assert!(read(&file(0, &[(BUNDLE, b"one")])).is_err());
         assert!(read(&file(1, &[(9, b"one")])).is_err());
-        let newer = [MAGIC, &[2, 0]].concat();
-        assert!(matches!(read(&newer), Err(FileError::FromTheFuture(2))));
+        let newer = [MAGIC, &[3, 0]].concat();
+        assert!(matches!(read(&newer), Err(FileError::FromTheFuture(3))));
         assert!(matches!(read(b"PK\x03\x04"), Err(FileError::NotAWorkspaceFile)));
+    }
+
+    #[test]
+    fn files_lie_behind_the_history_whatever_has_become_of_their_bytes() {
+        let carried = [3, 0, 4].map(|size| Carried { hash: BlobHash::from_bytes([size; 32]), size: size.into() });
+        let lists = carried.chunks(2).map(|part| codec::encode(&part)).collect::<Vec<_>>();
+        let frames = [(BUNDLE, &b"one"[..]), (FILES, &lists[0]), (FILES, &lists[1])];
+        let whole = [formatted(WITH_FILES, 1, &frames), b"abcdefg".to_vec()].concat();
+        let mut reader = Reader::open(io::Cursor::new(whole.clone())).unwrap();
+        assert_eq!(reader.next_bundle().unwrap().unwrap(), b"one");
+        assert_eq!(reader.next_bundle().unwrap(), None);
+        let Behind { files, mut content } = reader.behind().unwrap();
+        let mut bytes = Vec::new();
+        content.read_to_end(&mut bytes).unwrap();
+        assert_eq!((&files[..], &bytes[..]), (&carried[..], &b"abcdefg"[..]));
+        let history = whole.len() - 7;
+        assert!((0..history).all(|end| read(&whole[..end]).is_err()));
+        assert!((history..whole.len()).all(|end| read(&whole[..end]).is_ok()));
+        assert!(read(&file(1, &frames)).is_err(), "format 1 knows of no files");
     }
 
     #[test]

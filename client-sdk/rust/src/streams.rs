@@ -38,7 +38,19 @@ impl Workspace {
 
     /// Gives the whole history as one file, piece by piece.
     pub async fn export(&self) -> Result<Answers<v1::ExportWorkspaceResponse>, Error> {
-        let message = v1::ExportWorkspaceRequest { workspace: self.id().to_string() };
+        self.takes_out(v1::ExportWorkspaceRequest::default()).await
+    }
+
+    /// The same with the files that the node has of it; the last piece tells which. Older versions refuse such a file.
+    pub async fn export_with_blobs(&self) -> Result<Answers<v1::ExportWorkspaceResponse>, Error> {
+        self.takes_out(v1::ExportWorkspaceRequest { with_blobs: true, ..Default::default() }).await
+    }
+
+    async fn takes_out(
+        &self,
+        message: v1::ExportWorkspaceRequest,
+    ) -> Result<Answers<v1::ExportWorkspaceResponse>, Error> {
+        let message = v1::ExportWorkspaceRequest { workspace: self.id().to_string(), ..message };
         self.client().begin(async || self.client().admin().export_workspace(Request::new(message)).await).await
     }
 }

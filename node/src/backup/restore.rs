@@ -16,7 +16,7 @@ use super::{Contents, ContentsError, FILES, LOG, WORKSPACE, files as of_files, p
 use crate::config::Config;
 use crate::folder::{Folder, FolderError, LockError, WorkspaceFolder};
 use crate::node::{Node, StartError};
-use crate::workspace_file::{self, FileError, Reader};
+use crate::workspace_file::{self, Brought, FileError, Reader};
 
 /// What to do about a workspace that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub struct Restored {
     pub revision: Position,
     /// Where the folder that was there before lies now.
     pub aside: Option<PathBuf>,
+    /// What came of the files that a workspace file carries; none if it carries none.
+    pub files: Option<Brought>,
 }
 
 /// Why nothing was restored. What was there before is still there.
@@ -87,7 +89,7 @@ pub async fn restore(config: Config, from: &Path, present: Present) -> Result<Re
     }
     let aside = put_aside(&files)?;
     let restored = match &what.history {
-        History::Log(log) => copied(&files, log, id),
+        History::Log(log) => copied(&files, log, id).map(|revision| (revision, None)),
         History::File(file) => {
             // The node that takes the history in locks the folder itself.
             drop(lock);
@@ -95,7 +97,7 @@ pub async fn restore(config: Config, from: &Path, present: Present) -> Result<Re
         }
     };
     match restored {
-        Ok(revision) => Ok(Restored { workspace: id, name: what.name, revision, aside }),
+        Ok((revision, files)) => Ok(Restored { workspace: id, name: what.name, revision, aside, files }),
         Err(error) => {
             put_back(&files, aside.as_deref());
             Err(error)
@@ -213,7 +215,7 @@ async fn let_go(log: &Path, id: WorkspaceId) {
 }
 
 /// Starts the node without doors, and lets it take the file in as if a stranger had sent it.
-async fn taken_in(config: Config, path: &Path) -> Result<Position, RestoreError> {
+async fn taken_in(config: Config, path: &Path) -> Result<(Position, Option<Brought>), RestoreError> {
     let file = File::open(path).map_err(|error| RestoreError::Io(path.to_owned(), error))?;
     let node = Node::start(config).await?;
     let imported = workspace_file::import(&node, file, &path.display().to_string()).await;
@@ -223,7 +225,7 @@ async fn taken_in(config: Config, path: &Path) -> Result<Position, RestoreError>
         drop(node);
         let_go(&log, imported.workspace).await;
     }
-    imported.map(|imported| imported.revision).map_err(|error| match error {
+    imported.map(|imported| (imported.revision, imported.files)).map_err(|error| match error {
         CommandError::Refused(refusal) => RestoreError::Refused(refusal),
         CommandError::Unavailable(why) => RestoreError::Log(why),
     })

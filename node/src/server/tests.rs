@@ -164,7 +164,7 @@ async fn verified(house: &House, workspace: &str) -> v1::VerifyReport {
 }
 
 async fn exported(house: &House, workspace: &str) -> Vec<u8> {
-    let request = v1::ExportWorkspaceRequest { workspace: workspace.into() };
+    let request = v1::ExportWorkspaceRequest { workspace: workspace.into(), ..Default::default() };
     let mut parts =
         AdminServiceClient::new(house.channel().await).export_workspace(request).await.unwrap().into_inner();
     let mut file = Vec::new();

@@ -1,6 +1,5 @@
 //! AdminService: verifies, saves, exports; shows and settles what is in quarantine.
 
-use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,13 +15,15 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{CHUNK_BYTES, Parts, STREAM_AHEAD, no_answer, not_appended, sentence, streaming, unreadable};
+use super::{Parts, STREAM_AHEAD, no_answer, not_appended, sentence, streaming, unreadable};
 use super::{acting, caller};
+use crate::files::FileError;
 use crate::node::Node;
 use crate::workspace::Workspace;
 use crate::{backup, logging, verification, workspace_file};
 
 mod quarantine;
+mod taking_out;
 mod waiting;
 
 /// Verifies, saves and repairs.
@@ -146,9 +147,13 @@ impl Service for AdminService {
         &self,
         request: Request<v1::ExportWorkspaceRequest>,
     ) -> Result<Response<Self::ExportWorkspaceStream>, Status> {
-        let workspace = self.workspace(&request.get_ref().workspace)?;
+        let v1::ExportWorkspaceRequest { workspace, with_blobs } = request.get_ref();
+        let (workspace, with_blobs) = (self.workspace(workspace)?, *with_blobs);
         let now = self.0.env.clock.wall_ms();
-        let job = move |sender: &Sender<v1::ExportWorkspaceResponse>| exported(&workspace, now, sender);
+        let job = move |sender: &Sender<v1::ExportWorkspaceResponse>| {
+            let packing = with_blobs.then(|| workspace_file::packing(&workspace.library)).transpose();
+            taking_out::exported(&workspace, packing.map_err(FileError::from)?, now, sender)
+        };
         self.stream(&request, job)
     }
 
@@ -292,50 +297,4 @@ fn backed_up(
         bundles: written.revision.0,
         bytes: written.bytes,
     }))
-}
-
-fn exported(workspace: &Workspace, now_ms: u64, sender: &Sender<v1::ExportWorkspaceResponse>) -> Result<(), Status> {
-    let mut chunks = Chunks { sender, chunk: Vec::with_capacity(CHUNK_BYTES) };
-    let told = |done, total| {
-        let progress = Some(progress("Writing the history", done, total));
-        sender.blocking_send(Ok(v1::ExportWorkspaceResponse { chunk: Vec::new(), progress }))
-    };
-    let mut tell = |done, total| drop(told(done, total));
-    let name = super::name_of(workspace);
-    let written = workspace_file::write(&*workspace.log, workspace.id, name, now_ms, &mut chunks, &mut tell);
-    written.map_err(|error| match error {
-        workspace_file::WriteError::Log(failure) => unreadable(&failure),
-        workspace_file::WriteError::Io(_) => gone(()),
-        workspace_file::WriteError::Damaged { .. } => {
-            let refusal = Refusal::new(Reason::BadBundle, sentence(&error.to_string()));
-            status::refused(&refusal.next("`openprod export --emergency` saves what can be read."))
-        }
-    })?;
-    chunks.flush().map_err(gone)
-}
-
-/// A file that goes to the client in chunks.
-struct Chunks<'a> {
-    sender: &'a Sender<v1::ExportWorkspaceResponse>,
-    chunk: Vec<u8>,
-}
-
-impl Write for Chunks<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = bytes.len().min(CHUNK_BYTES - self.chunk.len());
-        self.chunk.extend_from_slice(&bytes[..count]);
-        if self.chunk.len() == CHUNK_BYTES {
-            self.flush()?;
-        }
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.chunk.is_empty() {
-            return Ok(());
-        }
-        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK_BYTES));
-        let part = v1::ExportWorkspaceResponse { chunk, progress: None };
-        self.sender.blocking_send(Ok(part)).map_err(|_| io::ErrorKind::BrokenPipe.into())
-    }
 }

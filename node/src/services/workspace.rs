@@ -20,7 +20,7 @@ use tracing::Instrument;
 use super::reading::{self, Asked, Scene};
 use super::{caller, failed, name_in, name_of};
 use crate::node::{Made, Node, Slot};
-use crate::workspace_file;
+use crate::workspace_file::{self, Brought};
 
 /// Makes, lists, describes and takes in workspaces.
 pub struct WorkspaceService {
@@ -110,7 +110,22 @@ impl Service for WorkspaceService {
             known_bundles: imported.known,
             refused_bundles: imported.quarantined,
             held_bundles: imported.held,
+            blobs: imported.files.map(v1::ImportedBlobs::from),
         }))
+    }
+}
+
+impl From<Brought> for v1::ImportedBlobs {
+    fn from(brought: Brought) -> Self {
+        let Brought { new, new_bytes, known, unneeded, refused, reasons } = brought;
+        Self {
+            new_blobs: new,
+            new_bytes,
+            known_blobs: known,
+            unneeded_blobs: unneeded,
+            refused_blobs: refused,
+            reasons,
+        }
     }
 }
 

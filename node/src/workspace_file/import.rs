@@ -2,7 +2,11 @@
 //!
 //! Where the node has no such workspace, it makes one: all of the file or nothing. Where it has, the file's history is
 //! joined with the one that is here: what is new is added, what does not stand up to its checks goes into quarantine.
-//! So does, for a person to take, what somebody wrote who was removed meanwhile: a file comes through anybody's hands. So two nodes without a network meet by a stick.
+//! So does, for a person to take, what somebody wrote who was removed meanwhile: a file comes through anybody's hands. So
+//! two nodes without a network meet by a stick.
+//!
+//! The files that it carries come in when all of the history is here ([`carried`]): each by itself, so that one which is
+//! damaged, or an end in the middle, costs nothing of what came before.
 
 use std::io::Read;
 
@@ -12,7 +16,8 @@ use openprod_model::ids::{Position, WorkspaceId};
 use openprod_model::refusal::{Reason, Refusal};
 use tokio::sync::mpsc;
 
-use super::{FileError, Manifest, Reader};
+use super::carried::{self, Brought};
+use super::{Behind, FileError, Manifest, Reader};
 use crate::node::Node;
 use crate::services::{name_of, sentence};
 use crate::workspace::Workspace;
@@ -45,13 +50,15 @@ pub struct Imported {
     pub quarantined: u64,
     /// How many wait in quarantine for a person to take them.
     pub held: u64,
+    /// What came of the files that it carries; none if it carries none.
+    pub files: Option<Brought>,
 }
 
 /// What the reading thread tells.
 enum Told {
     Begins(Manifest),
     Batch(Vec<Vec<u8>>),
-    Ends,
+    Ends(Option<Behind>),
     Broke(FileError),
 }
 
@@ -64,30 +71,39 @@ pub async fn import<R: Read + Send + 'static>(node: &Node, file: R, source: &str
         Some(Told::Broke(error)) => return Err(broken(&error)),
         _ => return Err(CommandError::Unavailable("The file was not read.".to_owned())),
     };
-    match node.workspace(manifest.workspace) {
+    let (imported, behind) = match node.workspace(manifest.workspace) {
         Ok(present) => join(&present, told, source).await,
         Err(refusal) if refusal.reason == Reason::UnknownWorkspace => found(node, &manifest, told, source).await,
         Err(down) => Err(down.into()),
-    }
+    }?;
+    let Some(behind) = behind else { return Ok(imported) };
+    let library = node.workspace(imported.workspace)?.library;
+    let brought = node.env.offload(move || carried::take_in(&library, behind)).await;
+    let files = brought.ok_or_else(|| CommandError::Unavailable("The taking in of files broke off.".to_owned()))?;
+    Ok(Imported { files: Some(files), ..imported })
 }
+
+/// What was taken in, and the files that are still to come.
+type Historic = (Imported, Option<Behind>);
 
 /// Makes a workspace of the file. All or nothing: a file that is not whole, or whose bundles do not stand up to their
 /// checks, leaves nothing behind.
-async fn found(node: &Node, manifest: &Manifest, told: Telling, source: &str) -> Result<Imported, CommandError> {
+async fn found(node: &Node, manifest: &Manifest, told: Telling, source: &str) -> Result<Historic, CommandError> {
     let workspace = node.make(manifest.workspace).await?;
     match fill(&workspace, manifest, told, source).await {
-        Ok(revision) => {
+        Ok((revision, behind)) => {
             node.list_made(&workspace)?;
-            let name = name_of(&workspace);
-            Ok(Imported {
+            let imported = Imported {
                 workspace: workspace.id,
-                name,
+                name: name_of(&workspace),
                 revision,
                 new: manifest.bundles,
                 known: 0,
                 quarantined: 0,
                 held: 0,
-            })
+                files: None,
+            };
+            Ok((imported, behind))
         }
         Err(error) => {
             workspace.close().await;
@@ -99,16 +115,15 @@ async fn found(node: &Node, manifest: &Manifest, told: Telling, source: &str) ->
 
 /// Adds what is new to a workspace that is here already. Each bundle stands or falls by itself, so a file that breaks
 /// off has still brought what came before.
-async fn join(workspace: &Workspace, mut told: Telling, source: &str) -> Result<Imported, CommandError> {
+async fn join(workspace: &Workspace, mut told: Telling, source: &str) -> Result<Historic, CommandError> {
     let is_empty = workspace.log.tail().is_ok_and(|tail| tail.position == Position::ZERO);
     let hands = if is_empty { Hands::Members } else { Hands::Anybodys };
     let mut offered = Offered::through(hands);
-    if let Err(error) = offer_all(&mut offered, workspace, &mut told, source).await {
-        return Err(partly(&offered, error));
-    }
+    let offering = offer_all(&mut offered, workspace, &mut told, source).await;
+    let behind = offering.map_err(|error| partly(&offered, error))?;
     let (suspects, kept) = (offered.quarantined(), offered.kept_for_people);
     shown(workspace, offered.through).await?;
-    Ok(Imported {
+    let imported = Imported {
         workspace: workspace.id,
         name: name_of(workspace),
         revision: offered.through,
@@ -116,7 +131,9 @@ async fn join(workspace: &Workspace, mut told: Telling, source: &str) -> Result<
         known: offered.total.saturating_sub(offered.new + suspects + offered.waiting),
         quarantined: suspects.saturating_sub(kept) + offered.waiting,
         held: kept,
-    })
+        files: None,
+    };
+    Ok((imported, behind))
 }
 
 /// What a file that broke off has brought all the same.
@@ -134,7 +151,7 @@ fn partly(offered: &Offered, error: CommandError) -> CommandError {
 type Telling = mpsc::Receiver<Told>;
 
 /// Reads the file on a thread where that may block. Ends early if nobody listens any more.
-fn read(file: impl Read, tell: &mpsc::Sender<Told>) {
+fn read(file: impl Read + Send + 'static, tell: &mpsc::Sender<Told>) {
     let told = || -> Result<(), FileError> {
         let mut reader = Reader::open(file)?;
         let mut listening = tell.blocking_send(Told::Begins(reader.manifest().clone())).is_ok();
@@ -142,7 +159,9 @@ fn read(file: impl Read, tell: &mpsc::Sender<Told>) {
         while listening {
             let Some(bundle) = reader.next_bundle()? else {
                 // Whoever listened may be gone; then nobody cares how it ends.
-                let _ = tell.blocking_send(Told::Batch(batch)).and_then(|()| tell.blocking_send(Told::Ends));
+                let _ = tell
+                    .blocking_send(Told::Batch(batch))
+                    .and_then(|()| tell.blocking_send(Told::Ends(reader.behind())));
                 break;
             };
             bytes += bundle.len();
@@ -165,10 +184,10 @@ async fn fill(
     manifest: &Manifest,
     mut told: Telling,
     source: &str,
-) -> Result<Position, CommandError> {
+) -> Result<(Position, Option<Behind>), CommandError> {
     // Whoever takes in a whole workspace takes in its past.
     let mut offered = Offered::through(Hands::Members);
-    offer_all(&mut offered, workspace, &mut told, source).await?;
+    let behind = offer_all(&mut offered, workspace, &mut told, source).await?;
     if offered.waiting > 0 || !offered.suspects.is_empty() {
         return Err(not_standing(&offered.suspects, workspace));
     }
@@ -178,7 +197,7 @@ async fn fill(
         return Err(Refusal::new(Reason::BadBundle, message).next(OTHER_COPY).into());
     }
     shown(workspace, offered.through).await?;
-    Ok(offered.through)
+    Ok((offered.through, behind))
 }
 
 const OTHER_COPY: &str = "Nothing was taken in. Export the workspace again where it came from, and try that file.";
@@ -203,17 +222,18 @@ struct Offered {
     again_bytes: usize,
 }
 
-/// Offers every bundle of the file once, and those of batches that were not taken whole once more at the end.
+/// Offers every bundle of the file once, and those of batches that were not taken whole once more at the end. Gives the
+/// files that follow.
 async fn offer_all(
     offered: &mut Offered,
     workspace: &Workspace,
     told: &mut Telling,
     source: &str,
-) -> Result<(), CommandError> {
+) -> Result<Option<Behind>, CommandError> {
     loop {
         match told.recv().await {
             Some(Told::Batch(batch)) => offered.offer(workspace, batch, source).await?,
-            Some(Told::Ends) => return offered.once_more(workspace, source).await,
+            Some(Told::Ends(behind)) => return offered.once_more(workspace, source).await.map(|()| behind),
             Some(Told::Broke(error)) => return Err(broken(&error)),
             Some(Told::Begins(_)) | None => return Err(CommandError::Unavailable("The file was not read.".to_owned())),
         }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod apart;
+mod carrying;
 mod conflicts;
 mod convergence;
 mod copies;

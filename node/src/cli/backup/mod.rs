@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use futures::stream;
 use openprod_client::v1;
-use serde_json::json;
+use openprod_domain::describe::bytes;
+use serde_json::{Value as Json, json};
 
 use super::context::Context;
 use super::error::CliError;
@@ -110,17 +111,22 @@ pub async fn restore(args: RestoreArgs, context: &Context) -> Result<(), CliErro
     let restored = restored.map_err(|error| {
         CliError::failed(format!("{}.", error.to_string().trim_end_matches('.'))).affected("Nothing was changed.")
     })?;
+    let blobs = restored.files.map(v1::ImportedBlobs::from);
     if context.style == Style::Json {
         return show(&json!({
             "workspace": restored.workspace.to_string(), "name": restored.name, "revision": restored.revision.0,
             "aside": restored.aside.as_ref().map(|aside| aside.display().to_string()),
-        }));
+            "blobs": blobs.as_ref().map(blobs_json),
+        }))
+        .and_then(|()| blobs_told(blobs.as_ref()));
     }
     if let Some(aside) = &restored.aside {
         remark(&format!("The workspace that was there lies in {} now.", aside.display()));
     }
     remark(&format!("Restored {} at revision {}.", restored.name, restored.revision));
-    line(&restored.workspace.to_string())
+    blobs.iter().for_each(|blobs| remark(&brought(blobs)));
+    line(&restored.workspace.to_string())?;
+    blobs_told(blobs.as_ref())
 }
 
 fn stop_first(message: &str) -> CliError {
@@ -166,15 +172,17 @@ fn taken_in(context: &Context, answer: &v1::ImportWorkspaceResponse) -> Result<(
         show(&json!({
             "workspace": workspace, "name": name, "revision": revision, "new_bundles": new_bundles,
             "known_bundles": known_bundles, "refused_bundles": refused_bundles, "held_bundles": held_bundles,
+            "blobs": answer.blobs.as_ref().map(blobs_json),
         }))?;
     } else {
         let known = if *known_bundles > 0 { format!(", {known_bundles} were here already") } else { String::new() };
         let name = openprod_domain::describe::escaped(name);
         remark(&format!("Took in {name}: {new_bundles} new bundles{known}, revision {revision}."));
+        answer.blobs.iter().for_each(|blobs| remark(&brought(blobs)));
         line(workspace)?;
     }
     match (refused_bundles, held_bundles) {
-        (0, 0) => Ok(()),
+        (0, 0) => blobs_told(answer.blobs.as_ref()),
         (0, many) => Err(CliError::partial(format!(
             "{many} bundles wait for you: whoever wrote them was removed before they came here."
         ))
@@ -182,4 +190,30 @@ fn taken_in(context: &Context, answer: &v1::ImportWorkspaceResponse) -> Result<(
         (many, _) => Err(CliError::partial(format!("{many} bundles of the file were not taken in."))
             .next("`openprod quarantine list` tells which, and why.")),
     }
+}
+
+/// What came of the files that a workspace file carries, in a sentence.
+fn brought(blobs: &v1::ImportedBlobs) -> String {
+    let v1::ImportedBlobs { new_blobs, new_bytes, known_blobs, unneeded_blobs, .. } = blobs;
+    let others = [(known_blobs, "were here already"), (unneeded_blobs, "are not needed here")];
+    let others = others.iter().filter(|(count, _)| **count > 0).map(|(count, what)| format!("; {count} {what}"));
+    format!("Files: {new_blobs} new ones of {}{}.", bytes(*new_bytes), others.collect::<String>())
+}
+
+/// Fails in part if any file did not come, and says why.
+fn blobs_told(blobs: Option<&v1::ImportedBlobs>) -> Result<(), CliError> {
+    let Some(v1::ImportedBlobs { refused_blobs, reasons, .. }) = blobs else { return Ok(()) };
+    reasons.iter().for_each(|reason| remark(reason));
+    match refused_blobs {
+        0 => Ok(()),
+        many => Err(CliError::partial(format!("{many} files were not taken in; everything else was."))
+            .next("Take in a whole copy of the workspace file; what is here already stays.")),
+    }
+}
+
+fn blobs_json(blobs: &v1::ImportedBlobs) -> Json {
+    json!({
+        "new": blobs.new_blobs, "new_bytes": blobs.new_bytes, "known": blobs.known_blobs,
+        "unneeded": blobs.unneeded_blobs, "refused": blobs.refused_blobs, "reasons": blobs.reasons,
+    })
 }

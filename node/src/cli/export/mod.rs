@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use openprod_client::{Workspace, v1};
+use openprod_domain::describe;
 
 use super::context::Context;
 use super::error::CliError;
@@ -45,6 +46,9 @@ pub struct ExportArgs {
     /// Writes the workspace with its whole history into this file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["emergency", "output", "format", "as_of"])]
     workspace_file: Option<PathBuf>,
+    /// Takes the files along into the workspace file that are on this node
+    #[arg(long, requires = "workspace_file")]
+    with_blobs: bool,
     /// Saves what can be read into the folder named with --output, without a node
     #[arg(long, requires = "output", conflicts_with_all = ["format", "as_of"])]
     emergency: bool,
@@ -93,7 +97,7 @@ pub async fn run(args: ExportArgs, context: &Context) -> Result<(), CliError> {
         return emergency::run(context, folder).await;
     }
     if let Some(path) = &args.workspace_file {
-        return whole(context, path).await;
+        return whole(context, path, &args).await;
     }
     let output = args.output.clone();
     let place = match output.as_deref() {
@@ -228,19 +232,35 @@ fn keep(part: tempfile::NamedTempFile, path: &Path) -> Result<(), CliError> {
 }
 
 /// The workspace with its whole history.
-async fn whole(context: &Context, path: &Path) -> Result<(), CliError> {
-    let workspace = context.workspace().await?;
+async fn whole(context: &Context, path: &Path, args: &ExportArgs) -> Result<(), CliError> {
+    let (workspace, with_blobs) = (context.workspace().await?, args.with_blobs);
     let mut part = part_of(context, path, FOR_ONESELF)?;
-    let (bar, mut bytes) = (Bar::new(), 0);
-    let mut pieces = workspace.export().await?;
+    let (bar, mut bytes, mut blobs) = (Bar::new(), 0, None);
+    let mut pieces = if with_blobs { workspace.export_with_blobs().await? } else { workspace.export().await? };
     while let Some(piece) = pieces.next().await? {
         part.write_all(&piece.chunk).map_err(|error| CliError::file(path, &error))?;
         bytes += piece.chunk.len();
         piece.progress.iter().for_each(|progress| bar.told(progress));
+        blobs = blobs.or(piece.blobs);
     }
     drop(bar);
+    if with_blobs && blobs.is_none() {
+        // Without this word, the node has ended too early, or is of a version that carries no files.
+        return Err(CliError::failed("The node did not say which files went along.").affected("Nothing was written."));
+    }
     keep(part, path)?;
-    tell(context, &Place::File(path), &format!("the workspace, {bytes} bytes,"))
+    let what = blobs.as_ref().map_or_else(String::new, |blobs| format!(", with {}", carried(blobs)));
+    tell(context, &Place::File(path), &format!("the workspace{what}, {bytes} bytes,"))
+}
+
+/// Which files went along, and which did not.
+fn carried(blobs: &v1::ExportedBlobs) -> String {
+    let v1::ExportedBlobs { blobs, bytes, missing, deleted, damaged } = blobs;
+    let left = [(missing, "not on this node"), (damaged, "damaged here"), (deleted, "deleted")];
+    let left = left.iter().filter(|(count, _)| **count > 0).map(|(count, why)| format!("{count} {why}"));
+    let left: Vec<_> = left.collect();
+    let left = if left.is_empty() { String::new() } else { format!(" (not: {})", left.join(", ")) };
+    format!("{blobs} files of {}{left}", describe::bytes(*bytes))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use openprod_api::status::ApiError;
 use openprod_client::error::Error;
-use openprod_client::{Client, v1};
+use openprod_client::{Answers, Client, v1};
 use openprod_model::ids::WorkspaceId;
 
 use super::person::Person;
@@ -47,14 +47,12 @@ impl Person {
 
     /// The workspace as one file.
     pub(crate) async fn takes_out(&self) -> Vec<Vec<u8>> {
-        let mut answers = self.workspace().export().await.unwrap();
-        let mut pieces = Vec::new();
-        while let Some(answer) = answers.next().await.unwrap() {
-            if !answer.chunk.is_empty() {
-                pieces.push(answer.chunk);
-            }
-        }
-        pieces
+        pieces_of(self.workspace().export().await.unwrap()).await
+    }
+
+    /// The same with its files.
+    pub(crate) async fn takes_out_with_files(&self) -> Vec<Vec<u8>> {
+        pieces_of(self.workspace().export_with_blobs().await.unwrap()).await
     }
 
     /// Exchanges with somebody at another node all that either has done, by a stick.
@@ -149,6 +147,17 @@ impl Person {
     pub(crate) async fn turns_the_log_to(&self, filter: &str) -> String {
         self.client.ask(v1::SetLogLevelRequest { filter: filter.to_owned() }).await.unwrap().previous_filter
     }
+}
+
+/// The bytes of a workspace file, in pieces as they come.
+async fn pieces_of(mut answers: Answers<v1::ExportWorkspaceResponse>) -> Vec<Vec<u8>> {
+    let mut pieces = Vec::new();
+    while let Some(answer) = answers.next().await.unwrap() {
+        if !answer.chunk.is_empty() {
+            pieces.push(answer.chunk);
+        }
+    }
+    pieces
 }
 
 /// Takes a workspace file into the node of that client.
