@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use unicode_normalization::{UnicodeNormalization, is_nfc};
+use unicode_normalization::UnicodeNormalization;
 
 use crate::ids::{BlobHash, EntityId};
 
@@ -55,7 +55,7 @@ pub struct Text(Arc<str>);
 impl Text {
     /// Normalizes `text`.
     pub fn new(text: &str) -> Result<Self, InvalidValue> {
-        let normal: Arc<str> = if is_nfc(text) { text.into() } else { text.nfc().collect::<String>().into() };
+        let normal: Arc<str> = if is_normal(text) { text.into() } else { text.nfc().collect::<String>().into() };
         Self::checked(normal)
     }
 
@@ -75,10 +75,15 @@ impl Text {
     }
 }
 
+/// Whether a text is in normal form C. ASCII is, which is seen at a glance, and most texts are that.
+fn is_normal(text: &str) -> bool {
+    text.is_ascii() || unicode_normalization::is_nfc(text)
+}
+
 impl TryFrom<Arc<str>> for Text {
     type Error = InvalidValue;
     fn try_from(text: Arc<str>) -> Result<Self, InvalidValue> {
-        if !is_nfc(&text) {
+        if !is_normal(&text) {
             return Err(InvalidValue::NotNormalized);
         }
         Self::checked(text)
@@ -131,7 +136,7 @@ impl TryFrom<Arc<str>> for Name {
             Err(InvalidValue::NameTooLong(name.len()))
         } else if name.chars().any(char::is_control) || name.trim() != &*name {
             Err(InvalidValue::NameCharacters)
-        } else if !is_nfc(&name) {
+        } else if !is_normal(&name) {
             Err(InvalidValue::NotNormalized)
         } else {
             Ok(Self(name))
