@@ -15,7 +15,6 @@ use std::time::Duration;
 use openprod_domain::join_mode::JoinMode;
 use openprod_domain::view::Read;
 use openprod_links::admission::door::{Door, Houses};
-use openprod_links::admission::gate::{Gate, Roll};
 use openprod_links::admission::host::Findable;
 use openprod_links::admission::room::name_of;
 use openprod_links::discovery::{self, DiscoveryArgs, MDNS_PORT, Nearby, Reach};
@@ -226,10 +225,6 @@ fn findable(workspace: &Workspace) -> Read<Option<Findable>> {
     Ok((mode != JoinMode::Invite).then_some(Findable { workspace: workspace.id, name, mode }))
 }
 
-fn gate(workspace: &Workspace, peer: ActorId) -> Read<Gate> {
-    Ok(Roll::of(&*workspace.snapshots.snapshot()?, &*workspace.log)?.gate(peer))
-}
-
 fn running(node: &Node) -> Vec<Workspace> {
     let open = node.workspaces().into_iter().filter_map(|(_, slot)| match slot {
         Slot::Open(workspace) => Some(*workspace),
@@ -267,7 +262,7 @@ impl Workspaces for OfNode {
     fn is_member(&self, workspace: WorkspaceId, peer: ActorId) -> bool {
         let Some(node) = self.node.upgrade() else { return false };
         let Ok(workspace) = node.workspace(workspace) else { return false };
-        matches!(gate(&workspace, peer), Ok(Gate::Open)) || joining::is_expected(&node, &workspace, peer)
+        workspace.welcome.is_member(peer) || joining::is_expected(&node, &workspace, peer)
     }
 
     fn advertised(&self) -> Vec<(WorkspaceId, String)> {

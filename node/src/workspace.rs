@@ -106,6 +106,8 @@ pub struct Workspace {
     pub neighbourhood: Arc<Neighbourhood>,
     /// Whether it syncs.
     pub syncing: Arc<Syncing>,
+    /// Who may sync it, by what its state shows.
+    pub welcome: Arc<Welcome>,
     /// The blobs room.
     pub blobs: Address<BlobsMsg>,
     /// Tells when the log has grown.
@@ -271,6 +273,7 @@ fn assemble(parts: Parts) -> (Workspace, WorkspaceArgs) {
         doorway: Doorway::of(sessions_at.clone()),
         neighbourhood: Arc::new(Neighbourhood::new(id, syncing.held())),
         syncing: Arc::new(syncing),
+        welcome: Arc::new(Welcome::new(reader.clone(), snapshots.clone())),
         sessions: sessions_at,
         condition: condition_seen,
         supervisor: Address::of("workspace"),
@@ -292,7 +295,7 @@ fn assemble(parts: Parts) -> (Workspace, WorkspaceArgs) {
             rooms: Rooms {
                 log: log.clone(),
                 snapshots: snapshots.clone(),
-                host: Arc::new(Welcome::new(reader.clone(), snapshots.clone())),
+                host: workspace.welcome.clone(),
                 oplog: oplog_at.clone(),
                 held: workspace.syncing.held(),
                 keyring: keyring.clone(),

@@ -53,6 +53,11 @@ impl Welcome {
         Self { log, snapshots, folded, judged: Mutex::default() }
     }
 
+    /// Whether a node may sync the workspace now. Who cannot be asked about may not.
+    pub fn is_member(&self, peer: ActorId) -> bool {
+        self.gives_through(peer).is_some()
+    }
+
     fn judge(&self, Folded { incarnation, members, position }: Folded) -> Read<Judged> {
         let snapshot = self.snapshots.snapshot()?;
         let roll = Roll::of(&*snapshot, &*self.log)?;
