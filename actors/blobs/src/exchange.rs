@@ -17,7 +17,7 @@ use openprod_messages::environment::Environment;
 use openprod_messages::watch;
 use openprod_model::ids::BlobHash;
 use openprod_wire::files::{FileAnswer, FileAsk};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use crate::collect::Library;
@@ -34,10 +34,8 @@ const PIECE_PATIENCE: Duration = Duration::from_secs(5);
 const STALLED_AFTER: Duration = Duration::from_secs(30);
 /// Pieces that have come and wait to be written: 4 MiB; the neighbours wait meanwhile.
 const PIECES_AHEAD: usize = 16;
-/// How many pieces are read for neighbours at once: the disk is people's own first.
-const GIVEN_AT_ONCE: usize = 4;
-
-static GIVING: Semaphore = Semaphore::const_new(GIVEN_AT_ONCE);
+/// How many pieces of a workspace's files are read for neighbours at once: the disk is people's own first.
+pub(crate) const GIVEN_AT_ONCE: usize = 4;
 
 /// A node of the same workspace that is connected now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,6 +80,7 @@ async fn answers(library: Library, env: Environment, talk: &mut dyn Talk<FileAns
     let Some(FileAsk::Outline { hash }) = talk.hear().await? else {
         return Err(Ended("it did not say which file it is about".to_owned()));
     };
+    let store = Arc::clone(&library.store);
     let opened = env.offload(move || library.give(hash)).await;
     let Some(Ok(reader)) = opened else { return talk.say(FileAnswer::Missing).await };
     let reader = Arc::new(reader);
@@ -90,7 +89,9 @@ async fn answers(library: Library, env: Environment, talk: &mut dyn Talk<FileAns
     while let Some(ask) = talk.hear().await? {
         let FileAsk::Pieces { first, count } = ask else { return Err(Ended("it asks for another file".to_owned())) };
         for index in first..first.saturating_add(u64::from(count)) {
-            let Some(bytes) = piece(&env, &reader, index).await else { return talk.say(FileAnswer::Missing).await };
+            let Some(bytes) = piece(&env, &store, &reader, index).await else {
+                return talk.say(FileAnswer::Missing).await;
+            };
             fail::fail_point!("blobs-before-given");
             talk.say(FileAnswer::Piece { index, bytes }).await?;
         }
@@ -99,8 +100,8 @@ async fn answers(library: Library, env: Environment, talk: &mut dyn Talk<FileAns
 }
 
 /// A piece; none if it cannot be read, or is no longer what it was.
-async fn piece(env: &Environment, reader: &Arc<Reader>, index: u64) -> Option<Vec<u8>> {
-    let _turn = GIVING.acquire().await.ok()?;
+async fn piece(env: &Environment, store: &Store, reader: &Arc<Reader>, index: u64) -> Option<Vec<u8>> {
+    let _turn = store.giving.acquire().await.ok()?;
     let reader = Arc::clone(reader);
     env.offload(move || reader.piece(index)).await?.ok()
 }

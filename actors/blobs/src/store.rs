@@ -18,7 +18,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use openprod_messages::blobs::{BlobError, Kept};
 use openprod_messages::environment::Environment;
 use openprod_model::ids::BlobHash;
+use tokio::sync::Semaphore;
 
+use crate::exchange::GIVEN_AT_ONCE;
 use crate::folder::{Folder, Writing};
 use crate::index::{Entry, Index, disk};
 use crate::outline::{MAX_BLOB_BYTES, Outlining, PIECE_BYTES};
@@ -37,6 +39,8 @@ pub struct Store {
     /// What the names of files begin with that this store is taking in: others are left of broken ones.
     pub(crate) prefix: String,
     next: AtomicU64,
+    /// Whoever reads a piece for a neighbour takes a place.
+    pub(crate) giving: Semaphore,
 }
 
 impl Store {
@@ -45,7 +49,8 @@ impl Store {
         let mut random = [0; 8];
         env.random.fill(&mut random);
         let prefix = format!("{:016x}", u64::from_le_bytes(random));
-        Arc::new(Self { folder, index, env, settling: Mutex::new(()), prefix, next: AtomicU64::new(0) })
+        let (settling, next, giving) = (Mutex::new(()), AtomicU64::new(0), Semaphore::new(GIVEN_AT_ONCE));
+        Arc::new(Self { folder, index, env, settling, prefix, next, giving })
     }
 
     pub(crate) fn settle(&self) -> MutexGuard<'_, ()> {
