@@ -103,6 +103,22 @@ impl MemoryDisk {
         self.platter().bytes.clone()
     }
 
+    /// Whether nothing is on it.
+    pub fn is_empty(&self) -> bool {
+        self.platter().bytes.is_empty()
+    }
+
+    /// Holds from now on what another disk does, for good: as a file does over which another was renamed.
+    pub fn becomes(&self, other: &Self) -> io::Result<()> {
+        let bytes = other.bytes();
+        let mut platter = self.platter();
+        let all = [Trouble::Dead, Trouble::Full, Trouble::CannotGrow, Trouble::WriteError, Trouble::SyncError];
+        platter.access(&all)?;
+        (platter.synced, platter.changed) = (bytes.clone(), Vec::new());
+        platter.bytes = bytes;
+        Ok(())
+    }
+
     /// Another disk with the same bytes, as a copy of the file would be.
     pub fn copied(&self) -> Self {
         Self::holding(self.bytes())

@@ -30,6 +30,15 @@ pub enum Medium {
     Memory(MemoryDisk),
 }
 
+impl Medium {
+    fn is_made(&self) -> bool {
+        match self {
+            Self::File(path) => path.exists(),
+            Self::Memory(disk) => !disk.is_empty(),
+        }
+    }
+}
+
 /// What a file is for.
 #[derive(Debug, Clone, Copy)]
 pub struct Form {
@@ -105,7 +114,7 @@ impl Tables {
 
     /// Reads. What was never made is not made for reading: it holds nothing.
     pub fn read<T: Default>(&self, job: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>) -> Result<T, Fault> {
-        if matches!(&self.medium, Medium::File(path) if !path.exists()) {
+        if !self.medium.is_made() {
             return Ok(T::default());
         }
         self.with(|database| job(&database.begin_read()?))
@@ -152,7 +161,14 @@ impl Tables {
                 }
                 builder.open(path)?
             }
-            Medium::Memory(disk) => builder.create_with_backend(disk.clone())?,
+            Medium::Memory(disk) => {
+                if disk.is_empty() {
+                    let part = MemoryDisk::default();
+                    self.prepare(&builder.create_with_backend(part.clone())?)?;
+                    disk.becomes(&part)?;
+                }
+                builder.create_with_backend(disk.clone())?
+            }
         };
         self.prepare(&database)?;
         Ok(database)
