@@ -21,6 +21,7 @@ mod named;
 pub(crate) mod plan;
 pub(crate) mod portrait;
 pub(crate) mod replica;
+pub(crate) mod shelf;
 pub(crate) mod witness;
 
 use std::collections::{BTreeMap, BTreeSet};

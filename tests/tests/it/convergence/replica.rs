@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 
-use openprod_blobs::folder::OnDisk as FilesOnDisk;
 use openprod_blobs::index::{Index, Medium};
 use openprod_blobs::store::Store;
 use openprod_disk::MemoryDisk;
@@ -34,6 +33,7 @@ use openprod_state::StateStore;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 
 use super::chance::{HandClock, environment};
+use super::shelf::Shelf;
 use super::witness::{Line, lines};
 
 pub(crate) const WORKSPACE: WorkspaceId = WorkspaceId::from_bytes([7; 16]);
@@ -80,11 +80,12 @@ impl Keyring for Cast {
 pub(crate) struct Disks {
     pub(crate) log: MemoryDisk,
     pub(crate) state: MemoryDisk,
+    pub(crate) files: Shelf,
 }
 
 impl Disks {
     pub(crate) fn copied(&self) -> Self {
-        Self { log: self.log.copied(), state: self.state.copied() }
+        Self { log: self.log.copied(), state: self.state.copied(), files: self.files.copied() }
     }
 }
 
@@ -301,12 +302,17 @@ impl Replica {
 
     /// The power fails: what was not synced is gone.
     pub(super) async fn loses_power(&mut self) {
-        self.dies(|disks| Disks { log: disks.log.after_power_cut(), state: disks.state.after_power_cut() }).await;
+        self.dies(|disks| Disks {
+            log: disks.log.after_power_cut(),
+            state: disks.state.after_power_cut(),
+            files: disks.files.torn(|| false),
+        })
+        .await;
     }
 
     /// The file of its state is lost.
     pub(super) async fn loses_its_state(&mut self) {
-        self.dies(|disks| Disks { log: disks.log.copied(), state: MemoryDisk::default() }).await;
+        self.dies(|disks| Disks { state: MemoryDisk::default(), ..disks.copied() }).await;
     }
 
     /// A bit of a bundle in its log flips on the disk, and it is opened anew.
@@ -377,7 +383,8 @@ async fn begin(cast: &Arc<Cast>, env: &Environment, disks: &Disks, unknown: &'st
     let (house, _) = Actor::spawn(None, House, ()).await.unwrap();
     let (node, endpoint) = (cast.actor(0), Address::of("endpoint"));
     let tickets = Arc::new(NoTickets);
-    let given = Given { env: env.clone(), keyring: cast.clone(), tickets, node, endpoint, unknown };
+    let given =
+        Given { env: env.clone(), keyring: cast.clone(), tickets, node, endpoint, unknown, keeps_all_files: false };
     let (workspace, stores) = move_in(disks, given, house.get_cell()).await.unwrap();
     Life { workspace, house, stores }
 }
@@ -392,6 +399,8 @@ pub(crate) struct Given {
     pub(crate) endpoint: Address<EndpointMsg>,
     /// Kinds of operations that its version does not know.
     pub(crate) unknown: &'static [u16],
+    /// Whether it keeps every file that the workspace needs.
+    pub(crate) keeps_all_files: bool,
 }
 
 /// Gives to everybody what there is: that histories come to the same in the end is asked here, not who may see them.
@@ -408,7 +417,7 @@ type Stores = (Weak<LogStore>, Weak<StateStore>);
 
 /// Opens a workspace on its disks and starts its rooms. The error says which of its stores could not be opened.
 pub(crate) async fn move_in(disks: &Disks, given: Given, house: ActorCell) -> Result<(Workspace, Stores), String> {
-    let Given { env, keyring, tickets, node, endpoint, unknown } = given;
+    let Given { env, keyring, tickets, node, endpoint, unknown, keeps_all_files } = given;
     let log = openprod_oplog::store::Options { cache_bytes: CACHE_BYTES };
     let log = LogStore::open(disks.log.clone(), WORKSPACE, log).map_err(|error| format!("the log: {error}"))?;
     let state = openprod_state::Options { cache_bytes: CACHE_BYTES, unknown };
@@ -416,11 +425,10 @@ pub(crate) async fn move_in(disks: &Disks, given: Given, house: ActorCell) -> Re
     let state = state.map_err(|error| format!("the state: {error}"))?;
     let stores = (Arc::downgrade(&log), Arc::downgrade(&state));
     let overlays = Box::new(FileStore::in_memory(WORKSPACE));
-    let index = Index::new(Medium::Memory(MemoryDisk::default()), WORKSPACE);
-    // No file is ever put there.
-    let blobs = Store::new(Box::new(FilesOnDisk("/nowhere".into())), index, env.clone());
+    let index = Index::new(Medium::Memory(disks.files.index.clone()), WORKSPACE);
+    let blobs = Store::new(Box::new(disks.files.clone()), index, env.clone());
     let node = (node, Text::new("Replica").unwrap());
-    let (id, keeps_all_files) = (WORKSPACE, false);
+    let id = WORKSPACE;
     let syncing = Syncing::forgetful();
     let parts =
         Parts { id, log, state, overlays, blobs, keeps_all_files, tickets, syncing, node, endpoint, env, keyring };

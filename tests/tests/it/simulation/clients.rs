@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use openprod_domain::command::Request;
 use openprod_messages::commands::{CommandError, CommandsMsg};
-use openprod_model::ids::{ActorId, CommandId, Digest};
+use openprod_model::ids::{ActorId, BlobHash, CommandId, Digest};
+use openprod_node::files::FileError;
 
 use super::machine::Front;
 
@@ -24,6 +25,16 @@ pub(super) enum Said {
     Staged,
     /// The machine has joined.
     Joined,
+    /// A file was taken in for good.
+    Kept(BlobHash),
+    /// A file was opened and read: the hash that was asked for, and that of its bytes.
+    Opened { hash: BlobHash, got: BlobHash },
+    /// A file was not taken or given.
+    Unopened(BlobHash, FileError),
+    /// A stranger was told nothing.
+    TurnedAway,
+    /// A stranger was told these things.
+    Told(Vec<String>),
     /// It was refused.
     Refused(String),
     /// No answer came: perhaps it was done, perhaps not.
@@ -36,6 +47,11 @@ impl fmt::Display for Said {
             Self::Done { digest, .. } => write!(f, "done by {digest}"),
             Self::Staged => f.write_str("staged"),
             Self::Joined => f.write_str("joined"),
+            Self::Kept(hash) => write!(f, "kept as {hash}"),
+            Self::Opened { hash, got } => write!(f, "{hash} opened, {got} read"),
+            Self::Unopened(hash, why) => write!(f, "{hash} not to be had, {why:?}"),
+            Self::TurnedAway => f.write_str("turned away"),
+            Self::Told(what) => write!(f, "told {what:?}"),
             Self::Refused(reason) => write!(f, "refused, {reason}"),
             Self::Nothing => f.write_str("nothing"),
         }

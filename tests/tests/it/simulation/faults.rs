@@ -2,14 +2,17 @@
 
 #![allow(clippy::unnecessary_wraps, reason = "all faults have one type")]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use openprod_disk::{MemoryDisk, Trouble};
+use openprod_model::ids::BlobHash;
 use openprod_node::workspace::Room;
 
 use super::liar;
 use super::machine::node_keys;
 use super::story::Story;
+use super::strangers::Manner;
 use crate::convergence::chance::Dice;
 use crate::convergence::company::Verdict;
 use crate::convergence::replica::Disks;
@@ -46,6 +49,14 @@ pub(super) enum Later {
     Restores,
     Copies,
     Joins,
+}
+
+/// A copy of the disks of a machine, kept for later.
+pub(super) struct Backup {
+    pub(super) at: usize,
+    pub(super) disks: Disks,
+    /// The files that must be on it.
+    pub(super) files: BTreeSet<BlobHash>,
 }
 
 /// What a machine finds on its disks after it died.
@@ -100,6 +111,8 @@ const FAULTS: &[Fault] = &[
     ("invited", |_, _, _| Some(Later::Joins)),
     ("removed", removed),
     ("removed", removed),
+    ("stranger", stranger),
+    ("stranger", stranger),
 ];
 
 impl Story {
@@ -138,8 +151,12 @@ impl Story {
 pub(super) fn found(disks: &Disks, what: Found, dice: &mut Dice) -> Disks {
     match what {
         Found::Everything => disks.copied(),
-        Found::NoState => Disks { log: disks.log.copied(), state: MemoryDisk::default() },
-        Found::Torn => Disks { log: disks.log.torn(|| dice.one_in(2)), state: disks.state.torn(|| dice.one_in(2)) },
+        Found::NoState => Disks { state: MemoryDisk::default(), ..disks.copied() },
+        Found::Torn => Disks {
+            log: disks.log.torn(|| dice.one_in(2)),
+            state: disks.state.torn(|| dice.one_in(2)),
+            files: disks.files.torn(|| dice.one_in(2)),
+        },
     }
 }
 
@@ -154,8 +171,10 @@ fn power_cut_in_a_commit(story: &mut Story, dice: &mut Dice, at: usize) -> Optio
     let disks = &story.machines[at].disks;
     disks.log.has(Trouble::WriteError, dice.below(12) as u64);
     disks.state.has(Trouble::WriteError, dice.below(40) as u64);
+    disks.files.has(Trouble::WriteError, dice.below(16) as u64);
     story.will(dice, 2, Cure::PowerCut(at));
     story.people_write_at(at, 1 + dice.below(6));
+    story.files_are_used_at(at, dice);
     Some(Later::Nothing)
 }
 
@@ -168,25 +187,30 @@ fn room_killed(story: &mut Story, dice: &mut Dice, at: usize) -> Option<Later> {
     Some(Later::Nothing)
 }
 
-fn disk(story: &mut Story, dice: &mut Dice, at: usize) -> MemoryDisk {
+/// One of the disks of a machine begins to have this trouble soon.
+fn disk_has(story: &mut Story, dice: &mut Dice, at: usize, trouble: Trouble) {
     story.machines[at].is_shaken = true;
-    let disks = &story.machines[at].disks;
-    if dice.one_in(3) { disks.state.clone() } else { disks.log.clone() }
+    let (disks, after) = (&story.machines[at].disks, dice.below(20) as u64);
+    match dice.below(4) {
+        0 => disks.state.has(trouble, after),
+        1 => disks.files.has(trouble, after),
+        _ => disks.log.has(trouble, after),
+    }
+    story.people_write_at(at, 1 + dice.below(6));
+    story.files_are_used_at(at, dice);
 }
 
 fn io_errors(story: &mut Story, dice: &mut Dice, at: usize) -> Option<Later> {
     let trouble = dice.pick(&[Trouble::WriteError, Trouble::SyncError, Trouble::Dead])?;
-    disk(story, dice, at).has(trouble, dice.below(20) as u64);
+    disk_has(story, dice, at, trouble);
     story.will(dice, 3, Cure::HealDisks(at));
-    story.people_write_at(at, 1 + dice.below(6));
     Some(Later::Nothing)
 }
 
 fn disk_full(story: &mut Story, dice: &mut Dice, at: usize) -> Option<Later> {
     let trouble = dice.pick(&[Trouble::Full, Trouble::CannotGrow])?;
-    disk(story, dice, at).has(trouble, dice.below(20) as u64);
+    disk_has(story, dice, at, trouble);
     story.will(dice, 15, Cure::HealDisks(at));
-    story.people_write_at(at, 1 + dice.below(6));
     Some(Later::Nothing)
 }
 
@@ -271,8 +295,8 @@ fn truncated(story: &mut Story, dice: &mut Dice, at: usize) -> Option<Later> {
 }
 
 fn backed_up(story: &mut Story, _: &mut Dice, at: usize) -> Option<Later> {
-    let copy = story.machines[at].disks.copied();
-    story.backups.push((at, copy));
+    let (disks, files) = (story.machines[at].disks.copied(), story.files.held_by(at));
+    story.backups.push(Backup { at, disks, files });
     Some(Later::Nothing)
 }
 
@@ -282,5 +306,10 @@ fn removed(story: &mut Story, dice: &mut Dice, at: usize) -> Option<Later> {
     let other = another(story, dice, at).filter(|other| *other != 0 && story.machines[*other].takes_part())?;
     story.removes(at, other);
     story.will(dice, 40, Cure::LetIn(other));
+    Some(Later::Nothing)
+}
+
+fn stranger(story: &mut Story, dice: &mut Dice, at: usize) -> Option<Later> {
+    story.stranger_comes(at, dice.pick(&Manner::ALL)?, Dice(dice.roll()));
     Some(Later::Nothing)
 }

@@ -5,16 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use openprod_domain::cell::Cell;
+use openprod_domain::fold;
 use openprod_links::admission::gate::{Gate, Roll};
 use openprod_links::replication::comparing::digest_of_heads;
 use openprod_links::sessions::SessionStatus;
 use openprod_messages::snapshot::Snapshot;
 use openprod_model::bundle::Bundle;
 use openprod_model::ids::{ActorId, Digest, Position};
+use openprod_model::operation::Operation;
 use openprod_model::value::Text;
 use openprod_node::workspace::Workspace;
 
 use super::machine::{Library, Machine};
+use super::strangers::is_stranger;
 use super::writing::{REQUEST, STAGED};
 use crate::convergence::company::{Verdict, ensure};
 use crate::convergence::meeting::shows_what_the_oracle_says;
@@ -29,6 +32,8 @@ pub(super) struct Known {
     heads: BTreeSet<Digest>,
     /// The digest of the heads behind each bundle.
     heads_at: Vec<Digest>,
+    /// Which bundle, counted from 0, was the last of those up to each that says who is a member.
+    roll_at: Vec<usize>,
     /// All heads that it ever had, and how many bundles led to them; kept when the log is replaced by an older one.
     ever: BTreeMap<Digest, u64>,
     /// What its links last claimed.
@@ -52,6 +57,9 @@ impl Known {
             self.heads.remove(&ancestor);
         }
         ensure!(self.held.insert(digest), "{digest} is in the log twice");
+        let is_of_members = || bundle.ops().iter().any(|op| op.operation.iter().any(is_of_members));
+        let last = self.roll_at.last().copied().filter(|_| !is_of_members());
+        self.roll_at.push(last.unwrap_or(self.order.len()));
         self.order.push(digest);
         self.heads.insert(digest);
         let heads = digest_of_heads(self.heads.iter().copied().collect());
@@ -59,6 +67,20 @@ impl Known {
         self.ever.insert(heads, self.order.len() as u64);
         Ok(())
     }
+}
+
+fn is_of_members(operation: &Operation) -> bool {
+    fold::writes(operation).iter().any(|write| matches!(write.cell, Cell::Member { .. }))
+}
+
+/// Who has no ticket writes nothing, and nobody writes that he is a member.
+fn is_of_no_stranger(bundle: &Bundle) -> Verdict {
+    let operations = bundle.ops().iter().filter_map(|op| op.operation.as_ref());
+    let is_named = operations
+        .flat_map(fold::writes)
+        .any(|write| matches!(write.cell, Cell::Member { member } if is_stranger(member)));
+    ensure!(!is_named && !is_stranger(bundle.header().actor), "a stranger is in {}", bundle.digest());
+    Ok(())
 }
 
 /// Every request is carried out once, however often it was asked.
@@ -104,14 +126,22 @@ struct Came {
     at: usize,
 }
 
+/// Who is let in, by a state that holds the bundles up to some place.
+struct Company {
+    /// The last of them that says who is a member.
+    last: usize,
+    roll: Roll,
+    is_open: BTreeMap<ActorId, bool>,
+}
+
 /// They remember everything.
 #[derive(Default)]
 pub(super) struct Judges {
     pub(super) known: Vec<Known>,
     came: BTreeMap<Digest, Came>,
     pub(super) library: Library,
-    /// Who was let in at the chain that a state had come to, of each machine.
-    rolls: BTreeMap<usize, (Digest, Roll)>,
+    /// Who is let in by each machine.
+    rolls: BTreeMap<usize, Company>,
     /// By which bundle each request was carried out.
     requests: BTreeMap<Text, Digest>,
 }
@@ -132,6 +162,7 @@ impl Judges {
             if is_new {
                 ensure!(!leaks(&bundle), "{digest} holds what was staged and never committed");
                 is_the_only_one(&mut self.requests, &bundle)?;
+                is_of_no_stranger(&bundle)?;
             }
             known.takes(&bundle)?;
         }
@@ -142,6 +173,7 @@ impl Judges {
     pub(super) fn starts_again(&mut self, machine: &Machine) -> Verdict {
         let Some(before) = self.known.get_mut(machine.number) else { return Ok(()) };
         let Known { order, ever, .. } = std::mem::take(before);
+        self.rolls.remove(&machine.number);
         self.known[machine.number].ever = ever;
         self.log_of(machine)?;
         let now = &self.known[machine.number].order;
@@ -154,6 +186,7 @@ impl Judges {
     pub(super) fn starts_anew(&mut self, machine: &Machine) -> Result<BTreeSet<Digest>, String> {
         let Some(known) = self.known.get_mut(machine.number) else { return Ok(BTreeSet::new()) };
         let Known { held, ever, .. } = std::mem::take(known);
+        self.rolls.remove(&machine.number);
         self.known[machine.number].ever = ever;
         self.log_of(machine)?;
         Ok(held.difference(&self.known[machine.number].held).copied().collect())
@@ -195,12 +228,14 @@ impl Judges {
     pub(super) fn lets_in(&mut self, machine: &Machine, other: ActorId) -> Option<bool> {
         let workspace = machine.workspace()?;
         let snapshot = workspace.snapshots.snapshot().ok().filter(|now| now.position() > Position::ZERO)?;
-        let known = self.rolls.get(&machine.number).is_some_and(|(chain, _)| *chain == snapshot.chain());
-        if !known {
+        let position = usize::try_from(snapshot.position().0).unwrap();
+        let last = *self.known.get(machine.number)?.roll_at.get(position - 1)?;
+        if self.rolls.get(&machine.number).is_none_or(|known| known.last != last) {
             let roll = Roll::of(&*snapshot, &*workspace.log).ok()?;
-            self.rolls.insert(machine.number, (snapshot.chain(), roll));
+            self.rolls.insert(machine.number, Company { last, roll, is_open: BTreeMap::new() });
         }
-        Some(self.rolls[&machine.number].1.gate(other) == Gate::Open)
+        let Company { roll, is_open, .. } = self.rolls.get_mut(&machine.number)?;
+        Some(*is_open.entry(other).or_insert_with(|| roll.gate(other) == Gate::Open))
     }
 
     /// A machine has forgotten what it did: it may do it again.

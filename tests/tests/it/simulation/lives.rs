@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use openprod_model::ids::Digest;
 
-use super::faults::{Found, found};
+use super::faults::{Backup, Found, found};
 use super::joining::{Guest, Host};
 use super::machine::{Bunch, Expected, Machine, address, guest_keys, node_keys};
 use super::nature::Nature;
 use super::story::{MOST_MACHINES, Story};
+use super::strangers::{Manner, Stranger, stranger_address, stranger_keys};
 use crate::convergence::chance::Dice;
 use crate::convergence::company::Verdict;
 use crate::convergence::replica::Disks;
@@ -27,7 +28,8 @@ impl Story {
         }
         self.switches_on(at).await?;
         let machine = &self.machines[at];
-        self.judges.starts_again(machine).map_err(|wrong| format!("machine {at}: {wrong}"))
+        self.judges.starts_again(machine).map_err(|wrong| format!("machine {at}: {wrong}"))?;
+        self.has_what_it_had(at)
     }
 
     pub(super) async fn switches_on(&mut self, at: usize) -> Verdict {
@@ -56,12 +58,16 @@ impl Story {
 
     /// A machine is given an old copy of its disks.
     pub(super) async fn restores(&mut self, at: usize, dice: &mut Dice) -> Verdict {
-        let own: Vec<usize> = (0..self.backups.len()).filter(|copy| self.backups[*copy].0 == at).collect();
+        let own: Vec<usize> = (0..self.backups.len()).filter(|copy| self.backups[*copy].at == at).collect();
         let Some(copy) = dice.pick(&own) else { return Ok(()) };
+        self.takes_answers()?;
         self.judges.log_of(&self.machines[at])?;
-        let copy = self.backups[copy].1.copied();
-        self.machines[at].dies(|_| copy).await;
+        let Backup { disks, files, .. } = &self.backups[copy];
+        let disks = disks.copied();
+        self.files.are_held_by(at, files.clone());
+        self.machines[at].dies(|_| disks).await;
         self.switches_on(at).await?;
+        self.has_what_it_had(at)?;
         let lost = self.judges.starts_anew(&self.machines[at])?;
         let others = self.judges.known.iter().enumerate().filter(|(other, _)| *other != at);
         let others: Vec<_> = others.map(|(_, known)| known).collect();
@@ -84,10 +90,12 @@ impl Story {
         let nature = &self.machines[at].nature;
         let nature =
             if dice.one_in(2) { nature.cloned(Dice(dice.roll())) } else { Nature::of(self.begin, Dice(dice.roll())) };
-        let keys = Bunch(vec![node_keys(number), self.machines[at].keys.0[1].clone()]);
+        let keys = Bunch(vec![node_keys(number).clone(), self.machines[at].keys.0[1].clone()]);
         let disks = self.machines[at].disks.copied();
         self.machines.push(Machine::new(number, keys, nature, disks, &self.ether));
+        self.files.are_held_by(number, self.files.held_by(at));
         self.switches_on(number).await?;
+        self.has_what_it_had(number)?;
         self.names_the_others_to(number).await;
         Ok(())
     }
@@ -98,7 +106,7 @@ impl Story {
         if !self.guests.contains(&number) || !self.machines[at].takes_part() {
             return Ok(());
         }
-        let keys = Bunch(vec![node_keys(number), guest_keys(number)]);
+        let keys = Bunch(vec![node_keys(number).clone(), guest_keys(number)]);
         let nature = Nature::of(self.begin, Dice(dice.roll()));
         let mut machine = Machine::new(number, keys, nature, Disks::default(), &self.ether);
         machine.expected = Expected::default();
@@ -112,6 +120,14 @@ impl Story {
         let command = self.fresh();
         self.desk.tries(number, command, guest.joins());
         Ok(())
+    }
+
+    /// A stranger comes to a machine.
+    pub(super) fn stranger_comes(&mut self, at: usize, manner: Manner, dice: Dice) {
+        self.tape.says(format_args!("a stranger comes to {at}: {manner:?}"));
+        let network = self.ether.node(stranger_keys().actor(), stranger_address());
+        let (host, wants, command) = (self.host(at), self.files.first(), self.fresh());
+        self.desk.tries(at, command, Stranger { network, host, manner, wants, dice }.comes());
     }
 
     /// Whoever invites at a machine. At the first, the machine itself does, which nobody removes.

@@ -5,11 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use openprod_links::admission::door::{Door, Houses};
-use openprod_links::admission::gate::{Gate, Roll};
 use openprod_links::admission::host::Findable;
 use openprod_links::endpoint::{
     Endpoint, EndpointArgs, EndpointMsg, Link, MemoryBook, PeerStatus, Purpose, Workspaces,
@@ -19,16 +18,18 @@ use openprod_links::transport::{Channel, Connection, Network};
 use openprod_messages::address::Address;
 use openprod_messages::admission::{AdmissionMsg, TicketShelf};
 use openprod_messages::commands::Keyring;
+use openprod_messages::environment::Environment;
 use openprod_messages::log::{LogReader, Stored};
 use openprod_model::bundle::Bundle;
 use openprod_model::identity::Keys;
 use openprod_model::ids::{ActorId, Digest, Position, WorkspaceId};
+use openprod_node::exchange;
 use openprod_node::workspace::{Condition, Room, Workspace};
-use openprod_wire::closing::CloseCode;
 use openprod_wire::hello::VERSIONS;
 use ractor::{Actor, ActorRef};
 
 use super::nature::Nature;
+use super::story::MOST_MACHINES;
 use crate::convergence::replica::{Disks, Given, House, WORKSPACE, move_in};
 
 /// What changes within this time is told once, as in the node.
@@ -37,8 +38,10 @@ const CALM: Duration = Duration::from_millis(200);
 const ENDPOINT_PAUSE: Duration = Duration::from_millis(10);
 
 /// The key of a machine.
-pub(super) fn node_keys(number: usize) -> Keys {
-    Keys::from_seed(&[100 + u8::try_from(number).unwrap(); 32])
+pub(super) fn node_keys(number: usize) -> &'static Keys {
+    static ALL: LazyLock<[Keys; MOST_MACHINES]> =
+        LazyLock::new(|| std::array::from_fn(|number| Keys::from_seed(&[100 + u8::try_from(number).unwrap(); 32])));
+    &ALL[number]
 }
 
 /// The key of whoever works on a machine that joins.
@@ -138,12 +141,17 @@ struct Street {
     workspace: Workspace,
     door: Arc<Door>,
     expected: Expected,
+    env: Environment,
 }
 
 impl Street {
     fn hears(&self, link: &Link, channel: Channel) {
         let (door, connection) = (Arc::clone(&self.door), Arc::clone(&link.connection));
         tokio::spawn(async move { door.hears(&*connection, channel, Some(WORKSPACE)).await });
+    }
+
+    fn gives(&self, link: &Link, channel: Channel) {
+        tokio::spawn(exchange::answer(self.workspace.clone(), self.env.clone(), link.id, channel));
     }
 }
 
@@ -155,30 +163,29 @@ impl Workspaces for Street {
 
     fn is_member(&self, _: WorkspaceId, peer: ActorId) -> bool {
         let is_empty = self.workspace.log.tail().is_ok_and(|tail| tail.position == Position::ZERO);
-        gate(&self.workspace, peer) == Some(Gate::Open) || is_empty && self.expected.who() == Some(peer)
+        self.workspace.welcome.is_member(peer) || is_empty && self.expected.who() == Some(peer)
     }
 
-    fn asked(&self, _: Arc<dyn Connection>, channel: Channel) {
-        channel.give_up(CloseCode::NOT_WELCOME);
+    fn asked(&self, connection: Arc<dyn Connection>, channel: Channel) {
+        let door = Arc::clone(&self.door);
+        tokio::spawn(async move { door.hears(&*connection, channel, None).await });
     }
 
     fn linked(&self, link: &Link, _: WorkspaceId, purpose: Purpose, channel: Channel) {
         match purpose {
-            Purpose::Bundles => self.workspace.doorway.linked(link.id, link.peer, channel),
+            Purpose::Bundles => {
+                self.workspace.neighbourhood.linked(link);
+                self.workspace.doorway.linked(link.id, link.peer, channel);
+            }
             Purpose::Admission => self.hears(link, channel),
-            Purpose::Files => channel.give_up(CloseCode::UNKNOWN),
+            Purpose::Files => self.gives(link, channel),
         }
     }
 
     fn parted(&self, link: &Link, _: WorkspaceId) {
+        self.workspace.neighbourhood.parted(link.id);
         self.workspace.doorway.parted(link.id);
     }
-}
-
-/// How the gate of a workspace stands for somebody; none if it cannot be read now.
-fn gate(workspace: &Workspace, peer: ActorId) -> Option<Gate> {
-    let snapshot = workspace.snapshots.snapshot().ok()?;
-    Some(Roll::of(&*snapshot, &*workspace.log).ok()?.gate(peer))
 }
 
 /// The node, while it lives.
@@ -198,6 +205,8 @@ pub(super) struct Machine {
     pub(super) disks: Disks,
     /// Kinds of operations that its version does not know.
     pub(super) unknown: &'static [u16],
+    /// Whether it keeps every file that the workspace needs.
+    pub(super) keeps_all_files: bool,
     pub(super) front: Front,
     /// Whether a room or a disk of it has failed: of several checkpoints in its hands, one may then be missed, and those
     /// behind it wait until it comes again.
@@ -218,6 +227,7 @@ impl Machine {
             nature,
             disks,
             unknown: &[],
+            keeps_all_files: false,
             front: Front::default(),
             is_shaken: false,
             expected: Expected::of(node_keys(0).actor()),
@@ -276,14 +286,15 @@ impl Machine {
             node: self.key(),
             endpoint: endpoint.clone(),
             unknown: self.unknown,
+            keeps_all_files: self.keeps_all_files,
         };
         let (workspace, _) = move_in(&self.disks, given, house.get_cell()).await?;
         let network = self.ether.node(self.key(), address(self.number));
         let door = Arc::new(Door::new(self.key(), Arc::new(Porch(workspace.clone())), self.nature.env.clone()));
-        let expected = self.expected.clone();
+        let (expected, env) = (self.expected.clone(), self.nature.env.clone());
         let args = EndpointArgs {
             network: network as Arc<dyn Network>,
-            workspaces: Arc::new(Street { workspace: workspace.clone(), door, expected }),
+            workspaces: Arc::new(Street { workspace: workspace.clone(), door, expected, env }),
             book: self.book.clone(),
             env: self.nature.env.clone(),
             versions: VERSIONS,

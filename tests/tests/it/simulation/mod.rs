@@ -12,10 +12,11 @@
 //! prints the end of the tape, and one line that replays it.
 //!
 //! Reading order: `story` (what happens, and the end), `faults` (what goes wrong), `lives` (who dies, comes back and comes anew), `judges` (who looks on), `clients`
-//! (who asks), `writing` (what for), `joining` (who comes), `machine` (what a node is here), `nature` (what is under it), `liar`, `tape`.
+//! (who asks), `writing` (what for), `files` (what lies beside the log), `joining` (who comes), `strangers` (who comes in vain), `machine` (what a node is here), `nature` (what is under it), `liar`, `tape`.
 
 mod clients;
 mod faults;
+mod files;
 mod joining;
 mod judges;
 mod liar;
@@ -23,6 +24,7 @@ mod lives;
 mod machine;
 mod nature;
 mod story;
+mod strangers;
 mod tape;
 mod writing;
 

@@ -15,10 +15,12 @@ use openprod_node::workspace::Workspace;
 use tokio::time::Instant;
 
 use super::clients::{Answer, Desk, Said};
-use super::faults::{Cure, Found};
+use super::faults::{Backup, Cure, Found};
+use super::files::Files;
 use super::judges::{Judges, board_is_right, is_vouched_for};
 use super::machine::{Bunch, Machine, node_keys};
 use super::nature::Nature;
+use super::strangers::is_stranger;
 use super::tape::Tape;
 use crate::convergence::chance::Dice;
 use crate::convergence::company::{Verdict, ensure};
@@ -55,7 +57,8 @@ pub(super) struct Story {
     pub(super) ether: Ether,
     pub(super) machines: Vec<Machine>,
     pub(super) cures: Vec<(Instant, Cure)>,
-    pub(super) backups: Vec<(usize, Disks)>,
+    pub(super) backups: Vec<Backup>,
+    pub(super) files: Files,
     /// The numbers of machines that nobody knows at the beginning: they join by a ticket.
     pub(super) guests: BTreeSet<usize>,
     /// Who has joined and has not been welcomed.
@@ -92,6 +95,7 @@ impl Story {
             machines: Vec::new(),
             cures: Vec::new(),
             backups: Vec::new(),
+            files: Files::default(),
             guests: (people..MOST_MACHINES).filter(|_| dice.one_in(2)).collect(),
             newcomers: Vec::new(),
             last_words: BTreeMap::new(),
@@ -112,6 +116,8 @@ impl Story {
         for number in 0..people {
             story.adds(number, Disks::default());
         }
+        let hoarder = story.dice.below(2 * people);
+        story.machines.iter_mut().for_each(|machine| machine.keeps_all_files = machine.number == hoarder);
         let ignorant = story.dice.below(people);
         story.machines[ignorant].unknown = story.dice.pick(&UNKNOWN).unwrap_or_default();
         story.packets_take_time();
@@ -131,7 +137,7 @@ impl Story {
 
     fn adds(&mut self, person: usize, disks: Disks) {
         let number = self.machines.len();
-        let keys = Bunch(vec![node_keys(number), self.cast.0[person].clone()]);
+        let keys = Bunch(vec![node_keys(number).clone(), self.cast.0[person].clone()]);
         let nature = Nature::of(self.begin, Dice(self.dice.roll()));
         self.machines.push(Machine::new(number, keys, nature, disks, &self.ether));
     }
@@ -199,7 +205,8 @@ impl Story {
     /// So many things happen, one after another, while everything goes on.
     async fn goes_on(&mut self, steps: usize) -> Verdict {
         for _ in 0..steps {
-            match self.dice.below(20) {
+            match self.dice.below(24) {
+                20..24 => self.files_are_used()?,
                 0..6 => self.is_struck().await?,
                 6..8 => self.something_larger(),
                 8 => self.writes_by_hand(),
@@ -243,7 +250,7 @@ impl Story {
     }
 
     /// What was answered is held to.
-    fn takes_answers(&mut self) -> Verdict {
+    pub(super) fn takes_answers(&mut self) -> Verdict {
         for Answer { at, command, said, tries } in self.desk.answers() {
             self.tape.says(format_args!("answer to {} at {at} after {tries}: {said}", command.as_bytes()[7]));
             match said {
@@ -257,6 +264,9 @@ impl Story {
                     ensure!(is_held, "machine {at} acknowledged {digest}, which is not in its log");
                     self.acknowledged.insert(digest);
                 }
+                said @ (Said::Kept(_) | Said::Opened { .. } | Said::Unopened(..)) => self.hears_of_file(at, said)?,
+                Said::TurnedAway => *self.tape.tally.entry("turned away").or_default() += 1,
+                Said::Told(what) => return Err(format!("a stranger came to {at}, and {what:?}")),
                 Said::Refused(_) => *self.tape.tally.entry("refused").or_default() += 1,
                 Said::Nothing => *self.tape.tally.entry("unanswered").or_default() += 1,
             }
@@ -273,6 +283,9 @@ impl Story {
         let thorough = self.dice.below(THOROUGH * self.machines.len());
         for at in 0..self.machines.len() {
             self.judge(at, thorough == at).map_err(|wrong| format!("machine {at}: {wrong}"))?;
+            if thorough == at {
+                self.has_what_it_had(at)?;
+            }
         }
         for at in 0..self.machines.len() {
             self.hears_claims(at).await.map_err(|wrong| format!("machine {at}: {wrong}"))?;
@@ -349,6 +362,7 @@ impl Story {
             Cure::HealDisks(at) => {
                 self.machines[at].disks.log.heals();
                 self.machines[at].disks.state.heals();
+                self.machines[at].disks.files.heals();
             }
             Cure::SetClock(at) => self.machines[at].nature.clock.is_set(0),
             Cure::Meet => self.ether.everyone_meets(),
@@ -488,7 +502,10 @@ impl Story {
             self.nothing_is_out_of_turn(workspace, false).map_err(|wrong| format!("machine {at}: {wrong}"))?;
             let sessions = workspace.doorway.clone().status().await.len();
             ensure!(sessions + 1 == self.machines.len(), "machine {at} has {sessions} sessions");
+            let remembered = machine.knows_peers().await.iter().any(|peer| peer.key.is_some_and(is_stranger));
+            ensure!(!remembered, "machine {at} remembers a stranger");
         }
+        self.files_are_well().await?;
         self.comes_to_rest().await
     }
 
@@ -539,6 +556,7 @@ impl Story {
             machine.dies(Disks::copied).await;
             self.tape.takes(&machine.disks.log.bytes());
             self.tape.takes(&machine.disks.state.bytes());
+            self.tape.takes(&machine.disks.files.bytes());
         }
         self.tape
     }

@@ -12,6 +12,7 @@ use openprod_model::ids::{ActorId, CommandId, EntityId, Position, SessionId};
 use openprod_model::value::Value;
 
 use super::clients::Said;
+use super::files;
 use super::machine::node_keys;
 use super::story::Story;
 use crate::convergence::acts::{ACTS, HAND_ACTS, Scene, TABLES, beginning, is_alone, name, text};
@@ -52,7 +53,7 @@ impl Form {
 impl Story {
     /// The tables, the people and the first records.
     pub(super) fn asks_for_the_beginning(&mut self) {
-        let commands = beginning(&self.cast);
+        let commands = beginning(&self.cast).into_iter().chain(files::beginning()).collect();
         self.asks(0, Form::plain(commands));
     }
 
@@ -142,6 +143,11 @@ impl Story {
         CommandId::from_bytes(id)
     }
 
+    /// Somebody at a machine asks for one thing.
+    pub(super) fn asks_one(&mut self, at: usize, command: Command) {
+        self.asks(at, Form::plain(vec![command]));
+    }
+
     fn asks(&mut self, at: usize, form: Form) {
         let person = self.machines[at].person();
         self.asks_as(person, at, form);
@@ -155,8 +161,7 @@ impl Story {
 
     /// Somebody at a machine removes another from the workspace.
     pub(super) fn removes(&mut self, at: usize, other: usize) {
-        let command = Command::RemoveMember { member: node_keys(other).actor(), why: text("") };
-        self.asks(at, Form::plain(vec![command]));
+        self.asks_one(at, Command::RemoveMember { member: node_keys(other).actor(), why: text("") });
     }
 
     /// Somebody at a machine lets another in, whatever others have said of it; or the machine itself does.
