@@ -46,6 +46,8 @@ pub struct Folding {
     args: StateArgs,
     /// How far the log goes, as far as heard.
     through: Position,
+    /// Whether it was said to have grown since the worker began to read it.
+    has_grown: bool,
     /// How far it is folded.
     position: Position,
     work: Work,
@@ -91,6 +93,7 @@ impl Actor for State {
         Ok(Folding {
             args,
             through,
+            has_grown: false,
             position,
             work: Work::Nothing,
             settle: Settle::No,
@@ -127,7 +130,7 @@ impl Actor for State {
 
 impl Folding {
     fn appended(&mut self, myself: &ActorRef<StateMsg>, through: Position) {
-        self.through = self.through.max(through);
+        (self.through, self.has_grown) = (self.through.max(through), true);
         self.go_on(myself);
     }
 
@@ -170,7 +173,7 @@ impl Folding {
     }
 
     fn succeeded(&mut self, myself: &ActorRef<StateMsg>, position: Position) {
-        if self.work == Work::Folds && position == self.position {
+        if self.work == Work::Folds && position == self.position && !self.has_grown {
             // The log is shorter than was said; it will say so again when it has grown.
             self.through = position;
         }
@@ -209,6 +212,7 @@ impl Folding {
     }
 
     fn fold(&mut self, myself: &ActorRef<StateMsg>) {
+        self.has_grown = false;
         let (store, oplog) = (Arc::clone(&self.args.store), self.args.oplog.clone());
         self.start(myself, Work::Folds, move || {
             let round = store.fold_some()?;
@@ -307,6 +311,20 @@ mod tests {
         }
     }
 
+    /// Runs each job at once. Behind the next one something happens, before anybody hears what came of the job.
+    #[derive(Default)]
+    struct Meddler(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+    impl Spawner for Meddler {
+        fn run(&self, job: Box<dyn FnOnce() + Send>) {
+            job();
+            let meddle = self.0.lock().unwrap().take();
+            if let Some(meddle) = meddle {
+                meddle();
+            }
+        }
+    }
+
     struct FakeOplog;
 
     impl Actor for FakeOplog {
@@ -345,11 +363,15 @@ mod tests {
 
     impl Room {
         async fn with(log: Arc<MemoryLog>, disk: MemoryDisk) -> Self {
+            Self::under(Arc::new(Inline), log, disk).await
+        }
+
+        async fn under(spawner: Arc<dyn Spawner>, log: Arc<MemoryLog>, disk: MemoryDisk) -> Self {
             let store = StateStore::open(disk.clone(), WORKSPACE, log.clone(), Options::default()).unwrap();
             let heard: Arc<Mutex<Vec<Position>>> = Arc::default();
             let oplog = Address::of("oplog");
             oplog.moved_to(Actor::spawn(None, FakeOplog, Arc::clone(&heard)).await.unwrap().0);
-            let env = Environment { clock: Arc::new(Inline), random: Arc::new(Inline), spawner: Arc::new(Inline) };
+            let env = Environment { clock: Arc::new(Inline), random: Arc::new(Inline), spawner };
             let args = StateArgs { store: Arc::clone(&store), log: log.clone(), env, oplog };
             let actor = Actor::spawn(None, State, args).await.unwrap().0;
             Self { log, disk, store, actor, heard }
@@ -384,6 +406,21 @@ mod tests {
         room.reaches(2).await;
         room.append(&bundle(3));
         room.reaches(3).await;
+    }
+
+    #[tokio::test]
+    async fn growth_that_is_told_while_there_was_nothing_to_fold_is_not_forgotten() {
+        let meddler = Arc::new(Meddler::default());
+        let room = Room::under(meddler.clone(), MemoryLog::of(&[bundle(1)]), MemoryDisk::default()).await;
+        room.reaches(1).await;
+        let (log, actor) = (room.log.clone(), room.actor.clone());
+        *meddler.0.lock().unwrap() = Some(Box::new(move || {
+            log.append(&bundle(2));
+            actor.cast(StateMsg::Appended { through: Position(2) }).unwrap();
+        }));
+        // It looks again, and finds nothing new.
+        room.actor.cast(StateMsg::Mended).unwrap();
+        room.reaches(2).await;
     }
 
     #[tokio::test]
