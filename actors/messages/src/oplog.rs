@@ -92,6 +92,8 @@ pub enum OplogMsg {
     },
     /// Judge the next of what is to be admitted. Said by the oplog to itself, so that others are heard in between.
     Judge,
+    /// Time to see what is in the log, which could not be written or read. Said by the oplog's own timer only.
+    LookAgain,
     /// The end of the log, behind everything queued before.
     Tail {
         /// The end.

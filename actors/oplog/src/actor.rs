@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use openprod_messages::address::Address;
 use openprod_messages::environment::Environment;
@@ -23,6 +24,9 @@ use crate::tables::End;
 
 /// How many jobs share the checking of bundles from elsewhere.
 const CHECKERS: usize = 4;
+
+/// How long after a failure the log is looked at again, though nobody asks for anything.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// What the oplog is given at its start. All of it outlives the actor.
 #[derive(Clone)]
@@ -65,6 +69,7 @@ impl Actor for Oplog {
             OplogMsg::Take { number, reply } => desk.again(number, Hands::Members, reply).await,
             OplogMsg::Skip { number, reply } => desk.skip(number, reply).await,
             OplogMsg::Committed(outcome) => desk.committed(outcome),
+            OplogMsg::LookAgain => desk.look_again().await,
             OplogMsg::Close { reply } => desk.close(reply),
         }
         Ok(())
@@ -148,7 +153,7 @@ pub struct Desk {
     state: Address<StateMsg>,
     appended: watch::Sender<Position>,
     writer: Writer,
-    /// None after a failed commit, until the next message that needs it reads the store again.
+    /// None after a failed commit, until the next message that needs it reads the store again; one comes soon.
     ledger: Option<Ledger>,
     /// What is durable.
     durable: Option<(End, Tail)>,
@@ -156,6 +161,8 @@ pub struct Desk {
     queue: VecDeque<Queued>,
     in_flight: Option<InFlight>,
     commits: u64,
+    /// Whether a timer runs that says to look at the log again.
+    looks_again: bool,
     closing: bool,
 }
 
@@ -177,11 +184,13 @@ impl Desk {
             queue: VecDeque::new(),
             in_flight: None,
             commits: 0,
+            looks_again: false,
             closing: false,
         };
         // A disk that takes no writes yet is no reason not to start: the next append tries again.
         if let Err(error) = desk.ready().await {
             tracing::warn!(%error, "the log takes no bundles for now");
+            desk.later();
         }
         Ok(desk)
     }
@@ -204,6 +213,21 @@ impl Desk {
         self.ledger = Some(ledger);
         self.tell(position);
         Ok(())
+    }
+
+    /// What failed may be in the log all the same, and whoever asked for it may never ask again: the state and the other
+    /// nodes are to hear of it nevertheless.
+    fn later(&mut self) {
+        if !std::mem::replace(&mut self.looks_again, true) {
+            self.myself.send_after(LOOK_AGAIN_AFTER, || OplogMsg::LookAgain);
+        }
+    }
+
+    async fn look_again(&mut self) {
+        self.looks_again = false;
+        if !self.closing && self.ready().await.is_err() {
+            self.later();
+        }
     }
 
     fn tell(&self, through: Position) {
@@ -454,6 +478,7 @@ impl Desk {
         tracing::error!(%error, waiting = waiters.len(), queued = self.queue.len(), "the log could not be written or read");
         self.ledger = None;
         self.durable = None;
+        self.later();
         for waiter in waiters {
             waiter.failed(error.clone());
         }

@@ -147,6 +147,21 @@ async fn after_an_unknown_outcome_a_retry_with_the_same_command_acts_once() {
     }
 }
 
+/// Who asked was told that it failed, and goes home.
+#[tokio::test(start_paused = true)]
+async fn what_is_there_though_it_failed_is_told_though_nobody_asks_again() {
+    let oplog = running_on(MemoryDisk::default(), &Working::Inline).await;
+    let (mara, mut known) = (person("Mara"), Knowledge::default());
+    oplog.append(&known.bootstrap(&mara)).await.unwrap();
+    oplog.disk.has(Trouble::SyncError, 0);
+    let bundle = known.edit(&mara);
+    assert!(matches!(oplog.append(&bundle).await, Err(AppendError::Disk { .. })));
+    oplog.disk.heals();
+    assert!(oplog.holds(&bundle), "it was written, and only the disk's word for it is missing");
+    let mut appended = oplog.appended.subscribe();
+    appended.wait_for(|through| *through == Position(2)).await.unwrap();
+}
+
 #[tokio::test]
 async fn what_was_queued_behind_a_failed_commit_is_told_to_plan_again() {
     let (oplog, mara, mut known, all) = with_history(3).await;
