@@ -55,10 +55,11 @@ pub(super) struct Application {
     pub(super) was_tried: bool,
 }
 
-/// Whether the book is being written, and whether it must be again.
+/// Whether the book is being read or written, and whether it must be written behind that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BookState {
     Loading,
+    LoadingAndOutdated,
     Written,
     Writing,
     WritingAndOutdated,
@@ -399,7 +400,8 @@ impl Running {
         match self.book {
             BookState::Written => self.store(),
             BookState::Writing => self.book = BookState::WritingAndOutdated,
-            BookState::Loading | BookState::WritingAndOutdated => {}
+            BookState::Loading => self.book = BookState::LoadingAndOutdated,
+            BookState::LoadingAndOutdated | BookState::WritingAndOutdated => {}
         }
     }
 
@@ -422,9 +424,11 @@ impl Running {
                     self.act(acts.into_iter().filter(|act| *act != Act::Remember).collect());
                 }
             }
-            Ok(None) if was == BookState::WritingAndOutdated => self.store(),
             Ok(None) => {}
             Err(error) => tracing::warn!(%error, "the list of peers could not be read or written"),
+        }
+        if matches!(was, BookState::LoadingAndOutdated | BookState::WritingAndOutdated) {
+            self.store();
         }
     }
 }

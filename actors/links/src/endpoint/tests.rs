@@ -59,6 +59,18 @@ impl Spawner for Inline {
     }
 }
 
+/// Threads that take a second for everything.
+struct Late;
+
+impl Spawner for Late {
+    fn run(&self, job: Box<dyn FnOnce() + Send>) {
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            job();
+        });
+    }
+}
+
 /// The workspaces of a node, its members as it knows them, and the channels that it was given.
 #[derive(Default)]
 struct Rooms {
@@ -143,12 +155,14 @@ struct World {
     ether: Ether,
     start: tokio::time::Instant,
     lives: AtomicU64,
+    spawner: Arc<dyn Spawner>,
 }
 
 impl World {
     fn new() -> Self {
         tokio::time::pause();
-        Self { ether: Ether::default(), start: tokio::time::Instant::now(), lives: AtomicU64::new(0) }
+        let (start, spawner) = (tokio::time::Instant::now(), Arc::new(Inline));
+        Self { ether: Ether::default(), start, lives: AtomicU64::new(0), spawner }
     }
 
     async fn node(&self, seed: u8, members: &[u8]) -> Node {
@@ -164,7 +178,7 @@ impl World {
         let env = Environment {
             clock: Arc::new(VirtualClock { start: self.start, skew_ms }),
             random,
-            spawner: Arc::new(Inline),
+            spawner: Arc::clone(&self.spawner),
         };
         let args = EndpointArgs {
             network: Arc::clone(&network) as Arc<dyn Network>,
@@ -520,6 +534,15 @@ async fn reached_after(moment_ms: u64) -> Result<Link, ReachError> {
     leo.adds(1).await;
     tokio::time::sleep(Duration::from_millis(moment_ms)).await;
     leo.ask(|reply| EndpointMsg::Reach { workspace: SHOW, key: key(1), addresses: vec![address(1)], reply }).await
+}
+
+#[tokio::test]
+async fn who_is_named_while_the_book_is_read_is_written_into_it() {
+    let world = World { spawner: Arc::new(Late), ..World::new() };
+    let mara = world.node(1, &[1, 2]).await;
+    mara.adds(2).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(*mara.book.0.lock().unwrap(), [KnownPeer { key: None, addresses: vec![address(2)] }]);
 }
 
 #[tokio::test]
