@@ -177,6 +177,11 @@ fn rooms_leave_no_order_to_chance() {
             if line.contains("tokio::sync::watch") && !path.ends_with(WATCH) {
                 found.push(format!("{shown}: tokio wakes its watchers in any order; take `openprod_messages::watch`"));
             }
+            if path.starts_with("actors") && line.contains("static ") && line.contains(": Semaphore") {
+                found.push(format!(
+                    "{shown}: other nodes of this process would wait in it too; let each store have its own"
+                ));
+            }
         }
     }
     none(&found);

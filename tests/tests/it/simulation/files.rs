@@ -240,7 +240,9 @@ impl Story {
     fn files_are_collected(&mut self, at: usize) -> Verdict {
         let Some(workspace) = self.machines[at].workspace() else { return Ok(()) };
         let Ok(snapshot) = workspace.snapshots.snapshot() else { return Ok(()) };
-        let needed = needed(snapshot.view())?;
+        self.judges.log_of(&self.machines[at])?;
+        let mut needed = needed(snapshot.view())?;
+        needed.extend(self.judges.files_behind(at, snapshot.position()));
         let collected = workspace.library.collect(false);
         let gone = collected.as_ref().map(|collected| collected.blobs.len());
         self.tape.says(format_args!("at {at} files are collected: {gone:?}"));

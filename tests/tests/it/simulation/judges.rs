@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use openprod_domain::asset;
 use openprod_domain::cell::Cell;
 use openprod_domain::fold;
 use openprod_links::admission::gate::{Gate, Roll};
@@ -11,7 +12,7 @@ use openprod_links::replication::comparing::digest_of_heads;
 use openprod_links::sessions::SessionStatus;
 use openprod_messages::snapshot::Snapshot;
 use openprod_model::bundle::Bundle;
-use openprod_model::ids::{ActorId, Digest, Position};
+use openprod_model::ids::{ActorId, BlobHash, Digest, Position};
 use openprod_model::operation::Operation;
 use openprod_model::value::Text;
 use openprod_node::workspace::Workspace;
@@ -222,6 +223,15 @@ impl Judges {
         let order = &self.known[machine.number].order[..through];
         let bundles: Vec<Arc<Bundle>> = order.iter().map(|digest| Arc::clone(self.library.of(*digest))).collect();
         shows_what_the_oracle_says(&bundles, snapshot)
+    }
+
+    /// The files that a log mentions behind a place, which its state does not show yet.
+    pub(super) fn files_behind(&self, at: usize, position: Position) -> BTreeSet<BlobHash> {
+        let order = self.known.get(at).map_or(&[][..], |known| &known.order);
+        let behind = order.iter().skip(usize::try_from(position.0).unwrap()).map(|digest| self.library.of(*digest));
+        let operations = behind.flat_map(|bundle| bundle.ops().iter().filter_map(|op| op.operation.as_ref()));
+        let file = |write: fold::Write<'_>| asset::file_in(&write.content).map(|file| file.hash);
+        operations.flat_map(fold::writes).filter_map(file).collect()
     }
 
     /// Whether a machine speaks with another, as its state shows; none if that shows nobody, or cannot be read now.

@@ -48,6 +48,8 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const MOST_LET_IN: usize = MOST_MACHINES * MOST_MACHINES;
 /// How long clients may take to get their last answers once everything is well.
 const ANSWERS: Duration = Duration::from_mins(2);
+/// Who waits to see himself as a member is let in at one look in so many, which is long enough for the one before.
+const LETS_IN_AT: usize = 40;
 /// The state is compared with the oracle at one look in so many.
 const THOROUGH: usize = 12;
 
@@ -410,22 +412,29 @@ impl Story {
     }
 
     async fn answers_come_in(&mut self) -> Verdict {
-        let until = Instant::now() + ANSWERS;
+        let (until, mut looks) = (Instant::now() + ANSWERS, 0);
         loop {
             self.is_looked_at().await?;
             if self.desk.waiting() == 0 {
                 return Ok(());
+            }
+            // Who joined, by the word of somebody who was being removed, waits until somebody else lets him in.
+            looks += 1;
+            if looks % LETS_IN_AT == 0 {
+                self.lets_everybody_in()?;
             }
             ensure!(Instant::now() < until, "{} clients wait for an answer, and nothing is wrong", self.desk.waiting());
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
-    /// The first machine lets in again whom it knows to be removed. Gives whether there was anybody.
+    /// The first machine lets in again whom it does not speak with, of those that take part. Gives whether there was
+    /// anybody.
     fn lets_everybody_in(&mut self) -> Result<bool, String> {
         let (first, judges) = (&self.machines[0], &mut self.judges);
         let is_out = |member: &ActorId| judges.lets_in(first, *member) == Some(false);
-        let (first, out) = (first.key(), self.machines.iter().map(Machine::key).filter(is_out).collect::<Vec<_>>());
+        let members = self.machines.iter().filter(|machine| machine.takes_part()).map(Machine::key);
+        let (first, out) = (first.key(), members.filter(is_out).collect::<Vec<_>>());
         for member in &out {
             self.let_in += 1;
             ensure!(self.let_in < MOST_LET_IN, "whoever is let in again is removed again, and nobody removes him");
@@ -464,7 +473,12 @@ impl Story {
         let heads = |at: usize| self.judges.known[at].last_heads();
         for at in 0..self.machines.len() {
             if heads(at) != heads(0) {
-                return Some(format!("machine {at} has {} bundles, machine 0 {}", order(at), order(0)));
+                return Some(format!(
+                    "machine {at} has {} bundles, machine 0 {}; {}",
+                    order(at),
+                    order(0),
+                    self.standing().await
+                ));
             }
         }
         for machine in &self.machines {
@@ -479,14 +493,26 @@ impl Story {
                 })
                 .collect();
             if equal.len() + 1 < self.machines.len() {
-                let others = machine.knows_peers().await;
                 return Some(format!(
-                    "machine {at} says that it is equal with {} others only; its sessions: {standing:#?}; it knows {others:#?}",
-                    equal.len()
+                    "machine {at} says that it is equal with {} others only; {}",
+                    equal.len(),
+                    self.standing().await
                 ));
             }
         }
         None
+    }
+
+    /// How far each state is, and how each machine stands with the others.
+    async fn standing(&self) -> String {
+        let mut all = Vec::new();
+        for machine in &self.machines {
+            let Some(workspace) = machine.workspace() else { continue };
+            let (position, peers) = (workspace.snapshots.folded().borrow().position, machine.knows_peers().await);
+            let sessions = workspace.doorway.clone().status().await;
+            all.push(format!("{}: state at {position}; {sessions:#?}; it knows {peers:#?}", machine.number));
+        }
+        all.join("\n")
     }
 
     /// The promises are kept.
