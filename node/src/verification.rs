@@ -149,7 +149,7 @@ pub fn verify(subject: &Subject, progress: &mut dyn FnMut(Progress) -> ControlFl
     let mut from = Position::ZERO.next();
     while from <= end {
         tell(progress, Stage::Log, from.0 - 1, end)?;
-        let mut batch = subject.log.bundles(from, BATCH_BUNDLES, BATCH_BYTES)?;
+        let mut batch = subject.log.bundles_on_disk(from, BATCH_BUNDLES, BATCH_BYTES)?;
         batch.retain(|(at, ..)| *at <= end);
         let Some((last, ..)) = batch.last() else {
             let sentence = format!("The log ends at revision {from}, before its end at {end}.");
@@ -375,7 +375,7 @@ impl Pass {
         let mut later: Vec<(Digest, Option<Digest>)> = Vec::new();
         let mut from = first;
         while from <= end {
-            let batch = log.bundles(from, BATCH_BUNDLES, BATCH_BYTES)?;
+            let batch = log.bundles_on_disk(from, BATCH_BUNDLES, BATCH_BYTES)?;
             let Some((last, ..)) = batch.last() else { break };
             from = last.next();
             later.extend(batch.iter().filter_map(|(_, _, stored)| match stored {

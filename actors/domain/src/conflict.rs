@@ -315,14 +315,22 @@ pub fn written_by(bundle: &Bundle) -> BTreeSet<Cell> {
 /// be any of all [`suspects`].
 pub fn reach<'a>(view: &dyn View, written: impl IntoIterator<Item = &'a Cell>) -> Read<Option<BTreeSet<Cell>>> {
     let unions = view.unions()?;
-    let mut reached = BTreeSet::new();
+    let (mut reached, hides) = (BTreeSet::new(), hides_anything(view)?);
     for cell in written {
-        if reaches_far(view, cell)? {
-            return Ok(None);
+        match cell {
+            _ if reaches_far(view, cell)? => return Ok(None),
+            // Nothing can hide what stands in it.
+            Cell::Field { .. } if !hides => drop(reached.insert(unions.cells(cell).swap_remove(0))),
+            _ => reached.extend(related(view, cell)?.iter().map(|cell| unions.cells(cell).swap_remove(0))),
         }
-        reached.extend(related(view, cell)?.iter().map(|cell| unions.cells(cell).swap_remove(0)));
     }
     Ok(Some(reached))
+}
+
+/// Whether somebody took any record or edge away, as far as the index tells.
+fn hides_anything(view: &dyn View) -> Read<bool> {
+    let Some(mut removed) = view.entries(&index::removed()) else { return Ok(true) };
+    Ok(removed.next().transpose()?.is_some())
 }
 
 /// The cells whose conflicts a write of `cell` may open or close, itself first. A write that [`reaches_far`] has no

@@ -1,6 +1,7 @@
 //! Reading the log: what any room may look up without asking the oplog's actor.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use openprod_domain::inverse::stack::{Step, Trail, Which};
 use openprod_domain::view::Read;
@@ -69,8 +70,8 @@ pub fn chain(before: Digest, digest: Digest) -> Digest {
 /// A bundle as it lies in the log.
 #[derive(Debug, Clone)]
 pub enum Stored {
-    /// Whole.
-    Whole(Box<Bundle>),
+    /// Whole. What was appended a moment ago is shared by all who read it.
+    Whole(Arc<Bundle>),
     /// Its bytes no longer stand up to their checksums.
     Damaged {
         /// The bytes as they are.
@@ -148,7 +149,7 @@ impl Trail for LogTrail<'_> {
 
     fn bundle(&self, at: Position) -> Read<Option<Bundle>> {
         Ok(match self.0.bundle(at)? {
-            Some(Stored::Whole(bundle)) => Some(*bundle),
+            Some(Stored::Whole(bundle)) => Some(Arc::unwrap_or_clone(bundle)),
             _ => None,
         })
     }
@@ -285,6 +286,10 @@ pub trait LogReader: Send + Sync {
     }
     /// The bundles from `from` on, at most `limit` of them or about `bytes` bytes, but at least one if there is one.
     fn bundles(&self, from: Position, limit: usize, bytes: usize) -> Read<Vec<(Position, Entry, Stored)>>;
+    /// The same as it lies on the disk, for who makes sure of that: nothing that is kept in memory is given for it.
+    fn bundles_on_disk(&self, from: Position, limit: usize, bytes: usize) -> Read<Vec<(Position, Entry, Stored)>> {
+        self.bundles(from, limit, bytes)
+    }
     /// Where the bundle of that digest lies.
     fn position_of(&self, digest: Digest) -> Read<Option<Position>>;
     /// Where the bundle of that id lies; the first, should several claim it.

@@ -1,11 +1,11 @@
 //! What is said to the oplog: the only writer of history.
 
 use openprod_model::bundle::Bundle;
-use openprod_model::ids::{Digest, Position, SessionId};
+use openprod_model::ids::{ActorId, Digest, Position, SessionId};
 use openprod_model::refusal::Refusal;
 use ractor::RpcReplyPort;
 
-use crate::log::{Receipt, Tail};
+use crate::log::{Receipt, Spot, Tail};
 
 /// An own bundle to be appended, with the answer to the command that made it.
 #[derive(Debug)]
@@ -53,11 +53,22 @@ pub struct Admitted {
     /// The end of the log afterwards.
     pub through: Position,
     /// Those offered that are in the log now.
-    pub held: Vec<Digest>,
+    pub held: Vec<Held>,
     /// Which of those offered, counted from 0, are not in the log.
     pub unheld: Vec<usize>,
     /// What they wait for and this node does not have anywhere.
     pub missing: Vec<Digest>,
+}
+
+/// A bundle that is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// It.
+    pub digest: Digest,
+    /// Its author.
+    pub actor: ActorId,
+    /// Its place on his lanes.
+    pub spot: Spot,
 }
 
 /// Through whose hands bundles come. Whether they stand does not depend on it; whether they are let in at once does.

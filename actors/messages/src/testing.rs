@@ -78,7 +78,7 @@ impl MemoryLog {
         let entry = Entry::of(bundle, chain(rows.chain(), bundle.digest()), None, 0);
         rows.heads.retain(|head| bundle.ancestors().all(|ancestor| ancestor != *head));
         rows.heads.push(bundle.digest());
-        rows.rows.push((entry, Stored::Whole(Box::new(bundle.clone()))));
+        rows.rows.push((entry, Stored::Whole(Arc::new(bundle.clone()))));
     }
 
     /// Makes the bundle at a position unreadable.

@@ -22,8 +22,14 @@ use crate::logic::ledger::{Damage, Ledger, Taken, disk};
 use crate::store::{LogStore, Writer};
 use crate::tables::End;
 
-/// How many jobs share the checking of bundles from elsewhere.
+/// Most jobs that share the checking of bundles from elsewhere.
 const CHECKERS: usize = 4;
+/// Fewest bundles that are read in a job of their own: for fewer, a thread costs more than it saves.
+const LEAST_TO_READ: usize = 256;
+/// Fewest signatures that are verified in a job of their own, likewise; each takes as long as reading ten bundles.
+const LEAST_TO_VERIFY: usize = 16;
+/// How many of the offers that wait are read ahead, so that memory and threads are bounded whoever offers.
+const READ_AHEAD: usize = 4;
 
 /// How long after a failure the log is looked at again, though nobody asks for anything.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -112,17 +118,25 @@ fn answer<T: Send + 'static>(reply: RpcReplyPort<T>, answer: T) {
     let _ = reply.send(answer);
 }
 
-/// Bundles from elsewhere, which are being read off the actor.
+/// Bundles from elsewhere.
 struct Offer {
-    candidates: Shares<Candidate>,
+    bundles: Vec<Vec<u8>>,
+    /// What they are, once they are being read, off the actor.
+    candidates: Option<Shares<Candidate>>,
     source: String,
     hands: Hands,
 }
 
 impl Offer {
-    /// Reading them begins at once.
-    fn of(env: &Environment, bundles: Vec<Vec<u8>>, source: String, hands: Hands) -> Self {
-        Self { candidates: share_out(env, bundles, Candidate::read), source, hands }
+    fn of(bundles: Vec<Vec<u8>>, source: String, hands: Hands) -> Self {
+        Self { bundles, candidates: None, source, hands }
+    }
+
+    /// Sees to it that they are being read.
+    fn read(&mut self, env: &Environment) -> &mut Shares<Candidate> {
+        let bundles = &mut self.bundles;
+        let begins = || share_out(env, LEAST_TO_READ, std::mem::take(bundles), Candidate::read);
+        self.candidates.get_or_insert_with(begins)
     }
 }
 
@@ -272,7 +286,8 @@ impl Desk {
         hands: Hands,
         reply: RpcReplyPort<Result<Admitted, AppendError>>,
     ) {
-        self.offered.push_back(Offered { offer: Offer::of(&self.env, bundles, source, hands), reply });
+        self.offered.push_back(Offered { offer: Offer::of(bundles, source, hands), reply });
+        self.read_ahead();
         if self.offered.len() == 1 {
             self.judges_again();
         }
@@ -282,6 +297,7 @@ impl Desk {
     /// offers them in pieces, and local commands pass between these.
     async fn judge_next(&mut self) {
         let Some(Offered { offer, reply }) = self.offered.pop_front() else { return };
+        self.read_ahead();
         match self.judge(offer).await {
             Ok((admitted, unit)) => self.queue(unit, Waiter::Admit { admitted, reply }),
             Err(error) => answer(reply, Err(error)),
@@ -291,16 +307,22 @@ impl Desk {
         }
     }
 
+    fn read_ahead(&mut self) {
+        for Offered { offer, .. } in self.offered.iter_mut().take(READ_AHEAD) {
+            offer.read(&self.env);
+        }
+    }
+
     fn judges_again(&self) {
         // Only a dead actor does not hear it; what was offered to it is offered again.
         let _ = self.myself.cast(OplogMsg::Judge);
     }
 
     /// Judges bundles from elsewhere. Reading and verifying happen off the actor, which waits.
-    async fn judge(&mut self, offer: Offer) -> Result<(Admitted, Unit), AppendError> {
+    async fn judge(&mut self, mut offer: Offer) -> Result<(Admitted, Unit), AppendError> {
         self.ready().await?;
-        let Offer { candidates, source, hands } = offer;
-        let mut candidates = candidates.gathered().await?;
+        let mut candidates = offer.read(&self.env).gathered().await?;
+        let Offer { source, hands, .. } = offer;
         let now_ms = self.env.clock.wall_ms();
         let ledger = self.ledger.as_mut().expect("it was made ready");
         candidates.extend(along(ledger, &*self.store, &candidates).map_err(disk)?);
@@ -311,7 +333,7 @@ impl Desk {
             if wanted.is_empty() {
                 break;
             }
-            admission.verified(share_out(&self.env, wanted, verify).gathered().await?);
+            admission.verified(share_out(&self.env, LEAST_TO_VERIFY, wanted, verify).gathered().await?);
         }
         let ledger = self.ledger.as_mut().expect("nobody takes it while this message is handled");
         admission.finish(ledger, &*self.store).map_err(|failure| {
@@ -365,7 +387,7 @@ impl Desk {
             None => false,
         };
         let Quarantined { bytes, source, .. } = quarantined;
-        let (admitted, mut unit) = self.judge(Offer::of(&self.env, vec![bytes], source, hands)).await?;
+        let (admitted, mut unit) = self.judge(Offer::of(vec![bytes], source, hands)).await?;
         if whole_again || (at.is_none() && admitted.known > 0) {
             unit.changes.push(Change::Release { number });
         }
@@ -501,13 +523,13 @@ fn verify(wanted: Wanted) -> (Wanted, bool) {
 /// Work that a few jobs do off the actor: each gives the results of its share, in the order of the items.
 struct Shares<R>(Vec<oneshot::Receiver<Vec<R>>>);
 
-/// Begins to do `work` on each item.
-fn share_out<T, R>(env: &Environment, items: Vec<T>, work: fn(T) -> R) -> Shares<R>
+/// Begins to do `work` on each item, in jobs of at least so many.
+fn share_out<T, R>(env: &Environment, least: usize, items: Vec<T>, work: fn(T) -> R) -> Shares<R>
 where
     T: Send + 'static,
     R: Send + 'static,
 {
-    let share = items.len().div_ceil(CHECKERS).max(1);
+    let share = items.len().div_ceil(CHECKERS).max(least);
     let mut items = items.into_iter();
     let mut jobs = Vec::new();
     loop {
@@ -524,9 +546,9 @@ where
 
 impl<R> Shares<R> {
     /// Waits for all results.
-    async fn gathered(self) -> Result<Vec<R>, AppendError> {
+    async fn gathered(&mut self) -> Result<Vec<R>, AppendError> {
         let mut results = Vec::new();
-        for job in self.0 {
+        for job in self.0.drain(..) {
             results.extend(job.await.map_err(|_| AppendError::Refused(unreadable()))?);
         }
         Ok(results)

@@ -7,7 +7,7 @@ use std::io;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use openprod_domain::view::{Read, ReadFailure};
 use openprod_model::ids::WorkspaceId;
@@ -18,10 +18,13 @@ use crate::tables::{self, META, META_FORMAT, META_WORKSPACE, MIGRATIONS};
 
 mod copy;
 mod reader;
+mod recent;
 mod salvage;
 mod writer;
 
 pub use copy::{Backup, BackupError};
+use recent::Recent;
+pub use recent::{MAX_RECENT, MAX_RECENT_BYTES};
 pub use salvage::{Salvage, salvage};
 pub use writer::{
     FORGET_PER_COMMIT, MAX_QUARANTINED, MAX_QUARANTINED_BYTES, MAX_WAITING, MAX_WAITING_BYTES, RECEIPT_DAYS, Writer,
@@ -137,6 +140,8 @@ pub struct LogStore {
     slot: RwLock<Slot>,
     /// The number of the newest writer. Held while a commit runs.
     writers: Mutex<u64>,
+    /// The end of the log.
+    recent: Mutex<Recent>,
     bytes: Arc<AtomicU64>,
 }
 
@@ -165,6 +170,7 @@ impl LogStore {
             options,
             slot: RwLock::new(Slot { generation: 0, opened: Opened::Writable(database) }),
             writers: Mutex::new(0),
+            recent: Mutex::default(),
             bytes,
         }))
     }
@@ -185,6 +191,10 @@ impl LogStore {
         let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
         *writers += 1;
         Writer { store: Arc::clone(self), number: *writers }
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn slot(&self) -> RwLockReadGuard<'_, Slot> {

@@ -15,7 +15,7 @@
 //! damaged, and tells everybody else through a watch how far it has folded.
 //!
 //! **What its death causes.** Nothing is lost. Snapshots go on, because the store outlives the actor; the next
-//! incarnation reads on from the stored position. After a crash of the process at most 5,000 ops, or two seconds of
+//! incarnation reads on from the stored position. After a crash of the process at most 20,000 ops, or two seconds of
 //! them, are folded again.
 //!
 //! Reading order: `tables` (what lies in the file), `fold` (bundles to cells, in memory), `hash`, `store`

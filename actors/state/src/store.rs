@@ -44,8 +44,9 @@ use spill::{Gauge, Spill};
 use trouble::{DAMAGED, FINE, Health, StoreError, Wake, is_garbage};
 use unions::UnionsAtHand;
 
-/// Most ops that are folded without being durable: what a crash makes us fold again.
-pub const MAX_UNSETTLED_OPS: u64 = 5_000;
+/// Most ops that are folded without being durable: what a crash makes us fold again, in less than a second. Each time
+/// most of the pages are written that were touched since; so it is not to be much less.
+pub const MAX_UNSETTLED_OPS: u64 = 20_000;
 /// Most ops of a piece, unless one bundle has more. Scattered edits cost a page or two each; the more of them share a
 /// transaction, the fewer pages are written twice.
 pub const MAX_PIECE_OPS: u64 = 50_000;

@@ -1,12 +1,12 @@
 //! The blackout: twelve nodes in three parts that work without each other, and meet again.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use openprod_client::{Change, Workspace, v1};
 use tokio::task::JoinSet;
 
-use super::kit::{FIELDS, Failure, Node, load, plain, rate, set, write};
+use super::kit::{FIELDS, Failure, Node, load, plain, rate, set, work, write};
 use super::mesh::{meets, until};
 use super::visible::{all_have_the_same, company};
 
@@ -50,7 +50,7 @@ pub(super) async fn figures(folder: &Path) -> Result<(), Failure> {
     let apart = start.elapsed();
     plain("(blackout: apart, until each part has its own edits)", &format!("{:.1} s", apart.as_secs_f64()));
 
-    let start = Instant::now();
+    let (start, worked_before) = (Instant::now(), worked(&nodes)?);
     for (number, node) in nodes.iter().enumerate() {
         for (_, other) in
             views.iter().enumerate().filter(|(other, _)| *other < number && part_of(*other) != part_of(number))
@@ -61,7 +61,7 @@ pub(super) async fn figures(folder: &Path) -> Result<(), Failure> {
     all_reach(&views.iter().collect::<Vec<_>>(), expected).await?;
     let together = start.elapsed();
     all_see_the_conflicts(&views).await?;
-    tell(edits, together.as_secs_f64(), rate(NODES * (NODES - NODES / PARTS) * edits, together), &nodes)
+    tell(edits, together, worked(&nodes)?.saturating_sub(worked_before), &nodes)
 }
 
 fn part_of(node: usize) -> usize {
@@ -113,15 +113,23 @@ async fn all_see_the_conflicts(views: &[Workspace]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn tell(edits: usize, seconds: f64, a_second: f64, nodes: &[Node]) -> Result<(), Failure> {
+/// The time that processors have worked for all of them.
+fn worked(nodes: &[Node]) -> Result<Duration, Failure> {
+    nodes.iter().map(Node::worked).sum()
+}
+
+fn tell(edits: usize, together: Duration, worked: Duration, nodes: &[Node]) -> Result<(), Failure> {
+    let taken = NODES * (NODES - NODES / PARTS) * edits;
+
     let mut peaks = Vec::new();
     for node in nodes {
         peaks.push(node.peak_mib()?);
     }
     let most = peaks.into_iter().max().unwrap_or_default();
     let figure = format!("blackout of {NODES} nodes in {PARTS} parts, {edits} edits each");
-    plain(&format!("{figure}: until all have all"), &format!("{seconds:.2} s"));
-    plain(&format!("{figure}: taken by all nodes together"), &format!("{a_second:.0}/s"));
+    plain(&format!("{figure}: until all have all"), &format!("{:.2} s", together.as_secs_f64()));
+    plain(&format!("{figure}: taken by all nodes together"), &format!("{:.0}/s", rate(taken, together)));
+    plain(&format!("{figure}: processor time per edit taken"), &work(taken, worked));
     plain(&format!("{figure}: conflicts, on each node"), &format!("{COLLISIONS}"));
     plain(&format!("{figure}: peak memory of one node"), &format!("{most} MiB"));
     Ok(())

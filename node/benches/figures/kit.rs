@@ -14,6 +14,8 @@ pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Records in one bundle of a bulk load: with ten fields each, well within one bundle's limit.
 pub(super) const RECORDS_A_BUNDLE: usize = 5_000;
 pub(super) const FIELDS: usize = 10;
+/// What Linux counts processor time in, whatever its clock.
+const TICK_MS: u64 = 10;
 /// Clients that write at once where many edits are needed.
 const WRITERS: usize = 64;
 
@@ -27,6 +29,11 @@ pub(super) fn plain(figure: &str, ours: &str) {
 
 pub(super) fn ms(time: Duration) -> String {
     format!("{:.3} ms", time.as_secs_f64() * 1e3)
+}
+
+/// Microseconds of work for each of `count`.
+pub(super) fn work(count: usize, time: Duration) -> String {
+    format!("{:.1} us", 1e6 / rate(count, time))
 }
 
 pub(super) fn median(times: &mut [Duration]) -> Duration {
@@ -120,6 +127,15 @@ impl Node {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
         let line = status.lines().find(|line| line.starts_with(which)).ok_or("a process has memory")?;
         Ok(line.split_whitespace().nth(1).ok_or("memory is a number")?.parse::<u64>()? / 1024)
+    }
+
+    /// The time that processors have worked for it: a figure that others who use the machine do not change much.
+    pub(super) fn worked(&self) -> Result<Duration, Failure> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        let behind_name = stat.rsplit(')').next().unwrap_or_default();
+        // The third field comes first here; user and system time are the 14th and 15th.
+        let ticks = behind_name.split_whitespace().skip(11).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+        Ok(Duration::from_millis(ticks * TICK_MS))
     }
 
     pub(super) fn folder(&self) -> &Path {

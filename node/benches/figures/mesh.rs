@@ -7,7 +7,7 @@ use openprod_client::{Client, Workspace, v1};
 use openprod_disk::floor::{self, Rows};
 use openprod_model::ids::WorkspaceId;
 
-use super::kit::{FIELDS, Failure, Node, edit, line, load, make_table, plain, rate, write};
+use super::kit::{FIELDS, Failure, Node, edit, line, load, make_table, plain, rate, work, write};
 
 /// How often it is looked how far somebody is.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -70,6 +70,8 @@ struct Sync {
     shown: Duration,
     /// Until both had found that they hold and show the same.
     verified: Duration,
+    /// The time that processors worked for the node until then.
+    worked: Duration,
     /// What came over the connection.
     bytes: u64,
 }
@@ -80,14 +82,14 @@ async fn timed(
     node: &Node,
     begin: impl AsyncFnOnce() -> Result<(), Failure>,
 ) -> Result<Sync, Failure> {
-    let start = Instant::now();
+    let (start, worked_before) = (Instant::now(), node.worked()?);
     begin().await?;
     let client = Client::connect(node.client.clone()).await?;
     let there = client.workspace(house.id());
     until(async || Ok((there.describe().await?.revision >= house.describe().await?.revision).then_some(()))).await?;
     let shown = start.elapsed();
     let bytes = until(async || is_equal(&client, house).await).await?;
-    Ok(Sync { shown, verified: start.elapsed(), bytes })
+    Ok(Sync { shown, verified: start.elapsed(), worked: node.worked()?.saturating_sub(worked_before), bytes })
 }
 
 /// What came over the connection, if both were found equal as the house is now.
@@ -158,6 +160,7 @@ fn tell(figure: &str, ops: usize, sync: &Sync, node: Node, before: &[Rows], fold
     let per_second = |time| format!("{:.0}/s", rate(ops, time));
     line(figure, &per_second(sync.shown), &per_second(floor), sync.shown.div_duration_f64(floor));
     plain(&format!("{figure}: until verified equal"), &format!("{:.2} s", sync.verified.as_secs_f64()));
+    plain(&format!("{figure}: processor time per op"), &work(ops, sync.worked));
     plain(&format!("{figure}: bytes per op on the wire"), &format!("{}", sync.bytes / ops as u64));
     plain(&format!("{figure}: peak memory"), &format!("{peak} MiB"));
     Ok(())

@@ -40,7 +40,8 @@ impl LogReader for UpTo {
         if at <= self.end { self.log.bundle(at) } else { Ok(None) }
     }
     fn bundles(&self, from: Position, limit: usize, bytes: usize) -> Read<Vec<(Position, Entry, Stored)>> {
-        let mut bundles = self.log.bundles(from, limit, bytes)?;
+        // Whoever replays a log to compare it with something makes sure of what lies on the disk.
+        let mut bundles = self.log.bundles_on_disk(from, limit, bytes)?;
         bundles.retain(|(at, ..)| *at <= self.end);
         Ok(bundles)
     }

@@ -193,6 +193,7 @@ pub struct Header {
     /// The number of ops.
     pub op_count: u32,
     /// BLAKE3 of the ops' checksums, in order.
+    #[serde(with = "codec::fixed")]
     pub ops_digest: [u8; 32],
     /// For the future: hashed, kept, not understood.
     pub extra: Vec<u8>,
@@ -221,8 +222,8 @@ impl<'a> Envelope<'a> {
         Ok((envelope, header))
     }
 
-    fn raw_ops(&self) -> Vec<RawOp> {
-        self.ops.iter().map(|(kind, body)| RawOp { kind: *kind, body: body.0.to_vec() }).collect()
+    fn raw_ops(&self) -> Vec<RawOp<&'a [u8]>> {
+        self.ops.iter().map(|(kind, body)| RawOp { kind: *kind, body: body.0 }).collect()
     }
 }
 
@@ -366,7 +367,7 @@ impl Header {
         limits.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, what)| Err(Malformed::Limit(what)))
     }
 
-    fn checksums(&self, ops: &[RawOp]) -> Vec<[u8; 32]> {
+    fn checksums<B: AsRef<[u8]>>(&self, ops: &[RawOp<B>]) -> Vec<[u8; 32]> {
         (0..)
             .zip(ops)
             .map(|(i, raw)| raw.checksum(self.workspace, self.actor, self.op_base.plus(i), self.op_hlc(i)))
@@ -377,7 +378,7 @@ impl Header {
         self.hlc.plus(index).unwrap_or(self.hlc)
     }
 
-    fn op(&self, index: usize, raw: &RawOp, checksum: &[u8; 32]) -> Result<Op, Malformed> {
+    fn op<B: AsRef<[u8]>>(&self, index: usize, raw: &RawOp<B>, checksum: &[u8; 32]) -> Result<Op, Malformed> {
         let index = u32::try_from(index).map_err(|_| Malformed::Limit("more than 100,000 operations"))?;
         Ok(Op {
             id: self.op_base.plus(index),

@@ -87,6 +87,52 @@ impl Serialize for Bytes<'_> {
     }
 }
 
+/// How an array of bytes is encoded and decoded: as any array is, but sixteen bytes at a time and not each by itself.
+/// Ids and digests are most of what a bundle says of itself. To be named in `#[serde(with = "...")]`.
+pub mod fixed {
+    use std::fmt;
+
+    use serde::de::{Error, SeqAccess, Visitor};
+    use serde::ser::SerializeTuple;
+    use serde::{Deserializer, Serializer};
+
+    /// Encodes an array whose length is a multiple of 16.
+    pub fn serialize<S: Serializer, const N: usize>(bytes: &[u8; N], serializer: S) -> Result<S::Ok, S::Error> {
+        const { assert!(N.is_multiple_of(16), "sixteen at a time") };
+        let mut tuple = serializer.serialize_tuple(N / 16)?;
+        for sixteen in bytes.as_chunks().0 {
+            // Numbers are encoded little-endian, so these are the bytes in their order.
+            tuple.serialize_element(&u128::from_le_bytes(*sixteen))?;
+        }
+        tuple.end()
+    }
+
+    /// Decodes such an array.
+    pub fn deserialize<'de, D: Deserializer<'de>, const N: usize>(deserializer: D) -> Result<[u8; N], D::Error> {
+        const { assert!(N.is_multiple_of(16), "sixteen at a time") };
+        deserializer.deserialize_tuple(N / 16, Sixteens::<N>)
+    }
+
+    struct Sixteens<const N: usize>;
+
+    impl<'de, const N: usize> Visitor<'de> for Sixteens<N> {
+        type Value = [u8; N];
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{N} bytes")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<[u8; N], A::Error> {
+            let mut bytes = [0; N];
+            for (index, sixteen) in bytes.as_chunks_mut().0.iter_mut().enumerate() {
+                let number: u128 = seq.next_element()?.ok_or_else(|| A::Error::invalid_length(index, &self))?;
+                *sixteen = number.to_le_bytes();
+            }
+            Ok(bytes)
+        }
+    }
+}
+
 /// How many bytes at once are encoded and decoded: as any vector of bytes is, but not byte by byte. To be named in
 /// `#[serde(with = "...")]`.
 pub mod long {

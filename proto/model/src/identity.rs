@@ -12,7 +12,7 @@ use crate::ids::ActorId;
 
 /// An Ed25519 signature (RFC 8032): R, then S.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Signature([u8; 32], [u8; 32]);
+pub struct Signature(#[serde(with = "codec::fixed")] [u8; 32], #[serde(with = "codec::fixed")] [u8; 32]);
 
 impl Signature {
     /// From its 64 bytes.

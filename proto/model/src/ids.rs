@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::codec;
+
 /// Text that is not an id of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("\"{text}\" is not {expected}")]
@@ -21,12 +23,27 @@ impl InvalidId {
     }
 }
 
+/// How a UUID is encoded: as its bytes.
+mod sixteen {
+    use serde::{Deserializer, Serializer};
+    use uuid::Uuid;
+
+    use crate::codec::fixed;
+
+    pub(super) fn serialize<S: Serializer>(id: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
+        fixed::serialize(id.as_bytes(), serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uuid, D::Error> {
+        fixed::deserialize(deserializer).map(Uuid::from_bytes)
+    }
+}
+
 macro_rules! uuid_ids {
     ($($(#[$doc:meta])* $name:ident $what:literal;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(from = "[u8; 16]", into = "[u8; 16]")]
-        pub struct $name(Uuid);
+        pub struct $name(#[serde(with = "sixteen")] Uuid);
 
         impl $name {
             /// A new id: UUIDv7 (RFC 9562) of the given wall time in milliseconds and 10 random bytes.
@@ -108,7 +125,7 @@ macro_rules! hex_ids {
     ($($(#[$doc:meta])* $name:ident [$len:literal] $what:literal;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        pub struct $name([u8; $len]);
+        pub struct $name(#[serde(with = "codec::fixed")] [u8; $len]);
 
         impl $name {
             /// From its bytes.

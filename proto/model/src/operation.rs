@@ -144,9 +144,9 @@ macro_rules! operations {
             }
 
             /// What `raw` says; none if this version does not know its kind.
-            pub fn from_raw(raw: &RawOp) -> Result<Option<Self>, DecodeError> {
+            pub fn from_raw<B: AsRef<[u8]>>(raw: &RawOp<B>) -> Result<Option<Self>, DecodeError> {
                 Ok(Some(match raw.kind {
-                    $($kind => { let body::$name { $($field,)* } = codec::decode(&raw.body)?; Self::$name { $($field,)* } })*
+                    $($kind => { let body::$name { $($field,)* } = codec::decode(raw.body.as_ref())?; Self::$name { $($field,)* } })*
                     _ => return Ok(None),
                 }))
             }
@@ -385,14 +385,14 @@ operations! {
 
 /// An op as it is stored and sent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct RawOp {
+pub struct RawOp<B = Vec<u8>> {
     /// Its kind.
     pub kind: u16,
-    /// Its encoded body.
-    pub body: Vec<u8>,
+    /// Its encoded body: its own bytes, or a part of others.
+    pub body: B,
 }
 
-impl RawOp {
+impl<B: AsRef<[u8]>> RawOp<B> {
     /// The checksum over everything the op says: workspace, actor, id, clock, kind and body.
     pub fn checksum(&self, workspace: WorkspaceId, actor: ActorId, id: OpId, hlc: Hlc) -> [u8; 32] {
         codec::hash(
@@ -403,7 +403,7 @@ impl RawOp {
                 id.as_bytes(),
                 &hlc.to_bytes(),
                 &self.kind.to_le_bytes(),
-                &self.body,
+                self.body.as_ref(),
             ],
         )
     }

@@ -1,6 +1,7 @@
 //! Giving: what the peer lacks is sent, parents first, and offered where it may have come from somebody else.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use openprod_messages::log::{Placed, Spot, Stored};
 use openprod_model::bundle::Bundle;
@@ -12,11 +13,11 @@ use openprod_wire::replication::{
 use super::engine::{Effect, IsOwn, Step, Stretch, Turn, share, unexpected};
 use super::had::Had;
 
-/// Most checkpoints and offers that are unanswered: enough that the link is busy while the peer writes, and few enough
-/// that a cut costs little.
-pub const MAX_FLIGHTS: usize = 8;
-/// Most bytes of bundles that are unanswered before the next is sent.
-const MAX_FLIGHT_BYTES: usize = 4 * MAX_CHECKPOINT_BYTES;
+/// Most checkpoints and offers that are unanswered. The more of them are under way, the more of them the peer writes and
+/// folds at once, which costs half as much for each as doing so one by one.
+pub const MAX_FLIGHTS: usize = 32;
+/// Most bytes of bundles that are unanswered before the next is sent: what a cut costs, and what the peer has in memory.
+pub const MAX_FLIGHT_BYTES: usize = 4 * MAX_CHECKPOINT_BYTES;
 /// Most pages of the log that are looked through in one turn.
 const PAGES_PER_TURN: usize = 16;
 /// Most bundles that a peer may want at a time beyond what it is given by itself.
@@ -330,8 +331,7 @@ impl Giving {
         self.numbered
     }
 
-    #[allow(clippy::vec_box)] // As the log gives them.
-    fn send(&mut self, items: Vec<Item>, bundles: &[Box<Bundle>], remaining: u64, turn: &mut Turn<'_>) {
+    fn send(&mut self, items: Vec<Item>, bundles: &[Arc<Bundle>], remaining: u64, turn: &mut Turn<'_>) {
         let number = self.number();
         let bytes: usize = bundles.iter().map(|bundle| bundle.bytes().len()).sum();
         if bytes <= MAX_CHECKPOINT_BYTES {

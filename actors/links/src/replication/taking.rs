@@ -9,7 +9,7 @@ use openprod_model::ids::{ActorId, Digest};
 use openprod_wire::replication::{Acknowledge, Checkpoint, MAX_DIGESTS, Offer, Part, Want};
 
 use super::engine::{Effect, Step, Stretch, Turn, share, unexpected};
-use super::giving::MAX_FLIGHTS;
+use super::giving::{MAX_FLIGHT_BYTES, MAX_FLIGHTS};
 use super::had::Had;
 use super::under_way::Claim;
 
@@ -23,19 +23,22 @@ enum Work {
     Offer(Vec<Digest>),
 }
 
+impl Work {
+    /// How many bundles it brings, and their bytes.
+    fn size(&self) -> (u64, u64) {
+        match self {
+            Self::Admit(bundles) => (bundles.len() as u64, bundles.iter().map(|bundle| bundle.len() as u64).sum()),
+            Self::Offer(_) => (0, 0),
+        }
+    }
+}
+
 /// A checkpoint that the oplog has in hand.
 #[derive(Debug)]
 struct InHand {
     number: u64,
     bundles: u64,
     bytes: u64,
-}
-
-impl InHand {
-    fn of(number: u64, bundles: &[Vec<u8>]) -> Self {
-        let bytes = bundles.iter().map(|bundle| bundle.len() as u64).sum();
-        Self { number, bundles: bundles.len() as u64, bytes }
-    }
 }
 
 /// A large bundle of which parts have come.
@@ -79,12 +82,14 @@ impl Taking {
 
     /// How many were taken, and how many are still to be.
     pub(super) fn progress(&self) -> Stretch {
-        let queued = self.queue.iter().map(|(_, work)| match work {
-            Work::Admit(bundles) => bundles.len() as u64,
-            Work::Offer(_) => 0,
-        });
-        let came: u64 = queued.chain(self.in_hand.iter().map(|one| one.bundles)).sum();
+        let came: u64 = self.under_way().map(|(bundles, _)| bundles).sum();
         Stretch { done: self.taken, done_bytes: self.taken_bytes, left: self.to_come.saturating_add(came) }
+    }
+
+    /// What came and is not answered: how many bundles, and their bytes.
+    fn under_way(&self) -> impl Iterator<Item = (u64, u64)> {
+        let queued = self.queue.iter().map(|(_, work)| work.size());
+        queued.chain(self.in_hand.iter().map(|one| (one.bundles, one.bytes)))
     }
 
     /// The peer has a history that is not here: whether it is to give that, and no other is.
@@ -104,7 +109,7 @@ impl Taking {
         let Some(claim) = &self.claim else { return Ok(()) };
         let awaited = claim.awaited();
         let found = awaited.iter().zip(turn.log.find(&awaited)?).filter(|(_, found)| found.is_some());
-        claim.settles(&found.map(|(digest, _)| *digest).collect::<Vec<_>>());
+        claim.settles(found.map(|(digest, _)| *digest));
         Ok(())
     }
 
@@ -121,8 +126,9 @@ impl Taking {
     }
 
     fn queued(&mut self, number: u64, work: Work) -> Step {
-        let under_way = self.queue.len() + self.in_hand.len();
-        if number != self.last + 1 || under_way >= MAX_FLIGHTS || self.assembly.is_some() {
+        let (flights, bytes) = self.under_way().fold((0, 0), |(flights, all), (_, bytes)| (flights + 1, all + bytes));
+        let is_full = flights >= MAX_FLIGHTS || bytes >= MAX_FLIGHT_BYTES as u64;
+        if number != self.last + 1 || is_full || self.assembly.is_some() {
             return unexpected("something was given out of turn");
         }
         self.last = number;
@@ -158,6 +164,7 @@ impl Taking {
     /// Hands on what is next. An offer is answered when everything before it is.
     pub(super) fn go_on(&mut self, had: &mut Had, turn: &mut Turn<'_>) -> Step {
         while let Some((number, work)) = self.queue.pop_front() {
+            let (count, bytes) = work.size();
             match work {
                 Work::Offer(digests) if !self.in_hand.is_empty() || self.is_coming(&digests, turn)? => {
                     self.queue.push_front((number, Work::Offer(digests)));
@@ -165,7 +172,7 @@ impl Taking {
                 }
                 Work::Offer(digests) => answer(number, &digests, had, turn)?,
                 Work::Admit(bundles) => {
-                    self.in_hand.push_back(InHand::of(number, &bundles));
+                    self.in_hand.push_back(InHand { number, bundles: count, bytes });
                     let digests = bundles.iter().filter_map(|bytes| bundle::digest_in(bytes)).collect();
                     had.note_in_hand(turn.under_way.take(digests));
                     turn.effects.push(Effect::Admit(bundles));
@@ -178,8 +185,8 @@ impl Taking {
     /// What was in hand first is durable and folded.
     pub(super) fn admitted(&mut self, admitted: &Admitted, had: &mut Had, turn: &mut Turn<'_>) -> Step {
         let Some(InHand { number, bundles, bytes }) = self.in_hand.pop_front() else { return Ok(()) };
-        for placed in turn.log.find(&admitted.held)?.into_iter().flatten() {
-            had.note(turn.log, placed.entry.actor, placed.spot())?;
+        for held in &admitted.held {
+            had.note(turn.log, held.actor, held.spot)?;
         }
         had.is_judged();
         self.taken += admitted.appended;
@@ -188,7 +195,7 @@ impl Taking {
             self.has_refused = true;
             self.claims_nothing();
         } else if let Some(claim) = &self.claim {
-            claim.settles(&admitted.held);
+            claim.settles(admitted.held.iter().map(|held| held.digest));
         }
         let lacking = admitted.unheld.iter().filter_map(|index| u16::try_from(*index).ok()).collect();
         turn.say(Acknowledge { number, lacking });

@@ -105,11 +105,11 @@ impl Claim {
     }
 
     /// These have come.
-    pub fn settles(&self, come: &[Digest]) {
+    pub fn settles(&self, come: impl IntoIterator<Item = Digest>) {
         let mut all = self.of.all();
         let Some(tips) = all.claims.get_mut(&self.number) else { return };
         for digest in come {
-            tips.remove(digest);
+            tips.remove(&digest);
         }
         if tips.is_empty() {
             all.claims.remove(&self.number);
@@ -154,7 +154,7 @@ mod tests {
         assert!(first.takes(MARA, tip(2)));
         assert!(!second.takes(MARA, tip(1)));
         assert!(second.takes(LEO, tip(3)));
-        first.settles(&[tip(1)]);
+        first.settles([tip(1)]);
         assert_eq!(first.awaited(), [tip(2)]);
         assert!(!second.takes(MARA, tip(1)));
         drop(first);
@@ -169,7 +169,7 @@ mod tests {
         first.takes(MARA, tip(1));
         second.takes(LEO, tip(2));
         assert_eq!([first.waits(), second.waits(), third.waits()], [false, true, true]);
-        first.settles(&[tip(1)]);
+        first.settles([tip(1)]);
         assert_eq!([first.waits(), second.waits(), third.waits()], [true, false, true]);
         second.gives_up();
         assert_eq!([first.waits(), second.waits(), third.waits()], [false; 3]);

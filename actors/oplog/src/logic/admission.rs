@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use openprod_domain::view::Read;
-use openprod_messages::oplog::{Admitted, Hands};
+use openprod_messages::oplog::{Admitted, Hands, Held};
 use openprod_model::bundle::{Bundle, Malformed};
 use openprod_model::ids::{ActorId, Digest};
 use openprod_model::refusal::Refusal;
@@ -235,7 +235,9 @@ impl Admission {
                 self.refuse(index, &foreign());
                 continue;
             }
-            if ledger.look(past, bundle.digest())?.is_some() {
+            // With a bundle, all that it builds on is in the log: whatever builds on one that is not, is not either.
+            let is_new = bundle.ancestors().any(|ancestor| along.contains_key(&ancestor));
+            if !is_new && ledger.look(past, bundle.digest())?.is_some() {
                 self.entrants[index].fate = Fate::Known;
                 continue;
             }
@@ -364,9 +366,8 @@ impl Admission {
             let bundle = Arc::clone(self.entrants[index].bundle());
             match std::mem::replace(&mut self.entrants[index].fate, Fate::Known) {
                 Fate::Known => {
-                    let is_offered = self.is_offered(index);
-                    admitted.known += u64::from(is_offered);
-                    admitted.held.extend(is_offered.then(|| bundle.digest()));
+                    admitted.known += u64::from(self.is_offered(index));
+                    admitted.held.extend(self.held(ledger, past, index)?);
                     changes.extend(self.replacement(ledger, past, index)?);
                 }
                 Fate::Waiting if self.is_offered(index) => {
@@ -388,7 +389,7 @@ impl Admission {
                     let local = Local { now_ms: self.from.now_ms, ..Local::default() };
                     changes.push(ledger.stage(past, &bundle, &ancestors, local)?);
                     admitted.appended += 1;
-                    admitted.held.extend(self.is_offered(index).then(|| bundle.digest()));
+                    admitted.held.extend(self.held(ledger, past, index)?);
                 }
             }
         }
@@ -402,6 +403,13 @@ impl Admission {
             changes.extend(change);
         }
         Ok((admitted, Unit { changes, end: ledger.end() }))
+    }
+
+    /// Where one that was offered lies now.
+    fn held(&self, ledger: &mut Ledger, past: &dyn Past, index: usize) -> Read<Option<Held>> {
+        let digest = self.entrants[index].bundle().digest();
+        let known = if self.is_offered(index) { ledger.look(past, digest)? } else { None };
+        Ok(known.and_then(|Known { actor, spot, .. }| Some(Held { digest, actor, spot: spot? })))
     }
 
     fn taken_out(&mut self, index: usize, reason: String, held: bool, admitted: &mut Admitted) -> (Suspect, bool) {

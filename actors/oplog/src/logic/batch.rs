@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use openprod_messages::log::{Entry, Receipt};
+use openprod_model::bundle::Bundle;
 use openprod_model::ids::{Digest, OpRef, Position};
 
 use super::members::{MemberOp, SetId};
@@ -20,8 +21,8 @@ pub struct Staged {
     pub position: Position,
     /// What lies beside it.
     pub entry: Entry,
-    /// Its bytes.
-    pub bytes: Arc<[u8]>,
+    /// It.
+    pub bundle: Arc<Bundle>,
     /// Its parents and `prev`: heads no longer.
     pub ancestors: Vec<Digest>,
     /// Its author's bundle before: no tip of his chain any longer.
@@ -42,7 +43,7 @@ pub struct Staged {
 #[derive(Debug, Clone)]
 pub enum Change {
     /// Append a bundle.
-    Append(Box<Staged>),
+    Append(Arc<Staged>),
     /// Put bytes into quarantine.
     Quarantine {
         /// Under this number.
@@ -85,7 +86,7 @@ pub enum Change {
 impl Change {
     fn bytes(&self) -> usize {
         match self {
-            Self::Append(staged) => staged.bytes.len(),
+            Self::Append(staged) => staged.bundle.bytes().len(),
             Self::Quarantine { bytes, .. } | Self::Wait { bytes, .. } | Self::Replace { bytes, .. } => bytes.len(),
             Self::Skip { .. } | Self::Release { .. } => 0,
         }

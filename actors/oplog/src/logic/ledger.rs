@@ -181,7 +181,7 @@ impl Ledger {
         let judged = self.judge(past, &bundle, &ancestors, self.end.position).map_err(disk)?;
         judged.map_err(AppendError::Refused)?;
         let local = Local { receipt: Some(receipt), session, now_ms };
-        let change = self.stage(past, &bundle, &ancestors, local).map_err(disk)?;
+        let change = self.stage(past, &Arc::new(bundle), &ancestors, local).map_err(disk)?;
         Ok(Taken::Staged(self.end.position, Unit { changes: vec![change], end: self.end }))
     }
 
@@ -226,7 +226,7 @@ impl Ledger {
     pub(super) fn stage(
         &mut self,
         past: &dyn Past,
-        bundle: &Bundle,
+        bundle: &Arc<Bundle>,
         ancestors: &Ancestors,
         local: Local,
     ) -> Read<Change> {
@@ -254,10 +254,10 @@ impl Ledger {
         if let Some(Receipt { command, payload, actor, .. }) = local.receipt {
             self.commands.insert(command, Remembered { position, payload, actor });
         }
-        Ok(Change::Append(Box::new(Staged {
+        Ok(Change::Append(Arc::new(Staged {
             position,
             entry: log::Entry::of(bundle, self.end.chain, local.session, local.now_ms),
-            bytes: Arc::clone(bundle.bytes()),
+            bundle: Arc::clone(bundle),
             ancestors: ancestors.iter().map(|(digest, _)| *digest).collect(),
             prev: header.prev,
             lane,

@@ -11,6 +11,7 @@ use openprod_domain::cell::{Cell, Content, Tip};
 use openprod_domain::view::{Read, ReadFailure};
 use openprod_domain::{fold, register};
 use openprod_model::bundle::{Bundle, Op};
+use openprod_model::codec;
 use openprod_model::ids::{ActorId, OpRef};
 use openprod_model::operation::Operation;
 use serde::{Deserialize, Serialize};
@@ -22,7 +23,7 @@ const CACHED: usize = 10_000;
 
 /// Names a set of member ops: the hash of the references in it; all zeros for the empty one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct SetId(pub [u8; 32]);
+pub struct SetId(#[serde(with = "codec::fixed")] pub [u8; 32]);
 
 impl SetId {
     /// No member ops at all.

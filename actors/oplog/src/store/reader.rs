@@ -1,6 +1,7 @@
 //! Reading the stored log: for everybody ([`LogReader`]) and for judging bundles ([`Past`]).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use openprod_domain::view::Read;
 use openprod_messages::log::{Entry, LogReader, Quarantined, Receipt, Spot, Stored, Tail};
@@ -12,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Fault, LogStore};
+use crate::logic::batch::Staged;
 use crate::logic::ledger::{Known, Past, Remembered, Tips};
 use crate::logic::members::{MemberOp, SetId};
 use crate::tables::{
@@ -65,7 +67,7 @@ fn stored_at(bundles: &ByPosition, at: Position, digest: Digest) -> Result<Store
     let bytes = row.value();
     let damaged = |reason: String| Stored::Damaged { bytes: bytes.to_vec(), reason };
     Ok(match Bundle::parse(bytes) {
-        Ok(bundle) if bundle.digest() == digest => Stored::Whole(Box::new(bundle)),
+        Ok(bundle) if bundle.digest() == digest => Stored::Whole(Arc::new(bundle)),
         Ok(_) => damaged("another bundle lies in its place".into()),
         Err(malformed) => damaged(malformed.to_string()),
     })
@@ -109,6 +111,10 @@ impl LogReader for LogStore {
     }
 
     fn entries(&self, from: Position, limit: usize) -> Read<Vec<(Position, Entry)>> {
+        let recent = self.recent().from(from, limit);
+        if !recent.is_empty() {
+            return Ok(recent.iter().map(|staged| (staged.position, staged.entry.clone())).collect());
+        }
         self.read(|txn| {
             let table = txn.open_table(ENTRIES)?;
             let rows = table.range(from.0..)?.take(limit).map(|row| {
@@ -138,6 +144,22 @@ impl LogReader for LogStore {
     }
 
     fn bundles(&self, from: Position, limit: usize, bytes: usize) -> Read<Vec<(Position, Entry, Stored)>> {
+        let recent = self.recent().from(from, limit);
+        if recent.is_empty() {
+            return self.bundles_on_disk(from, limit, bytes);
+        }
+        let (mut found, mut taken) = (Vec::with_capacity(recent.len()), 0);
+        for Staged { position, entry, bundle, .. } in recent.iter().map(AsRef::as_ref) {
+            taken += bundle.bytes().len();
+            if taken > bytes && !found.is_empty() {
+                break;
+            }
+            found.push((*position, entry.clone(), Stored::Whole(Arc::clone(bundle))));
+        }
+        Ok(found)
+    }
+
+    fn bundles_on_disk(&self, from: Position, limit: usize, bytes: usize) -> Read<Vec<(Position, Entry, Stored)>> {
         self.read(|txn| {
             let bundles = txn.open_table(BUNDLES)?;
             let (mut found, mut taken) = (Vec::new(), 0);

@@ -1,11 +1,12 @@
 //! Writing the log: one batch, one durable commit.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use openprod_messages::log::Tail;
 use openprod_messages::oplog::AppendError;
 use openprod_model::codec;
-use openprod_model::ids::{CommandId, Digest, Position};
+use openprod_model::ids::{ActorId, CommandId, Digest, Position};
 use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
 use super::reader::{self, decode};
@@ -14,9 +15,9 @@ use crate::logic::batch::{Batch, Change, Staged};
 use crate::logic::ledger::Ledger;
 use crate::logic::members::SetId;
 use crate::tables::{
-    BUNDLES, Bytes16, Bytes32, DIGESTS, ENTRIES, End, EntryRow, HEADS, IDS, LANES, MEMBER_OPS, MEMBER_SETS, META,
-    META_END, META_QUARANTINED, QUARANTINE, QUARANTINE_BYTES, QUARANTINE_DIGESTS, QUARANTINE_MARKS, QuarantineRow,
-    RECEIPTS, RECEIPTS_BY_TIME, ReceiptRow, WAITING,
+    BUNDLES, Bytes16, Bytes32, DIGESTS, ENTRIES, End, EntryRow, HEADS, IDS, LANES, LaneRow, MEMBER_OPS, MEMBER_SETS,
+    META, META_END, META_QUARANTINED, QUARANTINE, QUARANTINE_BYTES, QUARANTINE_DIGESTS, QUARANTINE_MARKS,
+    QuarantineRow, RECEIPTS, RECEIPTS_BY_TIME, ReceiptRow, WAITING,
 };
 
 /// How long the answer to a command is remembered, in days.
@@ -56,7 +57,13 @@ impl Writer {
 
     /// Writes a batch durably. It is refused as stale if the log is not the one that it was made for.
     pub(crate) fn commit(&self, batch: &Batch) -> Result<Tail, AppendError> {
-        let moved = self.exclusively(|store| store.write(|txn| Pen::new(txn)?.write(batch)))?;
+        let moved = self.exclusively(|store| {
+            let tail = store.write(|txn| Pen::new(txn)?.write(batch))?;
+            if tail.is_some() {
+                store.recent().hears(batch);
+            }
+            Ok(tail)
+        })?;
         moved.ok_or(AppendError::Stale)
     }
 
@@ -83,6 +90,24 @@ struct Pen<'t> {
     receipts_by_time: Table<'t, (u64, Bytes16), ()>,
     quarantine: Table<'t, u64, &'static [u8]>,
     waiting: Table<'t, u64, &'static [u8]>,
+    new_heads: Net<Digest, ()>,
+    new_lanes: Net<(ActorId, Digest), LaneRow>,
+}
+
+/// What is left, when a batch ends, of rows of which most go again within it: each by its key, none if it goes.
+struct Net<K, R>(BTreeMap<K, Option<R>>);
+
+impl<K: Ord, R> Net<K, R> {
+    /// A row that was never there.
+    fn comes(&mut self, key: K, row: R) {
+        self.0.insert(key, Some(row));
+    }
+
+    fn goes(&mut self, key: K) {
+        if !matches!(self.0.remove(&key), Some(Some(_))) {
+            self.0.insert(key, None);
+        }
+    }
 }
 
 impl<'t> Pen<'t> {
@@ -100,6 +125,8 @@ impl<'t> Pen<'t> {
             receipts_by_time: txn.open_table(RECEIPTS_BY_TIME)?,
             quarantine: txn.open_table(QUARANTINE)?,
             waiting: txn.open_table(WAITING)?,
+            new_heads: Net(BTreeMap::new()),
+            new_lanes: Net(BTreeMap::new()),
         })
     }
 
@@ -125,6 +152,8 @@ impl<'t> Pen<'t> {
             }
             fail::fail_point!("oplog-mid-batch");
         }
+        self.write_heads()?;
+        self.write_lanes()?;
         self.forget(batch.now_ms, FORGET_PER_COMMIT + 2 * receipts)?;
         self.meta.insert(META_END, codec::encode(&batch.end).as_slice())?;
         let End { position, chain, hlc, .. } = batch.end;
@@ -136,25 +165,44 @@ impl<'t> Pen<'t> {
     }
 
     fn append(&mut self, staged: &Staged) -> Result<(), Fault> {
-        let Staged { position: Position(at), entry, bytes, .. } = staged;
-        let (digest, actor) = (entry.digest.as_bytes(), entry.actor.as_bytes());
+        let Staged { position: Position(at), entry, bundle, .. } = staged;
+        let digest = entry.digest.as_bytes();
         let row = EntryRow { entry: entry.clone(), members: staged.members, lane: staged.lane.number };
-        self.bundles.insert(at, &**bytes)?;
+        self.bundles.insert(at, &**bundle.bytes())?;
         self.entries.insert(at, codec::encode(&row).as_slice())?;
         self.digests.insert(digest, at)?;
         self.ids.insert((entry.id.as_bytes(), *at), ())?;
-        for ancestor in &staged.ancestors {
-            self.heads.remove(ancestor.as_bytes())?;
+        staged.ancestors.iter().for_each(|ancestor| self.new_heads.goes(*ancestor));
+        self.new_heads.comes(entry.digest, ());
+        if let Some(prev) = staged.prev {
+            self.new_lanes.goes((entry.actor, prev));
         }
-        self.heads.insert(digest, ())?;
-        if let Some(prev) = &staged.prev {
-            self.lanes.remove((actor, prev.as_bytes()))?;
-        }
-        self.lanes.insert((actor, digest), codec::encode(&staged.lane).as_slice())?;
+        self.new_lanes.comes((entry.actor, entry.digest), staged.lane);
         self.remember(staged)?;
         self.members(staged)?;
         self.waits_no_more(entry.digest)?;
         if self.quarantine.is_empty()? { Ok(()) } else { self.release_all(entry.digest) }
+    }
+
+    fn write_heads(&mut self) -> Result<(), Fault> {
+        for (digest, row) in std::mem::take(&mut self.new_heads.0) {
+            match row {
+                Some(()) => self.heads.insert(digest.as_bytes(), ())?,
+                None => self.heads.remove(digest.as_bytes())?,
+            };
+        }
+        Ok(())
+    }
+
+    fn write_lanes(&mut self) -> Result<(), Fault> {
+        for ((actor, tip), row) in std::mem::take(&mut self.new_lanes.0) {
+            let key = (actor.as_bytes(), tip.as_bytes());
+            match row {
+                Some(row) => self.lanes.insert(key, codec::encode(&row).as_slice())?,
+                None => self.lanes.remove(key)?,
+            };
+        }
+        Ok(())
     }
 
     fn remember(&mut self, staged: &Staged) -> Result<(), Fault> {

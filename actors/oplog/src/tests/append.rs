@@ -1,6 +1,8 @@
 //! Own bundles: group commit, command ids, staleness, membership.
 
-use openprod_messages::log::LogReader;
+use std::sync::Arc;
+
+use openprod_messages::log::{Lanes, LogReader, Stored};
 use openprod_messages::oplog::{AppendError, OplogMsg};
 use openprod_model::bundle::{BundleKind, Draft, Stamp};
 use openprod_model::clock::Hlc;
@@ -211,4 +213,27 @@ async fn killed_between_any_two_messages_it_goes_on_from_the_store() {
         oplog.append(&known.edit(&mara)).await.unwrap();
     }
     check_log(&oplog.store);
+}
+
+#[tokio::test]
+async fn what_was_appended_a_moment_ago_is_shared_and_what_lies_on_the_disk_is_read_each_time() {
+    let oplog = running().await;
+    let (mara, mut known) = (person("Mara"), Knowledge::default());
+    for bundle in [known.bootstrap(&mara), known.edit(&mara)] {
+        oplog.append(&bundle).await.unwrap();
+    }
+    let shared = || oplog.store.bundles(Position(1), 10, usize::MAX).unwrap();
+    let on_disk = || oplog.store.bundles_on_disk(Position(1), 10, usize::MAX).unwrap();
+    let same = |one: &Stored, other: &Stored| match (one, other) {
+        (Stored::Whole(one), Stored::Whole(other)) => (Arc::ptr_eq(one, other), one.bytes() == other.bytes()),
+        _ => panic!("a damaged bundle"),
+    };
+    for ((one, other), stored) in shared().iter().zip(shared()).zip(on_disk()) {
+        assert_eq!((one.0, &one.1, same(&one.2, &other.2)), (other.0, &other.1, (true, true)));
+        assert_eq!((one.0, &one.1, same(&one.2, &stored.2)), (stored.0, &stored.1, (false, true)));
+    }
+    assert_eq!((shared().len(), on_disk().len()), (2, 2));
+    assert_eq!(oplog.store.bundles(Position(1), 10, 1).unwrap().len(), 1, "one, however large");
+    assert_eq!(oplog.store.entries(Position(2), 10).unwrap(), [(Position(2), shared()[1].1.clone())]);
+    assert_eq!(oplog.store.placed(Position(2), 10).unwrap()[0].entry, shared()[1].1);
 }

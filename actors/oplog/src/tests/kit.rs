@@ -421,7 +421,7 @@ impl<T> Asked<T> {
 /// as the bundles imply.
 pub(crate) fn check_log(store: &LogStore) -> Vec<Digest> {
     let tail = store.tail().unwrap();
-    let all = store.bundles(Position::ZERO, usize::MAX, usize::MAX).unwrap();
+    let all = store.bundles_on_disk(Position::ZERO, usize::MAX, usize::MAX).unwrap();
     assert_eq!(all.len() as u64, tail.position.0);
     let mut chain = Digest::from_bytes([0; 32]);
     let (mut heads, mut seen) = (std::collections::BTreeSet::new(), Vec::new());

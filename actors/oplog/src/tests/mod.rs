@@ -9,7 +9,7 @@ mod crash;
 mod failpoints;
 mod faults;
 mod handover;
-mod kit;
+pub(crate) mod kit;
 mod migration;
 mod model;
 mod quarantine;

@@ -298,7 +298,7 @@ impl LogReader for FakeLog {
             .collect())
     }
     fn bundle(&self, at: Position) -> Read<Option<Stored>> {
-        Ok(self.at(at, |(_, bundle)| Stored::Whole(Box::new(bundle.clone()))))
+        Ok(self.at(at, |(_, bundle)| Stored::Whole(Arc::new(bundle.clone()))))
     }
     fn bundles(&self, _: Position, _: usize, _: usize) -> Read<Vec<(Position, Entry, Stored)>> {
         Err(ReadFailure("not asked in these tests".to_owned()))

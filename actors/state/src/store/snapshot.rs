@@ -175,7 +175,7 @@ impl Snap {
         let Some(Stored::Whole(bundle)) = self.log.bundle(at)? else {
             return Err(ReadFailure(format!("the bundle at log position {at} can no longer be read")));
         };
-        let (bundle, mut at_hand) = (Arc::<Bundle>::from(bundle), lock(&self.at_hand));
+        let mut at_hand = lock(&self.at_hand);
         at_hand.truncate(BUNDLES_AT_HAND - 1);
         at_hand.push_front((at, Arc::clone(&bundle)));
         Ok(bundle)

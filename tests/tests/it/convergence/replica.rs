@@ -238,7 +238,7 @@ impl Replica {
     fn bundles_from(&self, from: Position) -> Vec<(Position, Option<SessionId>, Bundle)> {
         let stored = self.log().bundles(from, usize::MAX, usize::MAX).unwrap();
         let whole = |(position, entry, stored): (Position, openprod_messages::log::Entry, Stored)| match stored {
-            Stored::Whole(bundle) => (position, entry.session, *bundle),
+            Stored::Whole(bundle) => (position, entry.session, Arc::unwrap_or_clone(bundle)),
             Stored::Damaged { reason, .. } => panic!("{position}: {reason}"),
         };
         stored.into_iter().map(whole).collect()
@@ -262,7 +262,7 @@ impl Replica {
     pub(super) fn bundle(&self, digest: Digest) -> Bundle {
         let position = self.log().position_of(digest).unwrap().expect("it is in the log");
         match self.log().bundle(position).unwrap() {
-            Some(Stored::Whole(bundle)) => *bundle,
+            Some(Stored::Whole(bundle)) => Arc::unwrap_or_clone(bundle),
             other => panic!("{other:?} at {position}"),
         }
     }

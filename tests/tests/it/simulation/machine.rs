@@ -403,7 +403,7 @@ impl Library {
         }
         let at = log.position_of(digest).map_err(|failure| failure.to_string())?.ok_or("it is not in the log")?;
         match log.bundle(at).map_err(|failure| failure.to_string())? {
-            Some(Stored::Whole(bundle)) => Ok((Arc::clone(self.0.entry(digest).or_insert(Arc::new(*bundle))), true)),
+            Some(Stored::Whole(bundle)) => Ok((Arc::clone(self.0.entry(digest).or_insert(bundle)), true)),
             Some(Stored::Damaged { reason, .. }) => Err(format!("the bundle at {at} is damaged: {reason}")),
             None => Err(format!("there is no bundle at {at}")),
         }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use openprod_domain::view::Read;
-use openprod_messages::log::{LogReader, Stored};
-use openprod_messages::oplog::Admitted;
+use openprod_messages::log::{Lanes, LogReader, Stored};
+use openprod_messages::oplog::{Admitted, Held};
 use openprod_messages::testing::MemoryLog;
 use openprod_model::bundle::{Bundle, BundleKind, Draft, Source, Stamp};
 use openprod_model::clock::Hlc;
@@ -90,7 +90,7 @@ impl Replica {
     pub(super) fn bundles(&self) -> Vec<Bundle> {
         let stored = self.log.bundles(Position(1), usize::MAX, usize::MAX).unwrap().into_iter();
         let whole = |(_, _, stored)| match stored {
-            Stored::Whole(bundle) => *bundle,
+            Stored::Whole(bundle) => Arc::unwrap_or_clone(bundle),
             Stored::Damaged { .. } => panic!("nothing is damaged here"),
         };
         stored.map(whole).collect()
@@ -142,7 +142,7 @@ impl Replica {
 
     /// Admits as the oplog does, but for signatures and members.
     fn admits(&mut self, offered: &[Vec<u8>]) -> Admitted {
-        let mut admitted = Admitted::default();
+        let (mut admitted, mut held) = (Admitted::default(), Vec::new());
         for (index, bytes) in offered.iter().enumerate() {
             let bundle = Bundle::parse(bytes).unwrap();
             let digest = bundle.digest();
@@ -159,8 +159,12 @@ impl Replica {
                 self.log.append(&bundle);
                 admitted.appended += 1;
             }
-            admitted.held.push(digest);
+            held.push(digest);
         }
+        let placed = self.log.find(&held).unwrap().into_iter().flatten();
+        let held =
+            placed.map(|placed| Held { digest: placed.entry.digest, actor: placed.entry.actor, spot: placed.spot() });
+        admitted.held = held.collect();
         admitted.through = self.log.end();
         admitted
     }

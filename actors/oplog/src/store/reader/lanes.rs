@@ -1,11 +1,14 @@
 //! Reading the lanes: what another node is told of this log, and what it is given.
 
+use std::sync::Arc;
+
 use openprod_domain::view::Read;
 use openprod_messages::log::{Lane, Lanes, Placed, Stored, Waiting};
 use openprod_model::ids::{ActorId, Digest, Position};
 use redb::{ReadTransaction, ReadableTable};
 
 use super::{Fault, LogStore, decode, entry_at, quarantine_row, stored_at};
+use crate::logic::batch::Staged;
 use crate::tables::{BUNDLES, DIGESTS, ENTRIES, EntryRow, LANES, LaneRow, QUARANTINE_DIGESTS};
 
 const LOWEST: [u8; 32] = [0; 32];
@@ -53,6 +56,12 @@ impl Lanes for LogStore {
     }
 
     fn placed(&self, from: Position, limit: usize) -> Read<Vec<Placed>> {
+        let recent = self.recent().from(from, limit);
+        if !recent.is_empty() {
+            let placed =
+                |staged: &Staged| Placed { at: staged.position, entry: staged.entry.clone(), lane: staged.lane.number };
+            return Ok(recent.iter().map(|staged| placed(staged)).collect());
+        }
         self.read(|txn| {
             let table = txn.open_table(ENTRIES)?;
             let rows = table.range(from.0..)?.take(limit).map(|row| {
@@ -81,8 +90,13 @@ impl Lanes for LogStore {
             let (entries, bundles) = (txn.open_table(ENTRIES)?, txn.open_table(BUNDLES)?);
             let (mut selected, mut taken) = (Vec::new(), 0);
             for at in at {
-                let Some(row) = entry_at(&entries, *at)? else { continue };
-                let stored = stored_at(&bundles, *at, row.entry.digest)?;
+                let stored = match self.recent().at(*at) {
+                    Some(recent) => Stored::Whole(Arc::clone(&recent.bundle)),
+                    None => match entry_at(&entries, *at)? {
+                        Some(row) => stored_at(&bundles, *at, row.entry.digest)?,
+                        None => continue,
+                    },
+                };
                 taken += match &stored {
                     Stored::Whole(bundle) => bundle.bytes().len(),
                     Stored::Damaged { .. } => 0,
