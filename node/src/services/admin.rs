@@ -10,6 +10,7 @@ use openprod_api::v1;
 use openprod_api::v1::admin_service_server::AdminService as Service;
 use openprod_messages::log::Quarantined;
 use openprod_messages::oplog::OplogMsg;
+use openprod_model::ids::Position;
 use openprod_model::refusal::{Reason, Refusal};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -149,6 +150,10 @@ impl Service for AdminService {
     ) -> Result<Response<Self::ExportWorkspaceStream>, Status> {
         let v1::ExportWorkspaceRequest { workspace, with_blobs } = request.get_ref();
         let (workspace, with_blobs) = (self.workspace(workspace)?, *with_blobs);
+        if with_blobs {
+            // What was deleted by now does not go along.
+            super::snapshot_from(&workspace, Position::ZERO).await?;
+        }
         let now = self.0.env.clock.wall_ms();
         let job = move |sender: &Sender<v1::ExportWorkspaceResponse>| {
             let packing = with_blobs.then(|| workspace_file::packing(&workspace.library)).transpose();

@@ -62,7 +62,9 @@ pub fn packing(library: &Library) -> Result<Packing, BlobError> {
         let page = files::list(library, after, PAGE)?;
         let Some(last) = page.last() else { return Ok(packing) };
         after = Some(last.hash);
-        page.iter().for_each(|known| packing.adds(known, needed.contains(&known.hash)));
+        for known in &page {
+            packing.adds(known, needed.contains(&known.hash));
+        }
     }
 }
 

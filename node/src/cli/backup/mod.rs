@@ -124,7 +124,9 @@ pub async fn restore(args: RestoreArgs, context: &Context) -> Result<(), CliErro
         remark(&format!("The workspace that was there lies in {} now.", aside.display()));
     }
     remark(&format!("Restored {} at revision {}.", restored.name, restored.revision));
-    blobs.iter().for_each(|blobs| remark(&brought(blobs)));
+    if let Some(blobs) = &blobs {
+        remark(&brought(blobs));
+    }
     line(&restored.workspace.to_string())?;
     blobs_told(blobs.as_ref())
 }
@@ -178,7 +180,9 @@ fn taken_in(context: &Context, answer: &v1::ImportWorkspaceResponse) -> Result<(
         let known = if *known_bundles > 0 { format!(", {known_bundles} were here already") } else { String::new() };
         let name = openprod_domain::describe::escaped(name);
         remark(&format!("Took in {name}: {new_bundles} new bundles{known}, revision {revision}."));
-        answer.blobs.iter().for_each(|blobs| remark(&brought(blobs)));
+        if let Some(blobs) = &answer.blobs {
+            remark(&brought(blobs));
+        }
         line(workspace)?;
     }
     match (refused_bundles, held_bundles) {
@@ -203,7 +207,9 @@ fn brought(blobs: &v1::ImportedBlobs) -> String {
 /// Fails in part if any file did not come, and says why.
 fn blobs_told(blobs: Option<&v1::ImportedBlobs>) -> Result<(), CliError> {
     let Some(v1::ImportedBlobs { refused_blobs, reasons, .. }) = blobs else { return Ok(()) };
-    reasons.iter().for_each(|reason| remark(reason));
+    for reason in reasons {
+        remark(reason);
+    }
     match refused_blobs {
         0 => Ok(()),
         many => Err(CliError::partial(format!("{many} files were not taken in; everything else was."))

@@ -99,16 +99,14 @@ impl Lagging {
 
 #[tokio::test]
 async fn what_has_drifted_is_decided_on_a_state_that_shows_it() {
-    for keeps_mine in [true, false] {
+    let keep_mine: fn(OverlayId) -> Action = |overlay| Action::KeepMine { overlay, which: Which::All, base: None };
+    let use_canonical = |overlay| Action::UseCanonical { overlay, which: Which::All };
+    for decide in [keep_mine, use_canonical] {
         let (room, theirs) = (Lagging::begins().await, theirs());
         let overlay = room.stages().await;
         room.drifts(&theirs).await;
         assert!(room.shelf.overlay(overlay).unwrap().touched.is_some(), "whoever watches is told");
-        let decide = match keeps_mine {
-            true => Action::KeepMine { overlay, which: Which::All, base: None },
-            false => Action::UseCanonical { overlay, which: Which::All },
-        };
-        let mut decided = Box::pin(room.does(3, decide));
+        let mut decided = Box::pin(room.does(3, decide(overlay)));
         assert!(futures::poll!(&mut decided).is_pending());
         // Had the room been asked at once, it would have answered before this.
         room.does(4, Action::Rename { overlay, name: said("final") }).await.unwrap();

@@ -197,7 +197,7 @@ proptest! {
         for _ in 0..meanwhile {
             let edit = match random_edit(&mut chance, &log.text()) {
                 TextEdit::Insert { at, .. } => TextEdit::Insert { at, text: "Z".to_owned() },
-                deletion => deletion,
+                deletion @ TextEdit::Delete { .. } => deletion,
             };
             log.edits(22, &[edit]);
             if chance.one_in(2) {
